@@ -1,0 +1,168 @@
+"""ETTh1 and files like it: where the data may be, how they are checked, what is wrong with a file that does not fit.
+
+ETTh1 (Zhou et al., *Informer*, AAAI 2021): hourly load and oil temperature of a transformer, 17,420 rows, 7 channels.
+This is the one module of ``sadt_ray`` that reads the environment: ``$SADT_DATA`` and ``$XDG_CACHE_HOME``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from sadt_ray.data.windows import CONTEXT_LENGTH, PREDICTION_LENGTH, SeriesDataset, standardised
+
+ADDRESS = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
+SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_MAX_BYTES = 16 << 20
+
+
+class DataNotFound(FileNotFoundError):
+    """The data are in none of the places where they may be; the message lists the places and the ways out."""
+
+
+def load_etth1(download: bool = True, timeout: float = 20.0) -> SeriesDataset:
+    """ETTh1 from ``$SADT_DATA``, ``../shared/data``, the user's cache, or its public address, in this order.
+
+    Args:
+        download: whether the public address may be asked.
+        timeout: seconds to wait for it.
+
+    Raises:
+        DataNotFound: if it is nowhere.
+        ValueError: if the file found is not ETTh1 (its checksum differs).
+    """
+    looked = []
+    for path in _candidates():
+        if path.is_file():
+            _check_sha256(path.read_bytes(), str(path))
+            return load_csv(path, "ETTh1")
+        looked.append(str(path))
+    if download:
+        try:
+            return load_csv(_download(timeout), "ETTh1")
+        except OSError as error:
+            looked.append(f"{ADDRESS} ({error})")
+    raise DataNotFound(_not_found_message(looked))
+
+
+def load_csv(
+    path: str | Path,
+    name: str | None = None,
+    context_length: int = CONTEXT_LENGTH,
+    prediction_length: int = PREDICTION_LENGTH,
+) -> SeriesDataset:
+    """Any CSV of ETTh1's shape: a header, a first column of dates, then one numeric column a channel.
+
+    Raises:
+        DataNotFound: if there is no such file.
+        ValueError: naming row and column, if a value is missing or not a finite number, a row has too few or too many
+            cells, a column occurs twice, or there are too few rows for the split.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataNotFound(f"there is no file {path}; give the path of a CSV whose first column is a date")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = [cell.strip() for cell in next(reader, [])]
+        _check_header(header, path)
+        rows = [_parse_row(cells, header, number, path) for number, cells in enumerate(reader, start=2) if cells]
+    raw: Float[np.ndarray, "rows C"] = np.array(rows, np.float64).reshape(len(rows), len(header) - 1)
+    try:
+        return standardised(name or path.stem, tuple(header[1:]), raw, context_length, prediction_length)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; give a longer file") from None
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept: ``$XDG_CACHE_HOME/sadt_ray``, or ``~/.cache/sadt_ray``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sadt_ray"
+
+
+def _candidates() -> Iterator[Path]:
+    roots = [Path(os.environ["SADT_DATA"])] if os.environ.get("SADT_DATA") else []
+    roots += dict.fromkeys((base / ".." / "shared" / "data").resolve() for base in (Path.cwd(), _REPOSITORY))
+    for root in (*roots, cache_directory()):
+        yield root / "ETTh1.csv"
+        yield root / "etth" / "ETTh1.csv"
+
+
+def _check_sha256(content: bytes, origin: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"{origin} is not the ETTh1 of the literature: sha256 {found}, expected {SHA256}. Delete it to have it "
+            f"fetched again, or pass it as --data-file if it is meant to be another series"
+        )
+
+
+def _download(timeout: float) -> Path:
+    """Fetch ETTh1 into the cache; the file appears there whole and verified, or not at all."""
+    request = urllib.request.Request(ADDRESS, headers={"User-Agent": "sadt_ray"})
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        content = response.read(_MAX_BYTES)
+    _check_sha256(content, ADDRESS)
+    target = cache_directory() / "ETTh1.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        part.write(content)
+    os.replace(part.name, target)
+    return target
+
+
+def _not_found_message(looked: list[str]) -> str:
+    places = "\n".join(f"  - {place}" for place in looked)
+    return (
+        f"ETTh1.csv was not found. Looked at:\n{places}\nThree ways to fix it:\n"
+        f"  1. connect to the internet once: it is fetched from {ADDRESS} and kept in {cache_directory()}\n"
+        f"  2. put ETTh1.csv in a directory and set SADT_DATA to that directory\n"
+        f"  3. pass any CSV of the same shape (a date column, then numbers) with --data-file"
+    )
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    if not header:
+        raise ValueError(f"{path} is empty; the first line must name the columns, a date first")
+    if len(header) < 2:
+        raise ValueError(f"{path}: the only column is {header[0]!r}; a date column and at least one channel are needed")
+    for column in header:
+        if not column:
+            raise ValueError(f"{path}: column {header.index(column) + 1} has no name in row 1; name every column")
+        if header.count(column) > 1:
+            raise ValueError(f"{path}: column {column!r} occurs {header.count(column)} times in row 1; rename one")
+
+
+def _parse_row(cells: list[str], header: list[str], number: int, path: Path) -> list[float]:
+    """The numbers of one row; ``number`` counts lines of the file from 1, the header being 1."""
+    if len(cells) != len(header):
+        raise ValueError(f"{path}: row {number} has {len(cells)} cells, the header has {len(header)}; repair that row")
+    try:
+        numbers = [float(cell) for cell in cells[1:]]
+    except ValueError:
+        numbers = [float("nan")]
+    if not np.isfinite(numbers).all():
+        _raise_bad_cell(cells, header, number, path)
+    return numbers
+
+
+def _raise_bad_cell(cells: list[str], header: list[str], number: int, path: Path) -> None:
+    for column, cell in zip(header[1:], cells[1:], strict=True):
+        text = cell.strip()
+        try:
+            if np.isfinite(float(text)):
+                continue
+        except ValueError:
+            pass
+        missing = not text or text.lower() in {"nan", "na", "null", "none"}
+        problem = "is missing" if missing else f"is {text!r}, not a finite number"
+        fix = "fill it in or drop the row" if missing else "correct it or remove the column"
+        raise ValueError(f"{path}: the value in row {number}, column {column!r} {problem}; {fix}")
