@@ -1,0 +1,71 @@
+"""Quantiles of weighted samples and whether intervals cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from sadt_ray.metrics.shapes import checked, checked_weights
+
+
+def quantiles(
+    samples: Float[np.ndarray, "*batch samples time"],
+    levels: Sequence[float] | Float[np.ndarray, " levels"],
+    weights: Float[np.ndarray, "*batch samples"] | None = None,
+) -> Float[np.ndarray, "*batch levels time"]:
+    """Weighted quantiles, interpolated between samples.
+
+    The sample of rank i stands at the probability 1/2 + (C_i - w_i/2 - 1/2) n/(n + 1), C_i its cumulative weight and
+    n the effective sample size. With equal weights that is i/(n + 1), numpy's ``method="weibull"``: the one definition
+    under which an interval between two quantiles of n exchangeable draws covers the next draw as often as it says.
+    (numpy's default covers 88.2 % where 90 % is meant, at n = 100.) Beyond the outermost samples, the outermost.
+
+    Raises ValueError for levels outside 0..1 and shapes that do not fit.
+    """
+    samples = np.asarray(samples, dtype=float)
+    weights = checked_weights(samples, weights)
+    levels = np.asarray(levels, dtype=float)
+    if levels.ndim != 1 or np.any((levels < 0) | (levels > 1)):
+        raise ValueError(f"levels must be a list of probabilities between 0 and 1, got {levels}")
+    out = np.empty((*samples.shape[:-2], len(levels), samples.shape[-1]))
+    for at in np.ndindex(samples.shape[:-2]):
+        kept = weights[at] > 0
+        x, w = samples[at][kept], weights[at][kept]
+        order = np.argsort(x, axis=0)
+        effective = 1.0 / np.sum(w * w)
+        for t in range(x.shape[1]):
+            mass = w[order[:, t]]
+            centre = np.cumsum(mass) - 0.5 * mass
+            where = 0.5 + (centre - 0.5) * effective / (effective + 1.0)
+            out[*at, :, t] = np.interp(levels, where, x[order[:, t], t])
+    return out
+
+
+def coverage(
+    samples: Float[np.ndarray, "*batch samples time"],
+    truth: Float[np.ndarray, "*batch time"],
+    level: float = 0.9,
+    weights: Float[np.ndarray, "*batch samples"] | None = None,
+) -> Float[np.ndarray, "*batch"]:
+    """Share of the time points where the central interval of probability ``level`` holds the truth."""
+    samples, truth, weights = checked(samples, truth, weights)
+    interval = _central(samples, level, weights)
+    return np.mean((interval[..., 0, :] <= truth) & (truth <= interval[..., 1, :]), axis=-1)
+
+
+def interval_width(
+    samples: Float[np.ndarray, "*batch samples time"],
+    level: float = 0.9,
+    weights: Float[np.ndarray, "*batch samples"] | None = None,
+) -> Float[np.ndarray, "*batch"]:
+    """Width of the central interval of probability ``level``, averaged over time: how sharp a forecast is."""
+    interval = _central(np.asarray(samples, dtype=float), level, weights)
+    return np.mean(interval[..., 1, :] - interval[..., 0, :], axis=-1)
+
+
+def _central(samples: np.ndarray, level: float, weights: np.ndarray | None) -> Float[np.ndarray, "*batch 2 time"]:
+    if not 0 < level < 1:
+        raise ValueError(f"level is the probability of the interval, between 0 and 1, got {level}")
+    return quantiles(samples, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], weights)
