@@ -61,25 +61,29 @@ def _segments(x: Tensor, nperseg: int) -> Float[Tensor, "*batch segments nperseg
 
 def _periodogram(segments: Tensor, window: Tensor) -> Tensor:
     """One-sided |FFT(window x)|^2 with a window of unit energy: every frequency but 0 and 1/2 counts for two."""
-    power = torch.fft.rfft(segments * window).abs().square()
+    spectrum = torch.view_as_real(torch.fft.rfft(segments * window))
+    power = spectrum.square().sum(-1)
     return power * _one_sided(segments.shape[-1], power.dtype, power.device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a constant made inside a caller's inference mode could never see a gradient again
 def _hann(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     window = torch.hann_window(nperseg, periodic=True, dtype=torch.float64)
     return (window / window.square().sum().sqrt()).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _dpss(nperseg: int, half_bandwidth: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     count = int(2 * half_bandwidth) - 1
-    if not 1 <= count <= nperseg or half_bandwidth >= nperseg / 2:
+    if count < 1 or half_bandwidth >= nperseg / 2:
         raise ValueError(f"half_bandwidth must be between 1 and nperseg / 2 = {nperseg / 2}, got {half_bandwidth}")
-    return torch.from_numpy(dpss(nperseg, half_bandwidth, count, norm=2)).to(device, dtype)
+    return torch.tensor(dpss(nperseg, half_bandwidth, count, norm=2).copy()).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _one_sided(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     twice = torch.full((nperseg // 2 + 1,), 2.0, dtype=torch.float64)
     twice[0] = 1.0

@@ -62,7 +62,7 @@ def _psd(series: Float[np.ndarray, "*batch time"], nperseg: int) -> Float[np.nda
 
     from sadt_ray.psd import welch
 
-    return welch(torch.from_numpy(np.ascontiguousarray(series)), nperseg).numpy()
+    return welch(torch.tensor(series), nperseg).numpy()
 
 
 def _spectra(

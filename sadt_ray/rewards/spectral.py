@@ -1,0 +1,87 @@
+"""The spectral reward of S-ADT: does a sample oscillate as strongly, at every frequency, as its context did?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.psd import METHODS, log_psd
+
+
+@dataclass(frozen=True)
+class SpectralReward:
+    """r(x) = -spectral_weight * mean_w |log S_x(w) - log E[S_c(w)]|, nats; 0 at best.
+
+    The mean over the resolved frequencies is the integral of the S-ADT specification divided by the bandwidth, so that
+    the reward does not depend on ``nperseg`` alone. E[S_c] is the average over the context's segments.
+
+    Attributes:
+        spectral_weight: nats of reward per nat of mean log-spectral difference, at inverse temperature 1.
+        method: "welch" or "multitaper", for samples and contexts alike.
+        nperseg: segment length in samples; contexts and samples must be at least as long.
+        eps: density added before the logarithm, in squared units of the series per cycle per sample.
+
+    Raises:
+        ValueError: for a weight, method, nperseg or eps that makes no sense.
+    """
+
+    spectral_weight: float = 1.0
+    method: str = "welch"
+    nperseg: int = 48
+    eps: float = 1e-4
+
+    oracle = False
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.spectral_weight):
+            raise ValueError(f"spectral_weight must be a finite number, got {self.spectral_weight}")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown PSD method {self.method!r}; choose one of {', '.join(METHODS)}")
+        if self.nperseg < 2:
+            raise ValueError(f"nperseg must be at least 2 samples, got {self.nperseg}")
+        if not self.eps > 0:
+            raise ValueError(f"eps must be positive, got {self.eps}: a silent frequency has no logarithm otherwise")
+
+    def bind(self, problems: Sequence[Problem]) -> SpectralScorer:
+        """Estimate the contexts' spectra once. Raises ValueError naming a context that is too short or not a series."""
+        return SpectralScorer(self, torch.stack([self._context_log_psd(problem) for problem in problems]))
+
+    def log_psd(self, x: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch frequencies"]:
+        """log(S_x + eps) as this reward sees it."""
+        return log_psd(x, self.nperseg, self.eps, self.method)
+
+    def _context_log_psd(self, problem: Problem) -> Float[Tensor, " frequencies"]:
+        context = np.asarray(problem.context, dtype=float)
+        if context.ndim != 1 or len(context) < self.nperseg or not np.isfinite(context).all():
+            raise ValueError(
+                f"problem {problem.name!r}: the spectral reward needs a context of one channel with at least "
+                f"nperseg = {self.nperseg} finite values, got shape {context.shape}"
+            )
+        return self.log_psd(torch.tensor(context))
+
+
+class SpectralScorer:
+    """The spectral reward bound to P problems; differentiable through ``score_tensor``."""
+
+    def __init__(self, reward: SpectralReward, context_log_psds: Float[Tensor, "P frequencies"]) -> None:
+        self.reward = reward
+        self.context_log_psds = context_log_psds
+
+    def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Rewards of samples [B, time] of the problems ``problem``. Raises ValueError for samples of another shape."""
+        samples = np.asarray(samples)
+        if samples.ndim != 2:
+            raise ValueError(f"the spectral reward scores samples [B, time], got shape {samples.shape}")
+        with torch.no_grad():
+            return self.score_tensor(torch.tensor(samples, dtype=torch.float64), torch.tensor(problem)).numpy()
+
+    def score_tensor(self, x: Float[Tensor, "B time"], problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The same as a function of a tensor, through which gradients flow to ``x``."""
+        target = self.context_log_psds.to(x.device, x.dtype)[problem]
+        return -self.reward.spectral_weight * (self.reward.log_psd(x) - target).abs().mean(-1)
