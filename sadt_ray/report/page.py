@@ -1,0 +1,129 @@
+"""One HTML page that needs nothing else: no network, no files beside it. Light or dark as the reader's system is."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from sadt_ray.report import plots
+from sadt_ray.report.run_data import Run, read_run
+from sadt_ray.report.style import HAIR, INK, SOFT
+from sadt_ray.report.summary_table import headline, summary_table
+from sadt_ray.report.tree_page import tree_section
+
+MAX_PROBLEMS = 12
+"""Problems with pictures of their own; more would make the page slow to open."""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html`` and ``plots/*.png`` into a run directory, from its files alone; returns the page's path.
+
+    Raises ValueError naming what is missing in the directory.
+    """
+    run = read_run(Path(run_dir))
+    shown = [problem for problem in run.problems if any(owner == problem for _, owner in run.samples)]
+    figures = draw_figures(run, shown[:MAX_PROBLEMS])
+    (run.directory / "plots").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(run.directory / "plots" / f"{name}.png", facecolor="white")
+    page = run.directory / "report.html"
+    page.write_text(render_page(run, figures, shown), encoding="utf-8")
+    return page
+
+
+def draw_figures(run: Run, problems: list[str]) -> dict[str, Figure]:
+    """All figures by file name; those of one problem end in its place among the problems."""
+    figures = {
+        "psd_ratio": plots.psd_ratio_chart(run),
+        "rewards": plots.reward_histogram(run),
+        "reward_nfe": plots.reward_cost_chart(run),
+    }
+    for index, problem in enumerate(problems):
+        figures[f"fan_{index:02d}"] = plots.fan_chart(run, problem)
+        figures[f"psd_{index:02d}"] = plots.psd_chart(run, problem)
+    progress = plots.progress_chart(run)
+    return figures | ({"progress": progress} if progress is not None else {})
+
+
+def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> str:
+    """The page's HTML."""
+    read = files("sadt_ray.report").joinpath
+    pictured = problems[:MAX_PROBLEMS]
+    trees = {key: tree for key, tree in run.trees.items() if key[1] in pictured}
+    svg = {name: inline_svg(figure, name) for name, figure in figures.items()}
+    return Template(read("page.html").read_text()).substitute(
+        style=read("page.css").read_text(),
+        script=read("page.js").read_text(),
+        title=escape(f"Search report: {run.directory.name}"),
+        headline=escape(headline(run.rows, [method for method, _ in run.trees])),
+        facts=escape(_facts(run)),
+        table=summary_table(run.rows),
+        notes="".join(f"<li>{escape(note)}</li>" for note in run.notes),
+        problem_options="".join(f'<option value="{k:02d}">{escape(name)}</option>' for k, name in enumerate(pictured)),
+        problem_note=escape(_problem_note(len(pictured), len(problems))),
+        problem_figures="".join(_problem_figures(svg, k) for k in range(len(pictured))),
+        psd_ratio=svg["psd_ratio"],
+        rewards=svg["rewards"],
+        reward_nfe=svg["reward_nfe"],
+        progress=_section("While it ran", svg["progress"]) if "progress" in svg else "",
+        tree=_section("The tree", tree_section(trees)) if trees else "",
+        config=_folded(run.config),
+    )
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element: text stays text, greys follow the page's theme, ids are its own."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    for colour, variable in ((INK, "--ink"), (SOFT, "--soft"), (HAIR, "--hair")):
+        svg = svg.replace(colour, f"var({variable})")
+    return re.sub(r'<svg height="[^"]*" version="1.1"(.*?) width="[^"]*"', r'<svg class="figure" role="img"\1', svg, count=1)
+
+
+def _problem_figures(svg: dict[str, str], index: int) -> str:
+    hidden = "" if index == 0 else " hidden"
+    return f'<div class="problem" data-problem="{index:02d}"{hidden}>{svg[f"fan_{index:02d}"]}{svg[f"psd_{index:02d}"]}</div>'
+
+
+def _problem_note(pictured: int, known: int) -> str:
+    return "" if pictured == known else f"The first {pictured} of {known} problems; the table and the figures below hold all."
+
+
+def _facts(run: Run) -> str:
+    """Where the numbers come from, in a line: command, machine, commit."""
+    environment = run.config.get("environment", {})
+    named = [f"{key} {environment[key]}" for key in ("cpu", "cores", "gpu", "commit") if environment.get(key)]
+    count = len({problem for _, problem in run.samples})
+    size = f"{count} problem{'s' if count != 1 else ''}, {sum(len(s.weight) for s in run.samples.values()):,} samples"
+    return " · ".join([str(run.config["command"])] * ("command" in run.config) + [size, *named])
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _folded(value: Any) -> str:
+    """Nested mappings as nested lists of name and value; lists of plain values on one line."""
+    if isinstance(value, dict):
+        items = "".join(f"<dt>{escape(str(key))}</dt><dd>{_folded(entry)}</dd>" for key, entry in value.items())
+        return f"<dl>{items}</dl>"
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return "".join(_folded(entry) for entry in value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return escape(text)

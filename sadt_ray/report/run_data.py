@@ -1,0 +1,221 @@
+"""Read a run directory: the only input of the report, so that it can be remade at any time from the files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+PROBLEM_COLUMNS = ("problem", "context", "truth")
+SAMPLE_COLUMNS = ("method", "problem", "sample", "weight", "reward", "nfe_at", "values")
+TREE_COLUMNS = ("problem", "node", "parent", "level", "visits", "value", "weight", "log_flow")
+
+
+@dataclass(frozen=True)
+class ProblemSeries:
+    """One problem: the series that was observed and, where known, what followed."""
+
+    name: str
+    context: np.ndarray  # [context_length]
+    truth: np.ndarray | None  # [prediction_length]
+
+
+@dataclass(frozen=True)
+class WeightedSamples:
+    """The samples of one method for one problem, in the order in which they came in; weights sum to 1."""
+
+    values: np.ndarray  # [M, prediction_length]
+    weight: np.ndarray  # [M]
+    reward: np.ndarray  # [M]
+    nfe_at: np.ndarray  # [M] the problem's function evaluations when the sample came in
+
+    @property
+    def ess(self) -> float:
+        """Effective number of samples: 1 / sum of squared weights."""
+        return float(1.0 / np.square(self.weight).sum())
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """One tree, a column an array, one row a node, parents before children. ``parent`` holds row numbers, -1: a root."""
+
+    node: np.ndarray
+    parent: np.ndarray
+    level: np.ndarray
+    visits: np.ndarray
+    value: np.ndarray
+    weight: np.ndarray
+    log_flow: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def take(self, rows: np.ndarray) -> NodeTable:
+        """The ascending ``rows`` alone; they must hold the parent of each of them."""
+        new_row = np.full(len(self) + 1, -1)
+        new_row[rows] = np.arange(len(rows))
+        columns = {name: column[rows] for name, column in vars(self).items()}
+        return NodeTable(**{**columns, "parent": new_row[columns["parent"]]})
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run directory says."""
+
+    directory: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]  # the summary: one row a method and budget
+    notes: list[str]
+    problems: dict[str, ProblemSeries]
+    samples: dict[tuple[str, str], WeightedSamples]  # by method and problem
+    trees: dict[tuple[str, str], NodeTable]  # by method and problem
+    progress: list[dict[str, Any]]  # the lines of metrics.jsonl
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that left samples: first as the summary orders them, then any other."""
+        sampled = dict.fromkeys(method for method, _ in self.samples)
+        listed = dict.fromkeys(str(row["method"]) for row in self.rows)
+        return [method for method in listed if method in sampled] + [m for m in sampled if m not in listed]
+
+    def samples_of(self, method: str) -> list[WeightedSamples]:
+        """The method's samples, one entry a problem."""
+        return [samples for (owner, _), samples in self.samples.items() if owner == method]
+
+
+def read_run(directory: Path) -> Run:
+    """Read a run directory. Raises ValueError naming the file or column that is missing and what to do about it."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(f"{directory} is not a directory: give the run directory that jobs.search wrote with --out")
+    summary = _read_json(directory / "summary.json")
+    if "rows" not in summary or any("method" not in row for row in summary["rows"]):
+        raise ValueError(
+            f"{directory / 'summary.json'} must hold 'rows', each naming its 'method': run the search again"
+        )
+    problems = _read_problems(directory / "problems.parquet")
+    samples = _read_samples(directory / "samples.parquet")
+    unknown = sorted({problem for _, problem in samples} - set(problems))
+    if unknown:
+        raise ValueError(f"samples.parquet holds problem {unknown[0]!r}, which problems.parquet does not describe")
+    trees = {
+        (path.stem, problem): tree
+        for path in sorted((directory / "tree").glob("*.parquet"))
+        for problem, tree in _read_trees(path).items()
+    }
+    return Run(
+        directory=directory,
+        config=_read_json(directory / "config.json"),
+        rows=list(summary["rows"]),
+        notes=[str(note) for note in summary.get("notes", [])],
+        problems=problems,
+        samples=samples,
+        trees=trees,
+        progress=_read_progress(directory / "metrics.jsonl"),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    _require(path)
+    try:
+        return dict(json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not a JSON object ({error}): restore it or run the search again") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing: a report needs it; run the search to its end, or copy the file back from where it ran"
+        )
+
+
+def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+    _require(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is not a Parquet file ({error}): run the search again") from error
+    absent = [name for name in columns if name not in table.column_names]
+    if absent:
+        raise ValueError(
+            f"{path} lacks column {absent[0]!r} (it has {', '.join(table.column_names)}): "
+            "it was written by another version; run the search again"
+        )
+    return table
+
+
+def _read_problems(path: Path) -> dict[str, ProblemSeries]:
+    problems = {}
+    for row in _read_table(path, PROBLEM_COLUMNS).to_pylist():
+        truth = None if row["truth"] is None else np.asarray(row["truth"], float)
+        problems[row["problem"]] = ProblemSeries(row["problem"], np.asarray(row["context"], float), truth)
+    return problems
+
+
+def _read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:
+    table = _read_table(path, SAMPLE_COLUMNS)
+    method, problem = (table[name].to_numpy(zero_copy_only=False).astype(str) for name in ("method", "problem"))
+    groups = dict.fromkeys(zip(method.tolist(), problem.tolist(), strict=True))
+    return {group: _samples_of(table, method, problem, group, path) for group in groups}
+
+
+def _samples_of(
+    table: pa.Table, method: np.ndarray, problem: np.ndarray, group: tuple[str, str], path: Path
+) -> WeightedSamples:
+    rows = np.flatnonzero((method == group[0]) & (problem == group[1]))
+    part = table.take(rows)
+    lengths = np.unique(pc.list_value_length(part["values"]).to_numpy(zero_copy_only=False))
+    if len(lengths) != 1:
+        raise ValueError(f"{path}: samples of {group[0]} for {group[1]} have lengths {lengths}; they must share one")
+    weight, reward, nfe_at = (part[name].to_numpy() for name in ("weight", "reward", "nfe_at"))
+    if not np.isclose(weight.sum(), 1.0, atol=1e-6):
+        raise ValueError(f"{path}: the weights of {group[0]} for {group[1]} sum to {weight.sum():.6g}, not to 1")
+    values = pc.list_flatten(part["values"]).to_numpy().reshape(len(rows), -1)
+    order = np.argsort(nfe_at, kind="stable")
+    return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order])
+
+
+def _read_trees(path: Path) -> dict[str, NodeTable]:
+    table = _read_table(path, TREE_COLUMNS)
+    problem = table["problem"].to_numpy(zero_copy_only=False).astype(str)
+    trees = {}
+    for name in dict.fromkeys(problem.tolist()):
+        part = table.filter(pa.array(problem == name))
+        columns = {column: part[column].to_numpy() for column in TREE_COLUMNS[1:]}
+        trees[name] = NodeTable(**{**columns, "parent": _parent_rows(columns["node"], columns["parent"], path)})
+    return trees
+
+
+def _parent_rows(node: np.ndarray, parent: np.ndarray, path: Path) -> np.ndarray:
+    """The row of each node's parent, -1 for a root."""
+    order = np.argsort(node, kind="stable")
+    place = np.minimum(np.searchsorted(node, parent, sorter=order), len(node) - 1)
+    rows = np.where(parent < 0, -1, order[place])
+    wrong = (parent >= 0) & ((node[rows] != parent) | (rows >= np.arange(len(node))))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{path}: node {node[row]} has parent {parent[row]}, which is not a row above it")
+    return rows
+
+
+def _read_progress(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; none without the file. A last line cut short by an interruption is left out."""
+    if not path.is_file():
+        return []
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is not JSON ({error}): remove the line") from error
+    return records

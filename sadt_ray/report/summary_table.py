@@ -1,0 +1,131 @@
+"""The summary in words and as a table: one headline made from the numbers, one HTML row a method and budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from sadt_ray.report.style import method_colours, method_name
+
+Row = Mapping[str, Any]
+
+COLUMN_NAMES = {
+    "nfe": "NFE",
+    "reward_calls": "reward calls",
+    "seconds_per_context": "s / context",
+    "best_reward": "best reward",
+    "log_z": "log Z",
+    "ess": "ESS",
+    "root_ess": "root ESS",
+    "crps": "CRPS",
+    "spec_w1": "Spec-W1",
+    "log_spectral_distance": "log-spectral distance",
+    "energy_score": "energy score",
+    "mse": "MSE",
+    "mae": "MAE",
+    "coverage90": "coverage of 90 %",
+}
+HIGHER_IS_BETTER = ("reward", "best_reward")
+LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "mse", "mae", "abs_bias", "ed", "edp")
+"""Costs, log Z and the effective sample sizes have no winner: nothing, or the prior itself, would always be it."""
+
+
+def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> str:
+    """What the run found, in one or two sentences: the searched method against the prior and the other methods."""
+    largest = {str(row["method"]): row for row in sorted(rows, key=lambda row: row.get("nfe") or 0)}
+    methods = [m for m in dict.fromkeys(str(row["method"]) for row in rows) if _number(largest[m], "reward") is not None]
+    steered = [method for method in methods if method != "prior"]
+    if not steered:
+        return "The prior alone was sampled." if methods else "The run left no rewards."
+    subject = next((method for method in steered if method in with_tree), steered[-1])
+    row = largest[subject]
+    prior = largest["prior"] if "prior" in methods else None
+    others = [method for method in steered if method != subject]
+    sentences = [_reward_sentence(subject, row, prior) + _reached(largest, others)]
+    return ". ".join(sentence for sentence in [*sentences, _quality_sentence(row, prior)] if sentence) + "."
+
+
+def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
+    budget = f" with {row['budget']}" if row.get("budget") else ""
+    if prior is None:
+        return f"{method_name(subject)} reaches a mean reward of {number(row['reward'])}{budget}"
+    gain = row["reward"] - prior["reward"]
+    verb = "raises" if gain > 0 else "lowers" if gain < 0 else "leaves"
+    way = f"from {number(prior['reward'])} (prior) to {number(row['reward'])}" if gain else f"at {number(row['reward'])}"
+    return f"{method_name(subject)} {verb} the mean reward {way}{budget}"
+
+
+def _reached(largest: Mapping[str, Row], others: Sequence[str]) -> str:
+    parts = [f"{method_name(method)} reaches {number(largest[method]['reward'])}" for method in others]
+    return "; " + ", ".join(parts) if parts else ""
+
+
+def _quality_sentence(row: Row, prior: Row | None) -> str:
+    shown = [name for name in ("log_spectral_distance", "spec_w1", "crps") if _number(row, name) is not None]
+    if prior is None or not shown:
+        return ""
+    parts = [
+        f"{COLUMN_NAMES[name]} {number(row[name])} (prior {number(prior[name])})"
+        for name in shown
+        if _number(prior, name) is not None
+    ]
+    ess = f"; its effective sample size is {number(row['ess'])}" if _number(row, "ess") is not None else ""
+    return f"Lower is better: {', '.join(parts)}{ess}" if parts else ""
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """The rows as an HTML table with every column that any row has, in order; the best of a column in bold."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    colours = method_colours(dict.fromkeys(str(row["method"]) for row in rows))
+    head = "".join(f'<th scope="col">{escape(COLUMN_NAMES.get(c, c.replace("_", " ")))}</th>' for c in columns)
+    best = {column: best_value(rows, column) for column in columns}
+    body = "".join(_table_row(row, columns, best, colours[str(row["method"])]) for row in rows)
+    return f'<div class="scroll"><table class="summary"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def best_value(rows: Sequence[Row], column: str) -> float | None:
+    """The winning value of a column that has a better direction and at least two different entries."""
+    values = [value for row in rows if (value := _number(row, column)) is not None]
+    if len(set(values)) < 2:
+        return None
+    if column in HIGHER_IS_BETTER:
+        return max(values)
+    if column.startswith("coverage"):
+        nominal = float(column.removeprefix("coverage") or 90) / 100
+        return min(values, key=lambda value: abs(value - nominal))
+    return min(values) if column in LOWER_IS_BETTER else None
+
+
+def _table_row(row: Row, columns: Sequence[str], best: Mapping[str, float | None], colour: str) -> str:
+    cells = []
+    for column in columns:
+        value = row.get(column)
+        if column == "method":
+            cells.append(f'<th scope="row" style="color:{colour}">{escape(method_name(str(value)))}</th>')
+        elif isinstance(value, str):
+            cells.append(f'<td class="text">{escape(value)}</td>')
+        else:
+            wins = best[column] is not None and value == best[column]
+            cells.append(f'<td class="best">{number(value)}</td>' if wins else f"<td>{number(value)}</td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def number(value: Any) -> str:
+    """A number as a reader wants it: thousands apart, three to four significant digits, a real minus sign."""
+    if value is None or isinstance(value, str) or (isinstance(value, float) and math.isnan(value)):
+        return escape(value) if isinstance(value, str) else "–"
+    if isinstance(value, int) or (math.isfinite(value) and abs(value) >= 1000):
+        text = f"{value:,.0f}"
+    elif not math.isfinite(value):
+        text = "∞" if value > 0 else "-∞"
+    else:
+        text = f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return float(value) if usable and value is not None else None
