@@ -1,0 +1,103 @@
+"""Any Python function as a reward: ``module:function`` or the function itself."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sadt_ray.interfaces import Problem
+
+RewardFunction = Callable[[np.ndarray, Problem], "np.ndarray | Sequence[float]"]
+
+
+class FunctionReward:
+    """r(x) = f(samples [n, ...], problem) -> n numbers, called once for each problem in a batch.
+
+    Args:
+        function: the function, or where to import it from, ``"package.module:function"``.
+        oracle: set it if the function reads ``problem.truth``.
+
+    Raises:
+        ValueError: if there is no such module or function, naming what is missing.
+    """
+
+    def __init__(self, function: str | RewardFunction, oracle: bool = False) -> None:
+        self.function = import_function(function) if isinstance(function, str) else _callable(function)
+        self.oracle = oracle
+
+    def __repr__(self) -> str:
+        return f"FunctionReward({_name(self.function)})"
+
+    def bind(self, problems: Sequence[Problem]) -> FunctionScorer:
+        """Nothing is precomputed."""
+        return FunctionScorer(self.function, problems)
+
+
+class FunctionScorer:
+    """A function bound to problems: mixed batches are handed to it problem by problem."""
+
+    def __init__(self, function: RewardFunction, problems: Sequence[Problem]) -> None:
+        self.function = function
+        self.problems = tuple(problems)
+
+    def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Rewards of samples [B, ...].
+
+        Raises ValueError if the function does not return one number a sample, RuntimeError from whatever it raises;
+        both name the problem.
+        """
+        rewards = np.empty(len(samples))
+        for p in np.unique(problem):
+            rows = np.flatnonzero(problem == p)
+            rewards[rows] = self._of_one_problem(samples[rows], self.problems[p])
+        return rewards
+
+    def _of_one_problem(self, samples: np.ndarray, problem: Problem) -> Float[np.ndarray, " n"]:
+        name = _name(self.function)
+        try:
+            returned = self.function(samples, problem)
+        except Exception as error:
+            raise RuntimeError(f"reward {name} raised {type(error).__name__} on {problem.name!r}: {error}") from error
+        try:
+            rewards = np.asarray(returned, dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(f"reward {name} must return numbers, on {problem.name!r} got {returned!r:.80}") from None
+        if rewards.shape != (len(samples),):
+            raise ValueError(
+                f"reward {name} must return one number a sample, shape ({len(samples)},) for samples {samples.shape}; "
+                f"on {problem.name!r} it returned shape {rewards.shape}"
+            )
+        return rewards
+
+
+def import_function(spec: str) -> RewardFunction:
+    """The function that ``"package.module:function"`` names. Raises ValueError naming what is missing."""
+    module_name, separator, attribute = spec.partition(":")
+    if not (separator and module_name and attribute):
+        raise ValueError(f"a reward function is written module:function, for example my_rewards:score; got {spec!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ValueError(
+            f"cannot import {module_name!r} for the reward {spec!r}: {type(error).__name__}: {error}; "
+            f"is its directory on PYTHONPATH?"
+        ) from error
+    if not hasattr(module, attribute):
+        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise ValueError(
+            f"module {module_name!r} has no {attribute!r}; it has: {', '.join(functions) or 'no functions'}"
+        )
+    return _callable(getattr(module, attribute))
+
+
+def _callable(function: object) -> RewardFunction:
+    if not callable(function):
+        raise ValueError(f"a reward must be a function f(samples, problem) -> one number a sample, got {function!r}")
+    return function
+
+
+def _name(function: RewardFunction) -> str:
+    return f"{function.__module__}:{function.__qualname__}" if hasattr(function, "__qualname__") else repr(function)

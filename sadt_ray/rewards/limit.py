@@ -1,0 +1,72 @@
+"""A limit that must hold, for example a peak below a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sadt_ray.interfaces import Problem
+
+STATISTICS: dict[str, Callable[[Float[np.ndarray, "B time"]], Float[np.ndarray, " B"]]] = {
+    "max": lambda x: x.max(-1),
+    "min": lambda x: x.min(-1),
+    "mean": lambda x: x.mean(-1),
+    "std": lambda x: x.std(-1),
+    "range": lambda x: np.ptp(x, axis=-1),
+    "ramp": lambda x: np.abs(np.diff(x, axis=-1)).max(-1),  # largest step from one sample to the next
+}
+
+
+@dataclass(frozen=True)
+class LimitReward:
+    """r(x) = -(violation of lower <= statistic(x) <= upper) / margin; 0 where the limit holds.
+
+    Attributes:
+        upper: largest value allowed, in the units of the samples; ``None`` for no such limit.
+        lower: smallest value allowed.
+        statistic: what of the sample is limited: max, min, mean, std, range, or ramp (largest step between neighbours).
+        margin: the violation that costs 1; 0 makes the limit hard, a violation of any size costs -inf.
+
+    Raises:
+        ValueError: for an unknown statistic, no limit at all, limits that exclude everything, a negative margin.
+    """
+
+    upper: float | None = None
+    lower: float | None = None
+    statistic: str = "max"
+    margin: float = 1.0
+
+    oracle = False
+
+    def __post_init__(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"unknown statistic {self.statistic!r}; choose one of {', '.join(STATISTICS)}")
+        limits = [limit for limit in (self.lower, self.upper) if limit is not None]
+        if not limits or not np.isfinite(limits).all():
+            raise ValueError(f"give a finite upper or lower limit, got lower={self.lower} and upper={self.upper}")
+        if limits != sorted(limits):
+            raise ValueError(f"lower={self.lower} is above upper={self.upper}: no sample could satisfy both")
+        if not 0 <= self.margin < np.inf:
+            raise ValueError(f"margin must be a finite number, 0 (hard) or larger, got {self.margin}")
+
+    def bind(self, problems: Sequence[Problem]) -> LimitReward:
+        """Nothing depends on the problem."""
+        return self
+
+    def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Rewards of samples [B, time]. Raises ValueError for samples of another shape."""
+        samples = np.asarray(samples, dtype=float)
+        if samples.ndim != 2:
+            raise ValueError(f"a limit scores samples [B, time], got shape {samples.shape}")
+        value = STATISTICS[self.statistic](samples)
+        violation = np.zeros(len(samples))
+        if self.upper is not None:
+            violation = np.maximum(violation, value - self.upper)
+        if self.lower is not None:
+            violation = np.maximum(violation, self.lower - value)
+        if self.margin == 0:
+            return np.where(violation > 0, -np.inf, -violation)
+        return -violation / self.margin

@@ -1,0 +1,79 @@
+"""Rewards by name, as they are written on a command line.
+
+``none``, ``second-opinion``, ``limit:max<1.5``, ``module:function``, and weighted sums such as
+``"second-opinion + 0.5*limit:ramp<0.8"`` (a plus between spaces).
+"""
+
+from __future__ import annotations
+
+import re
+
+from sadt_ray.interfaces import Reward
+from sadt_ray.rewards.combine import WeightedSum
+from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.rewards.limit import STATISTICS, LimitReward
+from sadt_ray.rewards.second_opinion import SecondOpinionReward
+from sadt_ray.rewards.spectral import SpectralReward
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_WEIGHTED = re.compile(rf"({_NUMBER})\s*\*\s*(.+)")
+_LIMIT = re.compile(rf"(\w+)\s*([<>])=?\s*({_NUMBER})(?:\s*,\s*margin\s*=\s*({_NUMBER}))?")
+HELP = "none, second-opinion[:WEIGHT], limit:max<1.5 or module:function, or a sum of them such as 'A + 0.5*B'"
+
+
+def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedSum:
+    """The task's reward, plus the spectral one if given.
+
+    Args:
+        spec: terms joined by `` + ``, each with an optional factor ``0.5*``. A term is ``none``; ``second-opinion``,
+            with its weight if not the default, ``second-opinion:0.3``; ``limit:STATISTIC<NUMBER`` or ``>`` with an
+            optional ``,margin=NUMBER`` (0 is hard); or ``module:function``.
+        spectral: added as it is.
+
+    Raises:
+        ValueError: naming the term that is not understood, and what may be written.
+    """
+    terms = [_weighted(term.strip()) for term in re.split(r"\s\+\s", spec)]
+    if spectral is not None:
+        terms.append((1.0, spectral))
+    return WeightedSum(*terms)
+
+
+def _weighted(term: str) -> tuple[float, Reward]:
+    match = _WEIGHTED.fullmatch(term)
+    return (float(match[1]), _reward(match[2])) if match else (1.0, _reward(term))
+
+
+def _reward(term: str) -> Reward:
+    name, separator, rest = term.partition(":")
+    if term == "none":
+        return WeightedSum()
+    if name in ("second-opinion", "second_opinion"):
+        return _second_opinion(rest) if separator else SecondOpinionReward()
+    if name == "limit" and separator:
+        return _limit(rest)
+    if separator:
+        return FunctionReward(term)
+    raise ValueError(f"unknown reward {term!r}; write {HELP}")
+
+
+def _second_opinion(weight: str) -> SecondOpinionReward:
+    if not re.fullmatch(_NUMBER, weight):
+        raise ValueError(f"the weight of second-opinion must be a number, as in second-opinion:0.3, got {weight!r}")
+    return SecondOpinionReward(float(weight))
+
+
+def _limit(rest: str) -> LimitReward:
+    match = _LIMIT.fullmatch(rest.strip())
+    if not match:
+        raise ValueError(
+            f"a limit is written limit:STATISTIC<NUMBER or limit:STATISTIC>NUMBER, for example limit:max<1.5 or "
+            f"limit:max<1.5,margin=0; statistics: {', '.join(STATISTICS)}; got {rest!r}"
+        )
+    statistic, side, bound, margin = match[1], match[2], float(match[3]), float(match[4] or 1.0)
+    return LimitReward(
+        upper=bound if side == "<" else None,
+        lower=bound if side == ">" else None,
+        statistic=statistic,
+        margin=margin,
+    )
