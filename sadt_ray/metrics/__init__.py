@@ -3,7 +3,8 @@
 One shape convention: forecasts ``samples`` [..., samples, time], what happened ``truth`` [..., time], optional
 ``weights`` [..., samples] that sum to one over the samples (equal weights if left out). Every score returns [...]:
 averaged over time where it is defined pointwise, so that ``score(samples[..., :24], truth[..., :24])`` is the score of
-the first day. Units are those of the samples unless said otherwise. A shape that does not fit raises ValueError.
+the first day; of a single window, an array of no dimensions whose ``float()`` is the number. Units are those of the
+samples unless said otherwise. A shape that does not fit raises ValueError.
 """
 
 from sadt_ray.metrics.distances import energy_distance, log_psd_energy_distance, mmd_rbf, total_variation

@@ -52,7 +52,7 @@ def coverage(
     """Share of the time points where the central interval of probability ``level`` holds the truth."""
     samples, truth, weights = checked(samples, truth, weights)
     interval = _central(samples, level, weights)
-    return np.mean((interval[..., 0, :] <= truth) & (truth <= interval[..., 1, :]), axis=-1)
+    return np.asarray(np.mean((interval[..., 0, :] <= truth) & (truth <= interval[..., 1, :]), axis=-1))
 
 
 def interval_width(
@@ -62,7 +62,7 @@ def interval_width(
 ) -> Float[np.ndarray, "*batch"]:
     """Width of the central interval of probability ``level``, averaged over time: how sharp a forecast is."""
     interval = _central(np.asarray(samples, dtype=float), level, weights)
-    return np.mean(interval[..., 1, :] - interval[..., 0, :], axis=-1)
+    return np.asarray(np.mean(interval[..., 1, :] - interval[..., 0, :], axis=-1))
 
 
 def _central(samples: np.ndarray, level: float, weights: np.ndarray | None) -> Float[np.ndarray, "*batch 2 time"]:

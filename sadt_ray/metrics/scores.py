@@ -40,7 +40,7 @@ def crps(
     mass = np.take_along_axis(np.broadcast_to(weights[..., None], samples.shape), order, axis=-2)
     spread = 2.0 * np.sum(mass * ranked * (2.0 * np.cumsum(mass, axis=-2) - mass - 1.0), axis=-2)
     pairs = distinct_pairs(weights)[..., None] if fair else 1.0
-    return np.mean(error - 0.5 * spread / pairs, axis=-1)
+    return np.asarray(np.mean(error - 0.5 * spread / pairs, axis=-1))
 
 
 def energy_score(
@@ -82,7 +82,7 @@ def mse(
     """Squared error of the weighted mean, the point forecast that minimises it, averaged over time (squared units)."""
     samples, truth, weights = checked(samples, truth, weights)
     mean = np.sum(weights[..., None] * samples, axis=-2)
-    return np.mean(np.square(mean - truth), axis=-1)
+    return np.asarray(np.mean(np.square(mean - truth), axis=-1))
 
 
 def mae(
@@ -93,4 +93,4 @@ def mae(
     """Absolute error of the weighted median, the point forecast that minimises it, averaged over time."""
     samples, truth, weights = checked(samples, truth, weights)
     median = quantiles(samples, [0.5], weights)[..., 0, :]
-    return np.mean(np.abs(median - truth), axis=-1)
+    return np.asarray(np.mean(np.abs(median - truth), axis=-1))

@@ -47,7 +47,7 @@ def log_spectral_distance(
     Unlike ``spec_w1`` it sees the level of the spectrum and its weak parts. Raises ValueError on wrong shapes.
     """
     forecast, expected, _ = _spectra(samples, reference, weights, nperseg)
-    return np.sqrt(np.mean(np.square(np.log(forecast + eps) - np.log(expected + eps)), axis=-1))
+    return np.asarray(np.sqrt(np.mean(np.square(np.log(forecast + eps) - np.log(expected + eps)), axis=-1)))
 
 
 def log_psd(
