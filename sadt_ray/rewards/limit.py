@@ -68,5 +68,5 @@ class LimitReward:
         if self.lower is not None:
             violation = np.maximum(violation, self.lower - value)
         if self.margin == 0:
-            return np.where(violation > 0, -np.inf, -violation)
-        return -violation / self.margin
+            return np.where(violation > 0, -np.inf, 0.0 - violation)
+        return 0.0 - violation / self.margin

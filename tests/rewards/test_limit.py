@@ -1,0 +1,71 @@
+"""A limit costs nothing where it holds and, where not, in proportion to the violation, or everything."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sadt_ray.interfaces import Reward
+from sadt_ray.rewards.limit import STATISTICS, LimitReward
+
+WAVE = np.array([[0.0, 1.0, -2.0, 3.0], [0.0, 0.5, 0.5, 1.0]])
+OWNER = np.zeros(2, int)
+
+
+def score(**settings):
+    return LimitReward(**settings).bind([])(WAVE, OWNER).tolist()
+
+
+def test_each_statistic_is_what_it_is_called():
+    values = {"max": 3.0, "min": -2.0, "mean": 0.5, "std": np.sqrt(3.25), "range": 5.0, "ramp": 5.0}
+    assert set(values) == set(STATISTICS)
+    for statistic, value in values.items():
+        assert score(upper=value, statistic=statistic)[0] == pytest.approx(0.0)
+        assert score(upper=value - 0.5, statistic=statistic)[0] == pytest.approx(-0.5)
+        assert score(lower=value + 0.5, statistic=statistic)[0] == pytest.approx(-0.5)
+
+
+def test_the_margin_is_the_violation_that_costs_one():
+    assert score(upper=2.0, margin=0.25) == [-4.0, 0.0]
+
+
+def test_a_hard_limit_forbids():
+    assert score(upper=2.0, margin=0.0) == [-np.inf, 0.0]
+    assert score(upper=3.0, margin=0.0) == [0.0, 0.0]
+
+
+def test_a_band_counts_whichever_side_is_violated():
+    assert score(lower=1.5, upper=2.0) == [-1.0, -0.5]
+
+
+@given(st.floats(-3, 3), st.floats(0, 3), st.sampled_from([0.0, 0.1, 4.0]))
+def test_a_larger_limit_never_costs_more(limit, more, margin):
+    tight = LimitReward(upper=limit, margin=margin)(WAVE, OWNER)
+    loose = LimitReward(upper=limit + more, margin=margin)(WAVE, OWNER)
+    assert np.all(loose >= tight)
+    assert np.all(loose <= 0)
+
+
+def test_it_is_a_reward_and_no_oracle():
+    assert isinstance(LimitReward(upper=1.0), Reward)
+    assert LimitReward(upper=1.0).oracle is False
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give a finite upper or lower limit"),
+        ({"upper": float("inf")}, "give a finite upper or lower limit, got lower=None and upper=inf"),
+        ({"upper": 1.0, "lower": 2.0}, r"lower=2.0 is above upper=1.0"),
+        ({"upper": 1.0, "margin": -1.0}, "margin must be .* got -1.0"),
+        ({"upper": 1.0, "statistic": "median"}, "unknown statistic 'median'; choose one of max, min"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LimitReward(**settings)
+
+
+def test_samples_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\[B, time\], got shape \(4,\)"):
+        LimitReward(upper=1.0)(WAVE[0], OWNER)
