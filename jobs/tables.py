@@ -22,7 +22,7 @@ def print_table(console: Console, rows: Sequence[dict[str, object]]) -> None:
     if not rows:
         console.print("(no rows)")
         return
-    table = Table()
+    table = Table(box=None, pad_edge=False)
     for i, column in enumerate(rows[0]):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in rows:

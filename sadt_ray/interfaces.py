@@ -90,6 +90,12 @@ class GenerativeProcess(Protocol):
     @property
     def state_dtype(self) -> np.dtype: ...
 
+    def with_branch_steps(self, branch_steps: Sequence[int] | str) -> GenerativeProcess:
+        """The same prior with tree nodes elsewhere: steps of the chain, the last being x_0, or the name of a preset.
+
+        Every process knows ``"none"`` (x_0 alone: independent samples), ``"published"`` and ``"late"``.
+        """
+
     def bind(self, problems: Sequence[Problem]) -> Chain:
         """Encode the problems' conditioning once. Raises ValueError naming a problem that does not fit."""
 

@@ -11,7 +11,9 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
+
+from sadt_ray.compiled import compiled
 
 _M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _W0, _W1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
@@ -19,7 +21,7 @@ _LOW = uint64(0xFFFFFFFF)
 _TWO_POW_MINUS_53 = 2.0**-53
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Ten rounds of Philox on the counter (c0..c3) under the key (k0, k1), all 32-bit words."""
     for _ in range(10):
@@ -36,14 +38,14 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _unit(high, low):  # type: ignore[no-untyped-def]
     """A double in (0, 1) from 64 random bits: the 53 highest, centred in their cell so that neither end occurs."""
     bits = ((uint64(high) << uint64(32)) | uint64(low)) >> uint64(11)
     return min((float(bits) + 0.5) * _TWO_POW_MINUS_53, 1.0 - 2.0**-53)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def uniform_at(seed, stream, index):  # type: ignore[no-untyped-def]
     """One double in (0, 1), for use inside compiled loops."""
     a, b, _, _ = philox4x32(
@@ -53,14 +55,14 @@ def uniform_at(seed, stream, index):  # type: ignore[no-untyped-def]
     return _unit(a, b)
 
 
-@njit(cache=True)
+@compiled
 def _fill_uniforms(out, seeds, streams):  # type: ignore[no-untyped-def]
     for row in range(out.shape[0]):
         for i in range(out.shape[1]):
             out[row, i] = uniform_at(seeds[row], streams[row], i)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _box_muller(word_a, word_b):  # type: ignore[no-untyped-def]
     """Two normals from two 32-bit words; 32 bits reach |z| = 6.7, enough for float32 noise."""
     radius = math.sqrt(-2.0 * math.log((float(word_a) + 0.5) * 2.0**-32))
@@ -68,7 +70,7 @@ def _box_muller(word_a, word_b):  # type: ignore[no-untyped-def]
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-@njit(cache=True)
+@compiled
 def _fill_normals(out, seeds, streams):  # type: ignore[no-untyped-def]
     width = out.shape[1]
     for row in range(out.shape[0]):
@@ -98,18 +100,24 @@ def normals(
     return out
 
 
-def derive_seeds(seed: int, stream: int, ids: Int[np.ndarray, " B"]) -> UInt64[np.ndarray, " B"]:
-    """Independent 64-bit seeds for numbered things (problems, tickets) under one parent seed."""
-    return _derive(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), np.int64(stream), np.asarray(ids, np.int64))
+@compiled(inline="always")
+def derive_seed(seed, stream, number):  # type: ignore[no-untyped-def]
+    """The 64-bit seed of one numbered thing under a parent seed, for use inside compiled loops."""
+    a, b, _, _ = philox4x32(
+        uint32(number), uint32(uint64(number) >> uint64(32)), uint32(stream), uint32(2), uint32(seed),
+        uint32(uint64(seed) >> uint64(32)),
+    )  # fmt: skip
+    return (uint64(a) << uint64(32)) | uint64(b)
 
 
-@njit(cache=True)
-def _derive(seed, stream, ids):  # type: ignore[no-untyped-def]
-    out = np.empty(ids.shape[0], np.uint64)
-    for i in range(ids.shape[0]):
-        a, b, _, _ = philox4x32(
-            uint32(ids[i]), uint32(uint64(ids[i]) >> uint64(32)), uint32(stream), uint32(2), uint32(seed),
-            uint32(seed >> uint64(32)),
-        )  # fmt: skip
-        out[i] = (uint64(a) << uint64(32)) | uint64(b)
+@compiled
+def _derive(seed, stream, numbers):  # type: ignore[no-untyped-def]
+    out = np.empty(numbers.shape[0], np.uint64)
+    for i in range(numbers.shape[0]):
+        out[i] = derive_seed(seed, stream, numbers[i])
     return out
+
+
+def derive_seeds(seed: int, stream: int, numbers: Int[np.ndarray, " B"]) -> UInt64[np.ndarray, " B"]:
+    """Independent 64-bit seeds of numbered things (problems, tickets) under one parent seed."""
+    return _derive(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), np.int64(stream), np.asarray(numbers, np.int64))

@@ -1,0 +1,109 @@
+"""How fast can one tree owner hand out and back up simulations?"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from jobs.benches import BenchResult
+from sadt_ray.config import SearchConfig
+from sadt_ray.interfaces import Results, Tickets
+from sadt_ray.tree.search import Search
+
+QUESTION = "How many simulations a second can one core ask and tell, with rollouts that cost nothing?"
+_LEVELS, _BATCH = 5, 64
+_SMALL, _LARGE = 20_000, 1_000_000  # nodes in the tree when the clock starts
+
+
+def run(quick: bool) -> BenchResult:
+    rows = []
+    for label, config in (
+        ("DTS", SearchConfig(n_rollouts=None, max_nfe=10**15)),
+        ("DTS, selection at 0.3 lambda", SearchConfig(n_rollouts=None, max_nfe=10**15, selection_inv_temperature=0.3)),
+        ("DTS*", SearchConfig(n_rollouts=None, max_nfe=10**15, selection="uct")),
+    ):
+        search = Search(config, ["bench"], np.zeros((1, 1), np.float32), _LEVELS)
+        rng = np.random.default_rng(0)
+        _grow(search, _SMALL, rng)
+        small = _rate(search, rng, batches=100 if quick else 400)
+        _grow(search, _LARGE, rng)
+        large = _rate(search, rng, batches=100 if quick else 400)
+        nodes = len(search.tree)
+        rows.append(
+            {
+                "method": label,
+                "simulations/s": small,
+                "simulations/s, 1M nodes": large,
+                "bytes/node used": sum(_used_bytes(search)) / nodes,
+                "bytes/node allocated": search.tree.nbytes() / nodes,
+                "children of the root": len(search.tree.children(0)),
+            }
+        )
+    dts = rows[0]
+    figures = {
+        "simulations_per_second": dts["simulations/s"],
+        "simulations_per_second_1m_nodes": dts["simulations/s, 1M nodes"],
+        "bytes_per_node": dts["bytes/node allocated"],
+        "simulations_per_second_dts_star": rows[2]["simulations/s"],
+        "simulations_per_second_1m_nodes_dts_star": rows[2]["simulations/s, 1M nodes"],
+    }
+    notes = (
+        f"{_LEVELS} branch levels, batches of {_BATCH}, rewards N(0, 1) at lambda = 1; the time is that of ask and tell "
+        "alone, the median over batches. States are kept beside the tree and not counted.",
+    )
+    return BenchResult(rows, {key: float(value) for key, value in figures.items()}, notes)
+
+
+def _grow(search: Search, nodes: int, rng: np.random.Generator) -> None:
+    while len(search.tree) < nodes:
+        search.tell(_free_results(search.ask(512), rng))
+
+
+def _rate(search: Search, rng: np.random.Generator, batches: int) -> float:
+    """Simulations a second, the median over batches of one ask and one tell."""
+    seconds = []
+    for _ in range(batches):
+        started = time.perf_counter()
+        tickets = search.ask(_BATCH)
+        asked = time.perf_counter()
+        results = _free_results(tickets, rng)
+        ready = time.perf_counter()
+        search.tell(results)
+        seconds.append(asked - started + time.perf_counter() - ready)
+    return _BATCH / float(np.median(seconds))
+
+
+def _free_results(tickets: Tickets, rng: np.random.Generator) -> Results:
+    """What rollouts of a process without cost would bring back."""
+    batch = len(tickets)
+    lengths = _LEVELS - tickets.level
+    splits = np.concatenate([[0], np.cumsum(lengths)])
+    levels = np.arange(splits[-1]) - np.repeat(splits[:-1], lengths) + np.repeat(tickets.level, lengths) + 1
+    rewards = rng.standard_normal(batch)
+    return Results(
+        id=tickets.id,
+        value=rewards,
+        path_splits=splits,
+        path_level=levels,
+        path_state=np.zeros((splits[-1], 1), np.float32),
+        path_log_flow=np.zeros(splits[-1]),
+        sample_splits=np.arange(batch + 1),
+        samples=np.zeros((batch, 1), np.float32),
+        rewards=rewards,
+        sample_log_weight=np.zeros(batch),
+        nfe=lengths,
+        reward_calls=np.ones(batch, np.int64),
+    )
+
+
+def _used_bytes(search: Search) -> tuple[float, float]:
+    """Bytes of the nodes and of the child slots in use."""
+    columns = search.tree.columns
+    node_bytes = sum(a.itemsize for a in columns if len(a) == len(columns.parent))
+    slot_bytes = sum(a.itemsize for a in columns if len(a) == len(columns.child))
+    return float(columns.used[0] * node_bytes), float(columns.used[1] * slot_bytes)
+
+
+if __name__ == "__main__":
+    print(run(quick=True))

@@ -1,0 +1,57 @@
+"""What a search is told, checked at the door. Frozen, so that the resolved configuration can be written beside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Selection = Literal["boltzmann", "uct"]
+Draw = Literal["softmax", "argmax", "uniform"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """One search over a forest; budgets are per problem. Defaults are DTS as published (arXiv 2506.20701)."""
+
+    inv_temperature: float = 1.0
+    """lambda: the target is p(x_0) exp(lambda r(x_0)) / Z."""
+    selection: Selection = "boltzmann"
+    """boltzmann: a child with probability softmax(beta v) (DTS). uct: the highest v + c sqrt(log N / N_c) (DTS*)."""
+    selection_inv_temperature: float | None = None
+    """beta of the Boltzmann selection; lambda if not given. Lower values explore more and bias the values less."""
+    draw: Draw = "softmax"
+    """How finished samples are weighted: softmax (DTS), argmax (DTS*, best-of-N), uniform (the prior)."""
+    draw_inv_temperature: float | None = None
+    """Inverse temperature of the softmax draw; lambda if not given."""
+    c_uct: float = 1.0
+    """Exploration constant of uct, in units of the reward; 0 is greedy."""
+    widen_c: float = 2.0
+    """A node may have widen_c N^widen_alpha children. Infinite: every simulation starts at the root."""
+    widen_alpha: float = 0.8
+    n_rollouts: int | None = 200
+    """Simulations per problem."""
+    max_nfe: int | None = None
+    """Function evaluations per problem; the search stops asking once they are spent."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.inv_temperature < math.inf, "inv_temperature", self.inv_temperature, "a positive number")
+        for name in ("selection_inv_temperature", "draw_inv_temperature"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < math.inf, name, value, "None or a number >= 0")
+        _require(self.selection in get_args(Selection), "selection", self.selection, f"one of {get_args(Selection)}")
+        _require(self.draw in get_args(Draw), "draw", self.draw, f"one of {get_args(Draw)}")
+        _require(0 <= self.c_uct < math.inf, "c_uct", self.c_uct, "a number >= 0")
+        _require(self.widen_c > 0, "widen_c", self.widen_c, "a positive number")
+        _require(0 <= self.widen_alpha <= 1, "widen_alpha", self.widen_alpha, "a number in [0, 1]")
+        for name in ("n_rollouts", "max_nfe"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, value, "None or at least 1")
+        _require(self.n_rollouts is not None or self.max_nfe is not None, "n_rollouts", None, "set when max_nfe is not")
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")

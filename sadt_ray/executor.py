@@ -1,0 +1,88 @@
+"""Who runs the tickets, and the one loop that drives any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, Tickets
+from sadt_ray.rollout import rollout
+from sadt_ray.tree.search import Search
+
+
+class Executor(Protocol):
+    """Runs batches of tickets. ``slots`` batches of ``batch_size`` tickets keep it busy."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def slots(self) -> int: ...
+
+    def submit(self, tickets: Tickets) -> None:
+        """Take a batch; returns at once if the executor is remote."""
+
+    def collect(self) -> Sequence[Results]:
+        """Wait until at least one submitted batch is finished; every batch is returned exactly once."""
+
+
+class SerialExecutor:
+    """Runs each batch in this process, when it is collected."""
+
+    slots = 1
+
+    def __init__(
+        self, process: GenerativeProcess, reward: Reward, problems: Sequence[Problem], batch_size: int = 64
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        self.chain = process.bind(problems)
+        self._scorer = reward.bind(problems)
+        self._num_levels = process.num_levels
+        self._waiting: list[Tickets] = []
+
+    def submit(self, tickets: Tickets) -> None:
+        self._waiting.append(tickets)
+
+    def collect(self) -> Sequence[Results]:
+        return [rollout(self.chain, self._scorer, self._num_levels, self._waiting.pop(0))]
+
+
+class RolloutFailed(RuntimeError):
+    """A rollout brought no result. What was told before is in the search, and its samples can be drawn."""
+
+    def __init__(self, failures: Sequence[Failure], names: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        first = failures[0]
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        super().__init__(f"ticket {first.ticket} of problem {names[first.problem]!r}: {first.message}{more}")
+
+
+def run_search(search: Search, executor: Executor, on_progress: Callable[[Search], None] | None = None) -> None:
+    """Ask, run and tell until every problem has spent its budget.
+
+    Args:
+        on_progress: called after every batch of results, for progress bars, trajectories and checkpoints.
+
+    Raises:
+        RolloutFailed: after everything else of the batch was told, when a ticket brought a failure. Tickets still in
+            flight are forgotten then, as they are when the caller interrupts the loop.
+    """
+    running = 0
+    try:
+        while True:
+            while running < executor.slots and len(tickets := search.ask(executor.batch_size)):
+                executor.submit(tickets)
+                running += 1
+            if running == 0:
+                return
+            for results in executor.collect():
+                running -= 1
+                search.tell(results)
+                if on_progress is not None:
+                    on_progress(search)
+                if results.failures:
+                    raise RolloutFailed(results.failures, search.names)
+    finally:
+        search.forget(search.open_tickets())

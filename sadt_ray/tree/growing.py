@@ -1,0 +1,36 @@
+"""An array that can be appended to at amortised constant cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_GROWTH = 1.5
+
+
+class GrowingArray:
+    """Rows of one shape and dtype; ``values`` is a view of the rows in use, valid until the next ``extend``."""
+
+    def __init__(self, row_shape: tuple[int, ...], dtype: Any, capacity: int = 1024) -> None:
+        self._buffer = np.empty((capacity, *row_shape), dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._buffer[: self._length]
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Append rows. Raises ValueError if their shape does not fit."""
+        if rows.shape[1:] != self._buffer.shape[1:]:
+            raise ValueError(f"rows of shape {rows.shape[1:]} do not fit an array of rows {self._buffer.shape[1:]}")
+        length = self._length + len(rows)
+        if length > len(self._buffer):
+            bigger = np.empty((max(length, int(_GROWTH * len(self._buffer))), *rows.shape[1:]), self._buffer.dtype)
+            bigger[: self._length] = self.values
+            self._buffer = bigger
+        self._buffer[self._length : length] = rows
+        self._length = length
