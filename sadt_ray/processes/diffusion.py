@@ -1,6 +1,6 @@
 """A diffusion prior as a frozen Markov chain: Karras noise levels, ancestral steps, branch levels along the way.
 
-    x_T ~ N(b(c), Sigma(c) + sigma_max^2 I),    x_{i+1} ~ q(x_{i+1} | x_i, x_0 = D(x_i; sigma_i, c)),    i = 0..n-1
+    x_T ~ the noisy prior at sigma_max,    x_{i+1} ~ q(x_{i+1} | x_i, x_0 = D(x_i; sigma_i, c)),    i = 0..n-1
 
 The chain knows its denoiser only by the ``Denoiser`` protocol: a trained network and an exact mixture step alike.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +48,19 @@ class Denoiser(Protocol):
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: Conditioning
     ) -> Float[Tensor, "B F"]:
         """What a flow network may know of a state, without an evaluation of the denoiser."""
+
+
+@runtime_checkable
+class KnowsCleanSpread(Protocol):
+    """A denoiser that knows how uncertain x_0 is. Its ancestral steps then carry that uncertainty along:
+
+    Var(x_next | x) = spread^2 + (1 - keep)^2 Var(x_0 | x), the law of total variance over x_0 in q(x_next | x, x_0).
+    Leaving the second term out, as DDPM does, loses variance when steps are few (Bao et al., *Analytic-DPM*, ICLR
+    2022); with it the chain is exact for a Gaussian x_0 in any number of steps.
+    """
+
+    def clean_spread(self, sigma: Float[Tensor, " B"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """sd(x_0 | x) along each coordinate, of coordinates that are independent given x."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,8 @@ class DiffusionChain:
         keep, spread = posterior_coefficients(sigmas)
         self._sigma_max = float(sigmas[0])
         self._step_table = self._tensor(np.stack([sigmas[:-1], keep, spread * process.sampler.noise_scale]))
+        self._noise_scale = process.sampler.noise_scale
+        self._clean_spread = self._denoiser.clean_spread if isinstance(self._denoiser, KnowsCleanSpread) else None
         self._done = np.array((0, *process.branch_steps))  # denoising steps behind a state of each level
         self._level_sigma = self._tensor(sigmas[self._done])
 
@@ -214,12 +229,15 @@ class DiffusionChain:
         self, x: Tensor, step: Int[np.ndarray, " B"], seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning
     ) -> Tensor:
         """One ancestral step of rows that each stand at a denoising step of their own."""
-        sigma, keep, spread = self._step_table[:, self._index(step)]
-        denoised = self._denoiser.denoised(x, sigma, conditioning)
-        if step.min() == self._step_table.shape[1] - 1:  # every row arrives at x_0 = D: no noise is needed
+        sigma, keep, spread = self._step_table[:, self._index(step), None]
+        denoised = self._denoiser.denoised(x, sigma[:, 0], conditioning)
+        if self._clean_spread is not None:
+            clean = self._clean_spread(sigma[:, 0], conditioning)
+            spread = torch.sqrt(spread.square() + ((self._noise_scale * (1 - keep)) * clean).square())
+        elif step.min() == self._step_table.shape[1] - 1:  # every row arrives at x_0 = D: no noise is needed
             return denoised
         noise = self._tensor(normals(seeds, step + 1, x.shape[1]))
-        return torch.lerp(denoised, x, keep[:, None]).addcmul_(noise, spread[:, None])
+        return torch.lerp(denoised, x, keep).addcmul_(noise, spread)
 
     def _gather(self, problem: Int[np.ndarray, " B"]) -> Conditioning:
         index = self._index(problem)

@@ -1,0 +1,190 @@
+"""diff-k's backbone: a conditional denoiser D(x; sigma, c), preconditioned axis by axis with a Gaussian forecast.
+
+EDM (Karras et al. 2022, eq. 7) writes D = c_skip x + c_out F(c_in x; c_noise), with coefficients from one number
+sigma_data. Residuals of a forecast are far from white: the slowest axis spreads tens of times wider than the fastest.
+So x is first centred on the forecast b(c) and turned to its principal axes, u = V^T (x - b(c)), where each axis k has
+its own sigma_data, the forecast's spread s_k(c):
+
+    c_skip = s^2 / (sigma^2 + s^2),  c_out = sigma s / sqrt(sigma^2 + s^2),  c_in = 1 / sqrt(sigma^2 + s^2),
+    D(u; sigma, c) = c_skip u + c_out F(c_in u, log(sigma)/4, c).
+
+With F = 0 this is the exact denoiser of N(b, V diag(s^2) V^T): the network has only to learn what is not Gaussian.
+The chain's states are u: white noise is white in any orthonormal axes, and no step has to turn them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.gaussian_forecast import ForecastConfig, GaussianForecast, instance_normalise
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Sizes of the denoiser.
+
+    Attributes:
+        forecast: of the Gaussian forecast underneath.
+        dataset: what it was trained on; problems of other datasets get the unknown channel.
+        hidden, depth: width and number of residual blocks.
+        encoder: width of the context encoder of the residual network.
+        frequencies: of the Fourier embedding of log(sigma)/4.
+        dropout: while training.
+    """
+
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
+    dataset: str = "ETTh1"
+    hidden: int = 320
+    depth: int = 3
+    encoder: int = 256
+    frequencies: int = 16
+    dropout: float = 0.2
+
+
+class Block(nn.Module):
+    """h + W2 gelu(W1 norm(h) + shift), where the shift carries the context and the noise level."""
+
+    def __init__(self, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.up = nn.Linear(hidden, hidden)
+        self.down = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, h: Float[Tensor, "B H"], shift: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+        return h + self.down(self.dropout(nn.functional.gelu(self.up(self.norm(h)) + shift)))
+
+
+class DiffKDenoiser(nn.Module):
+    """D(u; sigma, c) for channel-independent forecasting.
+
+    States are u = V^T (x - b(c)), x the future in instance-normalised units: zero means "as forecast".
+
+    ``calibration`` [W] widens decoded samples about b(c) along each principal axis. It is fitted on the validation
+    part after training, where residuals turn out larger than on the training part; 1 leaves them alone.
+    """
+
+    frequencies: Tensor
+    calibration: Tensor
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, hidden, depth = config.forecast.prediction_length, config.hidden, config.depth
+        self.forecast = GaussianForecast(config.forecast)
+        self.channel = nn.Embedding(config.forecast.channels + 1, config.forecast.channel_width)
+        self.encoder = nn.Sequential(
+            nn.Linear(config.forecast.context_length + config.forecast.channel_width, config.encoder),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.encoder, hidden * depth),
+        )
+        self.noise_level = nn.Linear(2 * config.frequencies, hidden * depth)
+        self.input = nn.Linear(width, hidden)
+        self.blocks = nn.ModuleList(Block(hidden, config.dropout) for _ in range(depth))
+        self.output = nn.Linear(hidden, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(50), config.frequencies)))
+        self.register_buffer("calibration", torch.ones(width))
+
+    @property
+    def width(self) -> int:
+        return self.config.forecast.prediction_length
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(
+        self,
+        u: Float[Tensor, "B W"],
+        sigma: Float[Tensor, " B"],
+        spread: Float[Tensor, "B W"],
+        shift: Float[Tensor, "B H*depth"],
+    ) -> Float[Tensor, "B W"]:
+        """D from u = V^T (x - b), the forecast's spreads and the context's shifts: the preconditioned network."""
+        sigma = sigma[:, None]
+        variance = torch.addcmul(sigma.square(), spread, spread)
+        c_in = torch.rsqrt(variance)
+        angle = torch.log(sigma) / 4 * self.frequencies
+        shifts = shift + self.noise_level(torch.cat([torch.cos(angle), torch.sin(angle)], dim=1))
+        h = self.input(c_in * u)
+        for block, part in zip(self.blocks, shifts.chunk(self.config.depth, dim=1), strict=True):
+            h = block(h, part)
+        relative = spread * c_in
+        return relative * (relative * u + sigma * self.output(h))
+
+    def shift(self, context: Float[Tensor, "B L"], channel: Int[Tensor, " B"]) -> Float[Tensor, "B H*depth"]:
+        """What every block adds for a normalised context: computed once a problem."""
+        return self.encoder(torch.cat([context, self.channel(channel)], dim=1))
+
+    def encode(self, problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, ...]:
+        """Per problem: location, scale, b(c), s(c), shifts. Raises ValueError naming a problem that does not fit."""
+        context = torch.from_numpy(np.stack([self._context(problem) for problem in problems])).to(device)
+        channel = torch.tensor([self._channel(problem) for problem in problems], device=device)
+        normalised, location, scale = instance_normalise(context)
+        mean, log_spread = self.forecast(normalised, channel)
+        return location, scale, mean, log_spread.exp(), self.shift(normalised, channel)
+
+    def initial(
+        self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B W"]:
+        """u_T ~ N(0, diag(s^2) + sigma^2 I): the forecast's own law at noise level sigma, which D expects."""
+        spread = conditioning[3]
+        return torch.sqrt(spread.square() + sigma**2) * noise
+
+    def denoised(
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B W"]:
+        """D(u; sigma, c), one evaluation a row."""
+        return self(x, sigma, conditioning[3], conditioning[4])
+
+    def clean_spread(self, sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
+        """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2) under the Gaussian forecast, by which ancestral steps are exact."""
+        spread = conditioning[3]
+        return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
+
+    def decode(self, x: Float[Tensor, "B W"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
+        """Calibrated samples in the units of the contexts."""
+        location, scale, mean, _, _ = conditioning
+        return location + scale * (mean + (x * self.calibration) @ self.forecast.axes.T)
+
+    def features(
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B 2*W+3"]:
+        """c_in u, b(c), log(sigma)/4, location and log scale. At the root u is the zeros of a state not sampled yet."""
+        location, scale, mean, spread, _ = conditioning
+        u = x * torch.rsqrt(sigma.square()[:, None] + spread.square())
+        return torch.cat([u, mean, sigma.clamp_min(1e-3).log()[:, None] / 4, location, scale.log()], dim=1)
+
+    def _context(self, problem: Problem) -> np.ndarray:
+        context = np.asarray(problem.context if problem.conditioning is None else problem.conditioning, np.float32)
+        length = self.config.forecast.context_length
+        if context.shape != (length,):
+            raise ValueError(
+                f"problem {problem.name!r} has a context of shape {context.shape}; diff-k needs ({length},)"
+            )
+        if not np.isfinite(context).all():
+            row = int(np.flatnonzero(~np.isfinite(context))[0])
+            raise ValueError(
+                f"problem {problem.name!r} has {context[row]} at position {row} of its context; fill it in"
+            )
+        return context
+
+    def _channel(self, problem: Problem) -> int:
+        """The problem's channel, or the unknown one where it is not a channel of the training data."""
+        known = problem.extras.get("dataset") == self.config.dataset
+        channel = int(problem.extras.get("channel", -1))
+        channels = self.config.forecast.channels
+        return channel if known and 0 <= channel < channels else channels

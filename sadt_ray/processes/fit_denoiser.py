@@ -1,0 +1,288 @@
+"""Train diff-k in two stages: the Gaussian forecast, then what is not Gaussian about its residuals.
+
+    forecast:  min over b, s       mean CRPS of the hourly marginals + 0.1 x negative log-likelihood per axis
+    residual:  min over F          E_{x_0, sigma, eps} |D(x_0 + sigma eps; sigma, c) - x_0|^2 / c_out(sigma)^2
+
+Both are averaged exponentially (EMA) and stop early on the validation part; the best average is kept. The forecast is
+frozen in the second stage, so the residual network cannot spoil what the first one learned. A run interrupted anywhere
+continues to the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.processes.denoiser import DenoiserConfig, DiffKDenoiser
+from sadt_ray.processes.diffusion import SamplerConfig
+from sadt_ray.processes.gaussian_forecast import forecast_loss, instance_normalise
+from sadt_ray.processes.training_state import TrainingState, load_checkpoint, restore_optimizer, save_checkpoint
+from sadt_ray.rng import derive_seeds
+
+STAGES = ("forecast", "residual")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How long and how fast one stage trains.
+
+    Attributes:
+        max_steps: optimiser steps at most.
+        patience: steps without a better validation loss after which the stage ends.
+        validate_every: steps between validations, and between checkpoints.
+        batch_size, learning_rate, weight_decay: of AdamW.
+        ema_decay: of the averaged parameters that are validated and kept.
+    """
+
+    max_steps: int = 2000
+    patience: int = 600
+    validate_every: int = 50
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.99
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A whole training run. Everything that decides the weights is here or in the data."""
+
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    forecast: StageConfig = field(default_factory=StageConfig)
+    residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=6000, patience=1500, ema_decay=0.998))
+    ridge_penalty: float = 0.01
+    validation_stride: int = 24
+    seed: int = 0
+
+
+class Progress(NamedTuple):
+    """What the progress callback is told after every step."""
+
+    stage: str
+    step: int
+    max_steps: int
+    train_loss: float
+    validation_loss: float | None  # None between validations
+    best_loss: float
+    best_step: int
+
+
+class Windows(NamedTuple):
+    """Channel-independent training rows in instance-normalised units."""
+
+    context: Float[Tensor, "N L"]
+    future: Float[Tensor, "N W"]
+    channel: Int[Tensor, " N"]
+
+    def rows(self, index: Tensor) -> Windows:
+        return Windows(self.context[index], self.future[index], self.channel[index])
+
+
+def normalised_windows(dataset: SeriesDataset, split: str, stride: int) -> Windows:
+    """Every window and channel of a part, normalised by its own context."""
+    contexts, futures, _ = dataset.windows(split, stride)
+    n, _, channels = contexts.shape
+    context, location, scale = instance_normalise(_channel_rows(contexts))
+    return Windows(context, (_channel_rows(futures) - location) / scale, torch.arange(channels).repeat(n))
+
+
+def _channel_rows(values: np.ndarray) -> Tensor:
+    """[n, T, C] -> [n * C, T]."""
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 2, 1))).reshape(-1, values.shape[1])
+
+
+def residual_loss(
+    model: DiffKDenoiser, batch: Windows, sigma: Float[Tensor, " B"], noise: Float[Tensor, "B W"]
+) -> Float[Tensor, ""]:
+    """Denoising error over its expectation under the Gaussian forecast, which a network F = 0 attains: 1 is "no gain".
+
+    The squared error is summed over the axes before it is divided, so that it stays the error in the units of x_0 and
+    fast axes of no size do not claim half of the network.
+    """
+    with torch.no_grad():
+        mean, log_spread = model.forecast(batch.context, batch.channel)
+        spread, axes = log_spread.exp(), model.forecast.axes
+        clean = (batch.future - mean) @ axes
+        gaussian_error = (spread.square() / (1 + (spread / sigma[:, None]).square())).sum(1)
+    denoised = model(clean + sigma[:, None] * noise, sigma, spread, model.shift(batch.context, batch.channel))
+    return ((denoised - clean).square().sum(1) / gaussian_error).mean()
+
+
+class _Stage:
+    """What distinguishes the two stages: the trained module, its loss, its validation."""
+
+    def __init__(self, name: str, model: DiffKDenoiser, config: FitConfig) -> None:
+        self.name = name
+        self.model = model
+        self.config: StageConfig = getattr(config, name)
+        self.sampler = config.sampler
+        self.trained = [
+            (key, parameter)
+            for key, parameter in model.named_parameters()
+            if key.startswith("forecast.") == (name == "forecast")
+        ]
+        self.optimizer = torch.optim.AdamW(
+            [parameter for _, parameter in self.trained],
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def loss(self, batch: Windows, unknown: Float[Tensor, " B"], uniform: Tensor, noise: Tensor) -> Tensor:
+        channel = torch.where(unknown < 0.1, self.model.config.forecast.channels, batch.channel)
+        batch = batch._replace(channel=channel)
+        if self.name == "forecast":
+            return forecast_loss(self.model.forecast, batch.context, batch.channel, batch.future)
+        return residual_loss(self.model, batch, self.sigma(uniform), noise)
+
+    def sigma(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Noise levels as dense as the sampler's steps: the Karras ramp at a uniform place."""
+        low, high = (end ** (1 / self.sampler.rho) for end in (self.sampler.sigma_min, self.sampler.sigma_max))
+        return (high + uniform * (low - high)) ** self.sampler.rho
+
+    @torch.no_grad()
+    def validate(self, windows: Windows) -> float:
+        """The loss on the validation part under noise that is the same every time."""
+        self.model.eval()
+        n, width = windows.future.shape
+        generator = torch.Generator().manual_seed(0)
+        losses = []
+        for _ in range(1 if self.name == "forecast" else 4):
+            uniform = (torch.arange(n) + torch.rand(1, generator=generator)) * 0.6180339887 % 1
+            noise = torch.randn(n, width, generator=generator)
+            losses.append(self.loss(windows, torch.ones(n), uniform, noise))
+        self.model.train()
+        return float(torch.stack(losses).mean())
+
+
+def fit_denoiser(
+    dataset: SeriesDataset,
+    config: FitConfig | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> DiffKDenoiser:
+    """Train a denoiser on the training part, stopping early on the validation part. The test part is not read.
+
+    Args:
+        dataset: standardised series; its context and prediction lengths must be the configuration's.
+        config: ``default_fit_config(dataset)`` if None.
+        checkpoint: file rewritten at every validation; needed to resume.
+        resume: continue from ``checkpoint`` if it exists.
+        progress: called after every step; whatever it raises interrupts the run, which can then be resumed.
+
+    Raises:
+        ValueError: if the configuration does not fit the data or the checkpoint.
+    """
+    config = config or default_fit_config(dataset)
+    _check(dataset, config)
+    train = normalised_windows(dataset, "train", 1)
+    validation = normalised_windows(dataset, "val", config.validation_stride)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = DiffKDenoiser(config.denoiser)
+        model.forecast.fit_ridge_(train.context, train.future, config.ridge_penalty)
+        state, tensors = TrainingState(STAGES[0]), None
+        if resume and checkpoint is not None and checkpoint.exists():
+            state, tensors = load_checkpoint(checkpoint, asdict(config))
+            model.load_state_dict(tensors["model"])
+        for name in STAGES[STAGES.index(state.stage) :]:
+            stage = _Stage(name, model, config)
+            if tensors is not None:
+                restore_optimizer(stage.optimizer, tensors["optimizer"])
+                tensors = None
+            elif name != state.stage:
+                state = TrainingState(name, history=state.history)
+            _run_stage(stage, state, train, validation, config, checkpoint, progress)
+            model.load_state_dict(state.best, strict=False)
+    return model.eval().requires_grad_(False)
+
+
+def default_fit_config(dataset: SeriesDataset) -> FitConfig:
+    """The defaults, with sizes that the dataset decides."""
+    base = DenoiserConfig()
+    forecast = type(base.forecast)(
+        context_length=dataset.context_length,
+        prediction_length=dataset.prediction_length,
+        channels=len(dataset.columns),
+        recent=min(base.forecast.recent, dataset.context_length),
+    )
+    return FitConfig(denoiser=DenoiserConfig(forecast=forecast, dataset=dataset.name))
+
+
+def _run_stage(
+    stage: _Stage,
+    state: TrainingState,
+    train: Windows,
+    validation: Windows,
+    config: FitConfig,
+    checkpoint: Path | None,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Optimise until ``max_steps`` or until patience ends; ``state.best`` then holds the parameters to keep."""
+    if not state.ema:
+        state.ema = {name: parameter.detach().clone() for name, parameter in stage.trained}
+    stage.model.train()
+    settings = stage.config
+    while state.step < settings.max_steps and state.step - state.best_step < settings.patience:
+        state.step += 1
+        loss = _train_step(stage, state, train, config.seed)
+        validation_loss = None
+        if state.step % settings.validate_every == 0 or state.step == settings.max_steps:
+            validation_loss = _validate_average(stage, state, validation)
+            state.history.append((stage.name, state.step, loss, validation_loss))
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, state, stage.model, stage.optimizer, asdict(config))
+        if progress is not None:
+            progress(
+                Progress(
+                    stage.name, state.step, settings.max_steps, loss, validation_loss, state.best_loss, state.best_step
+                )
+            )
+
+
+def _train_step(stage: _Stage, state: TrainingState, train: Windows, seed: int) -> float:
+    """One optimiser step; batch, noise and dropout are functions of (seed, stage, step)."""
+    torch.manual_seed(int(derive_seeds(seed, STAGES.index(stage.name), np.array([state.step]))[0] >> np.uint64(1)))
+    rows = torch.randint(0, len(train.context), (stage.config.batch_size,))
+    unknown, uniform = torch.rand(2, len(rows))
+    noise = torch.randn(len(rows), train.future.shape[1])
+    loss = stage.loss(train.rows(rows), unknown, uniform, noise)
+    stage.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([parameter for _, parameter in stage.trained], 1.0)
+    stage.optimizer.step()
+    decay = min(stage.config.ema_decay, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        for name, parameter in stage.trained:
+            state.ema[name].lerp_(parameter, 1 - decay)
+    return loss.item()
+
+
+def _validate_average(stage: _Stage, state: TrainingState, validation: Windows) -> float:
+    """Validate the averaged parameters, and keep them if they are the best so far."""
+    current = {name: parameter.detach().clone() for name, parameter in stage.trained}
+    stage.model.load_state_dict(state.ema, strict=False)
+    loss = stage.validate(validation)
+    stage.model.load_state_dict(current, strict=False)
+    if loss < state.best_loss:
+        state.best_loss, state.best_step = loss, state.step
+        state.best = {name: tensor.clone() for name, tensor in state.ema.items()}
+    return loss
+
+
+def _check(dataset: SeriesDataset, config: FitConfig) -> None:
+    sizes = config.denoiser.forecast
+    for key, ours in (("context_length", dataset.context_length), ("prediction_length", dataset.prediction_length)):
+        if getattr(sizes, key) != ours:
+            raise ValueError(f"{key} is {getattr(sizes, key)} in the configuration but {ours} in {dataset.name}")
+    if sizes.channels != len(dataset.columns):
+        raise ValueError(f"the configuration has {sizes.channels} channels but {dataset.name} {len(dataset.columns)}")
