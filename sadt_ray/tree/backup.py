@@ -38,7 +38,7 @@ def _recentre(t, node, beta, weights, centres):  # type: ignore[no-untyped-def]
     sum_tree.rebuild(weights, first, t.log2_capacity[node])
 
 
-@compiled
+@compiled(inline="always")
 def _set_weight(t, node, child, beta, weights, centres):  # type: ignore[no-untyped-def]
     """Write one child's weight and the sums above it; returns the total."""
     first, capacity = t.first_slot[node], t.log2_capacity[node]
@@ -70,7 +70,7 @@ def update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
     tournament.replay(t, node, t.slot[child], exploration_weight(t, p, node))
 
 
-@compiled
+@compiled(inline="always")
 def child_changed(t, p, node, child):  # type: ignore[no-untyped-def]
     """Back one child's value up into its parent."""
     total = _set_weight(t, node, child, p.lam, t.weight, t.centre)
@@ -82,7 +82,7 @@ def child_changed(t, p, node, child):  # type: ignore[no-untyped-def]
         update_tournament(t, p, node, child)
 
 
-@compiled
+@compiled(inline="always")
 def add_child(t, p, node, level, value, log_flow, log_prior):  # type: ignore[no-untyped-def]
     """Append a child that has been visited once and back it up into its parent alone. Room must be reserved."""
     child = t.used[NODES]
@@ -132,7 +132,7 @@ def _move_to_larger_block(t, p, node):  # type: ignore[no-untyped-def]
         tournament.rebuild(t, node, exploration_weight(t, p, node))
 
 
-@compiled
+@compiled(inline="always")
 def finish_visit(t, p, node, in_flight):  # type: ignore[no-untyped-def]
     """Count one finished simulation through ``node`` and its ancestors, and back its value up to the root.
 

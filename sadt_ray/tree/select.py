@@ -10,7 +10,7 @@ from sadt_ray.tree.tree import SHARED, UCT
 from sadt_ray.tree.widen import may_widen
 
 
-@compiled
+@compiled(inline="always")
 def _boltzmann_slot(t, node, weights, uniform):  # type: ignore[no-untyped-def]
     """Child drawn with probability p_c exp(beta v_c) / sum; uniformly if every reward below was -inf."""
     first, capacity = t.first_slot[node], t.log2_capacity[node]
@@ -19,7 +19,7 @@ def _boltzmann_slot(t, node, weights, uniform):  # type: ignore[no-untyped-def]
     return int(uniform * t.num_children[node])
 
 
-@compiled
+@compiled(inline="always")
 def select_child(t, p, node, uniform):  # type: ignore[no-untyped-def]
     """DTS: softmax(beta v). DTS*: argmax v + c sqrt(log(N + O) / (N_c + O_c))."""
     if p.selection == UCT:
@@ -31,7 +31,7 @@ def select_child(t, p, node, uniform):  # type: ignore[no-untyped-def]
     return t.child[t.first_slot[node] + slot]
 
 
-@compiled
+@compiled(inline="always")
 def descend(t, p, root, seed, simulation):  # type: ignore[no-untyped-def]
     """Node where the simulation leaves the tree: one that may widen, or an x_0 that is visited again."""
     node = root
@@ -40,7 +40,7 @@ def descend(t, p, root, seed, simulation):  # type: ignore[no-untyped-def]
     return node
 
 
-@compiled
+@compiled(inline="always")
 def start_visit(t, p, node):  # type: ignore[no-untyped-def]
     """Count a simulation in flight from its root down to ``node``, which gets a pending child."""
     t.pending[node] += 1
@@ -59,7 +59,7 @@ def cancel_visit(t, p, node):  # type: ignore[no-untyped-def]
         node = t.parent[node]
 
 
-@compiled
+@compiled(inline="always")
 def _change_in_flight(t, p, node, change):  # type: ignore[no-untyped-def]
     while True:
         t.in_flight[node] += change

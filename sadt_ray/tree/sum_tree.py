@@ -23,7 +23,7 @@ def num_levels(log2_capacity):  # type: ignore[no-untyped-def]
     return (log2_capacity + 2) // 3 if log2_capacity > 3 else 0
 
 
-@compiled
+@compiled(inline="always")
 def block_size(log2_capacity):  # type: ignore[no-untyped-def]
     """Entries of a block: its slots and its groups of all levels."""
     size = 1 << log2_capacity
@@ -40,7 +40,7 @@ def _sum(weights, start, stop):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@compiled(inline="always")
 def total(weights, first, log2_capacity):  # type: ignore[no-untyped-def]
     """Sum of all weights of the block that begins at ``first``."""
     if log2_capacity <= 3:
@@ -48,7 +48,7 @@ def total(weights, first, log2_capacity):  # type: ignore[no-untyped-def]
     return weights[first + block_size(log2_capacity) - 1]
 
 
-@compiled
+@compiled(inline="always")
 def refresh(weights, first, log2_capacity, slot):  # type: ignore[no-untyped-def]
     """Recompute the sums above one slot after its weight changed."""
     below, size_below, index = first, 1 << log2_capacity, slot
@@ -83,7 +83,7 @@ def _pick(weights, start, stop, remainder):  # type: ignore[no-untyped-def]
     return chosen, weights[chosen]  # rounding ran past the end: the last entry with a weight
 
 
-@compiled
+@compiled(inline="always")
 def draw(weights, first, log2_capacity, uniform):  # type: ignore[no-untyped-def]
     """Slot drawn in proportion to its weight, by inversion of one uniform in (0, 1). The total must be positive."""
     remainder = uniform * total(weights, first, log2_capacity)
