@@ -60,11 +60,13 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
     pictured = problems[:MAX_PROBLEMS]
     trees = {key: tree for key, tree in run.trees.items() if key[1] in pictured}
     svg = {name: inline_svg(figure, name) for name, figure in figures.items()}
+    found, detail = headline(run.rows, [method for method, _ in run.trees])
     return Template(read("page.html").read_text()).substitute(
         style=read("page.css").read_text(),
         script=read("page.js").read_text(),
         title=escape(f"Search report: {run.directory.name}"),
-        headline=escape(headline(run.rows, [method for method, _ in run.trees])),
+        headline=escape(found),
+        detail=escape(detail),
         facts=escape(_facts(run)),
         table=summary_table(run.rows),
         notes="".join(f"<li>{escape(note)}</li>" for note in run.notes),
@@ -93,16 +95,21 @@ def inline_svg(figure: Figure, name: str) -> str:
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     for colour, variable in ((INK, "--ink"), (SOFT, "--soft"), (HAIR, "--hair")):
         svg = svg.replace(colour, f"var({variable})")
-    return re.sub(r'<svg height="[^"]*" version="1.1"(.*?) width="[^"]*"', r'<svg class="figure" role="img"\1', svg, count=1)
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    assert view_box is not None, "matplotlib writes a viewBox"
+    return f'<svg class="figure" role="img" {view_box.group()}{svg[svg.index(">") :]}'
 
 
 def _problem_figures(svg: dict[str, str], index: int) -> str:
     hidden = "" if index == 0 else " hidden"
-    return f'<div class="problem" data-problem="{index:02d}"{hidden}>{svg[f"fan_{index:02d}"]}{svg[f"psd_{index:02d}"]}</div>'
+    pictures = svg[f"fan_{index:02d}"] + svg[f"psd_{index:02d}"]
+    return f'<div class="problem" data-problem="{index:02d}"{hidden}>{pictures}</div>'
 
 
 def _problem_note(pictured: int, known: int) -> str:
-    return "" if pictured == known else f"The first {pictured} of {known} problems; the table and the figures below hold all."
+    if pictured == known:
+        return ""
+    return f"The first {pictured} of {known} problems; the table and the figures over all problems hold every one."
 
 
 def _facts(run: Run) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from sadt_ray.metrics import quantiles
 from sadt_ray.report.run_data import Run, WeightedSamples
-from sadt_ray.report.spectra import psd, period_ticks, typical_psd_ratio
+from sadt_ray.report.spectra import period_ticks, psd, typical_psd_ratio
 from sadt_ray.report.style import (
     HAIR,
     INK,
@@ -21,6 +23,7 @@ from sadt_ray.report.style import (
     method_colours,
     method_name,
     new_figure,
+    number,
     plain,
     small_multiples,
 )
@@ -44,9 +47,9 @@ def fan_chart(run: Run, problem: str) -> Figure:
             axes.plot(np.arange(len(series.truth)), series.truth, color=INK, lw=1.1)
         axes.axvline(-0.5, color=HAIR, lw=0.8, zorder=0)
         axes.margins(x=0)
-        heading(axes, method_name(method), colours[method], f"effective samples {samples.ess:.3g}")
+        heading(axes, method_name(method), colours[method], f"effective samples {number(round(samples.ess, 1))}")
     _label_fan(panels[0], series.truth)
-    figure.supxlabel("samples after the forecast starts", fontsize=8.5, color=SOFT)
+    figure.supxlabel("time steps after the forecast starts", fontsize=8.5, color=SOFT)
     explain(
         figure,
         "Median and the 50 % and 90 % bands of the weighted samples; thin lines: the two samples of largest weight",
@@ -65,9 +68,14 @@ def _fan(axes: Axes, samples: WeightedSamples, colour: str) -> None:
 
 
 def _label_fan(axes: Axes, truth: np.ndarray | None) -> None:
-    place = {"xycoords": axes.get_xaxis_transform(), "va": "bottom", "fontsize": 8}
-    axes.annotate("history ", (-0.5, 0.0), ha="right", color=SOFT, **place)
-    axes.annotate(" forecast" if truth is None else " truth in black", (-0.5, 0.0), ha="left", color=INK, **place)
+    place: dict[str, Any] = {
+        "xycoords": axes.get_xaxis_transform(),
+        "textcoords": "offset points",
+        "va": "bottom",
+        "fontsize": 8,
+    }
+    axes.annotate("history", (-0.5, 0.0), (-5, 1), ha="right", color=SOFT, **place)
+    axes.annotate("forecast" if truth is None else "truth in black", (-0.5, 0.0), (5, 1), color=INK, **place)
 
 
 def psd_chart(run: Run, problem: str) -> Figure:
@@ -129,7 +137,7 @@ def reward_histogram(run: Run) -> Figure:
         finite = np.isfinite(reward)
         mean = float(np.average(reward[finite], weights=weight[finite])) if weight[finite].sum() > 0 else np.nan
         axes.plot([mean, mean], [0, 1.04], color=INK, lw=1.2)
-        heading(axes, method_name(method), colours[method], f"weighted mean {mean:.3f}")
+        heading(axes, method_name(method), colours[method], f"weighted mean {number(mean)}")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_ylim(0, 1.08)

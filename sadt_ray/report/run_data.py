@@ -44,7 +44,7 @@ class WeightedSamples:
 
 @dataclass(frozen=True)
 class NodeTable:
-    """One tree, a column an array, one row a node, parents before children. ``parent`` holds row numbers, -1: a root."""
+    """One tree, a column an array, a row a node, parents before children; ``parent`` is a row number, -1 for a root."""
 
     node: np.ndarray
     parent: np.ndarray

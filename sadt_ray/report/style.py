@@ -5,6 +5,7 @@ The colours are Okabe and Ito's, which stay apart for colour-blind readers, tone
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,21 @@ class Label(NamedTuple):
 def method_name(method: str) -> str:
     """The method as a reader knows it: ``best_of_n`` is best-of-N; an unknown one keeps its own name."""
     return _KNOWN.get(method.lower().replace("_", "-"), (method, ""))[0]
+
+
+def number(value: float | None) -> str:
+    """A number as a reader wants it: thousands apart, three to four significant digits, a real minus sign."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        text = "∞" if value > 0 else "-∞"
+    elif value == int(value) or abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    elif 0.01 <= abs(value) < 10:
+        text = f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:

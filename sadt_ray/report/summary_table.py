@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from sadt_ray.report.style import method_colours, method_name
+from sadt_ray.report.style import method_colours, method_name, number
 
 Row = Mapping[str, Any]
 
@@ -32,19 +32,23 @@ LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "
 """Costs, log Z and the effective sample sizes have no winner: nothing, or the prior itself, would always be it."""
 
 
-def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> str:
-    """What the run found, in one or two sentences: the searched method against the prior and the other methods."""
+def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> tuple[str, str]:
+    """What the run found, in two sentences: the searched method's reward against the others', and what it cost.
+
+    The method spoken of is the first that grew a tree (``with_tree``), each at its largest budget.
+    """
     largest = {str(row["method"]): row for row in sorted(rows, key=lambda row: row.get("nfe") or 0)}
-    methods = [m for m in dict.fromkeys(str(row["method"]) for row in rows) if _number(largest[m], "reward") is not None]
+    methods = [
+        m for m in dict.fromkeys(str(row["method"]) for row in rows) if _number(largest[m], "reward") is not None
+    ]
     steered = [method for method in methods if method != "prior"]
     if not steered:
-        return "The prior alone was sampled." if methods else "The run left no rewards."
+        return ("The prior alone was sampled." if methods else "The run left no rewards."), ""
     subject = next((method for method in steered if method in with_tree), steered[-1])
     row = largest[subject]
     prior = largest["prior"] if "prior" in methods else None
     others = [method for method in steered if method != subject]
-    sentences = [_reward_sentence(subject, row, prior) + _reached(largest, others)]
-    return ". ".join(sentence for sentence in [*sentences, _quality_sentence(row, prior)] if sentence) + "."
+    return _reward_sentence(subject, row, prior) + _reached(largest, others) + ".", _quality_sentence(row, prior)
 
 
 def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
@@ -53,7 +57,9 @@ def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
         return f"{method_name(subject)} reaches a mean reward of {number(row['reward'])}{budget}"
     gain = row["reward"] - prior["reward"]
     verb = "raises" if gain > 0 else "lowers" if gain < 0 else "leaves"
-    way = f"from {number(prior['reward'])} (prior) to {number(row['reward'])}" if gain else f"at {number(row['reward'])}"
+    way = (
+        f"from {number(prior['reward'])} (prior) to {number(row['reward'])}" if gain else f"at {number(row['reward'])}"
+    )
     return f"{method_name(subject)} {verb} the mean reward {way}{budget}"
 
 
@@ -71,8 +77,8 @@ def _quality_sentence(row: Row, prior: Row | None) -> str:
         for name in shown
         if _number(prior, name) is not None
     ]
-    ess = f"; its effective sample size is {number(row['ess'])}" if _number(row, "ess") is not None else ""
-    return f"Lower is better: {', '.join(parts)}{ess}" if parts else ""
+    ess = f" Effective sample size {number(row['ess'])}." if _number(row, "ess") is not None else ""
+    return f"Lower is better: {', '.join(parts)}.{ess}" if parts else ""
 
 
 def summary_table(rows: Sequence[Row]) -> str:
@@ -82,7 +88,9 @@ def summary_table(rows: Sequence[Row]) -> str:
     head = "".join(f'<th scope="col">{escape(COLUMN_NAMES.get(c, c.replace("_", " ")))}</th>' for c in columns)
     best = {column: best_value(rows, column) for column in columns}
     body = "".join(_table_row(row, columns, best, colours[str(row["method"])]) for row in rows)
-    return f'<div class="scroll"><table class="summary"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table class="summary"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def best_value(rows: Sequence[Row], column: str) -> float | None:
@@ -110,19 +118,6 @@ def _table_row(row: Row, columns: Sequence[str], best: Mapping[str, float | None
             wins = best[column] is not None and value == best[column]
             cells.append(f'<td class="best">{number(value)}</td>' if wins else f"<td>{number(value)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
-
-
-def number(value: Any) -> str:
-    """A number as a reader wants it: thousands apart, three to four significant digits, a real minus sign."""
-    if value is None or isinstance(value, str) or (isinstance(value, float) and math.isnan(value)):
-        return escape(value) if isinstance(value, str) else "–"
-    if isinstance(value, int) or (math.isfinite(value) and abs(value) >= 1000):
-        text = f"{value:,.0f}"
-    elif not math.isfinite(value):
-        text = "∞" if value > 0 else "-∞"
-    else:
-        text = f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
-    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def _number(row: Row, column: str) -> float | None:

@@ -29,9 +29,11 @@ def tree_section(trees: Mapping[tuple[str, str], NodeTable]) -> str:
         {"method": method, "name": method_name(method), "problem": problem, **pack_tree(tree, limit)}
         for (method, problem), tree in trees.items()
     ]
-    markup, script = (files("sadt_ray.report").joinpath(name).read_text() for name in ("tree_view.html", "tree_view.js"))
+    read = files("sadt_ray.report").joinpath
+    markup = read("tree_view.html").read_text()
+    script = "\n".join(read(f"tree_{part}.js").read_text() for part in ("data", "draw", "view"))
     data = f'<script type="application/json" id="tree-data">{script_safe(packed)}</script>'
-    return f"{markup}\n{data}\n<script>\n{script}</script>\n"
+    return f"{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n"
 
 
 def pack_tree(tree: NodeTable, limit: int = MAX_NODES) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sadt_ray.report.run_data import NodeTable
+
 METHODS = ("prior", "best-of-n", "snis", "dts")
 CONTEXT, HORIZON, NUM_SAMPLES = 336, 96, 60
 PROBLEMS = ("ETTh1/test/0000/OT", "ETTh1/test/0001/<HUFL>")  # the second name has to be escaped in HTML
@@ -42,8 +44,15 @@ def sample_rows(rng: np.random.Generator) -> list[dict]:
             weight = method_weights(method, reward)
             values = daily_series(rng, HORIZON, NUM_SAMPLES, phase=CONTEXT)
             rows += [
-                dict(method=method, problem=problem, sample=i, weight=weight[i], reward=reward[i], nfe_at=16 * (i + 1))
-                | dict(values=values[i].tolist())
+                {
+                    "method": method,
+                    "problem": problem,
+                    "sample": i,
+                    "weight": weight[i],
+                    "reward": reward[i],
+                    "nfe_at": 16 * (i + 1),
+                }
+                | {"nfe_at": 16 * (i + 1), "values": values[i].tolist()}
                 for i in range(NUM_SAMPLES)
             ]
     return rows
@@ -87,16 +96,16 @@ def _statistics(rng: np.random.Generator, parent: np.ndarray, level: np.ndarray,
 
 
 def summary_row(method: str, rng: np.random.Generator) -> dict:
-    cost = dict(rollouts=NUM_SAMPLES, nfe=16 * NUM_SAMPLES, reward_calls=NUM_SAMPLES, seconds_per_context=0.8)
-    quality = dict(
-        reward={"prior": -0.75, "best-of-n": -0.45, "snis": -0.63, "dts": -0.52}[method],
-        best_reward=-0.41,
-        log_z=None if method == "best-of-n" else -6.1,
-        ess={"prior": 60.0, "best-of-n": 1.0, "snis": 14.0, "dts": 21.0}[method],
-        crps=float(0.29 + 0.01 * rng.random()),
-        spec_w1=float(0.02 + 0.01 * rng.random()),
-    )
-    return dict(method=method, budget=f"{NUM_SAMPLES} rollouts") | cost | quality
+    cost = {"rollouts": NUM_SAMPLES, "nfe": 16 * NUM_SAMPLES, "reward_calls": NUM_SAMPLES, "seconds_per_context": 0.8}
+    quality = {
+        "reward": {"prior": -0.75, "best-of-n": -0.45, "snis": -0.63, "dts": -0.52}[method],
+        "best_reward": -0.41,
+        "log_z": None if method == "best-of-n" else -6.1,
+        "ess": {"prior": 60.0, "best-of-n": 1.0, "snis": 14.0, "dts": 21.0}[method],
+        "crps": float(0.29 + 0.01 * rng.random()),
+        "spec_w1": float(0.02 + 0.01 * rng.random()),
+    }
+    return {"method": method, "budget": f"{NUM_SAMPLES} rollouts"} | cost | quality
 
 
 def write_run(directory: Path, simulations: int = 300) -> Path:
@@ -113,7 +122,7 @@ def write_run(directory: Path, simulations: int = 300) -> Path:
     (directory / "summary.json").write_text(json.dumps(summary))
     history = daily_series(rng, CONTEXT + HORIZON, len(PROBLEMS))
     problems = [
-        dict(problem=name, context=h[:CONTEXT].tolist(), truth=h[CONTEXT:].tolist() if index == 0 else None)
+        {"problem": name, "context": h[:CONTEXT].tolist(), "truth": h[CONTEXT:].tolist() if index == 0 else None}
         for index, (name, h) in enumerate(zip(PROBLEMS, history, strict=True))
     ]
     pq.write_table(pa.Table.from_pylist(problems), directory / "problems.parquet")
@@ -122,8 +131,8 @@ def write_run(directory: Path, simulations: int = 300) -> Path:
     tables = [pa.table(tree | {"problem": np.repeat(tree["problem"], len(tree["node"]))}) for tree in trees]
     pq.write_table(pa.concat_tables(tables), directory / "tree" / "dts.parquet")
     lines = [
-        dict(seconds=0.1 * i, method=method, simulations=10 * i, nfe=160 * i, mean_reward=-0.75 + 0.02 * i)
-        | dict(best_reward=-0.5 + 0.01 * i, rollouts_per_second=100.0)
+        {"seconds": 0.1 * i, "method": method, "simulations": 10 * i, "nfe": 160 * i, "mean_reward": -0.75 + 0.02 * i}
+        | {"best_reward": -0.5 + 0.01 * i, "rollouts_per_second": 100.0}
         for method in METHODS
         for i in range(1, 7)
     ]
@@ -134,3 +143,21 @@ def write_run(directory: Path, simulations: int = 300) -> Path:
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("run") / "dts")
+
+
+@pytest.fixture
+def fresh_run(tmp_path: Path) -> Path:
+    """A run directory that the test may damage."""
+    return write_run(tmp_path / "run", simulations=40)
+
+
+@pytest.fixture(scope="session")
+def large_tree() -> NodeTable:
+    """A tree of a little more than 100,000 nodes."""
+    return node_table(grow_tree(np.random.default_rng(5), 20_800))
+
+
+def node_table(columns: dict[str, np.ndarray]) -> NodeTable:
+    """The columns of a tree file as they are read back: parents as rows."""
+    row = {node: index for index, node in enumerate(columns["node"].tolist())} | {-1: -1}
+    return NodeTable(**{**columns, "parent": np.array([row[parent] for parent in columns["parent"].tolist()])})

@@ -1,0 +1,129 @@
+// The tree on a canvas. Every level is one array of nodes sorted by position: drawing is a scan of it, and neighbours
+// that share a pixel are merged, so that a frame costs little more for a million nodes than for a thousand.
+const canvas = el("canvas"), pen = canvas.getContext("2d");
+const MARGIN = { left: 64, right: 10, top: 16, bottom: 16 }; // pixels; the names of the levels stand to the left
+
+let tree = null; // columns of the tree on show, with its layout
+let view = { from: 0, to: 1 }; // the part of the width that is on show
+let size = { width: 0, height: 0 };
+let selected = -1, hovered = -1, frame = 0;
+
+// -- drawing -------------------------------------------------------------------------------------------------------
+const inner = () => size.width - MARGIN.left - MARGIN.right;
+const toPixel = (x) => MARGIN.left + ((x - view.from) / (view.to - view.from)) * inner();
+const toPlace = (pixel) => view.from + ((pixel - MARGIN.left) / inner()) * (view.to - view.from);
+const rowHeight = () => (size.height - MARGIN.top - MARGIN.bottom) / (tree.depth + 1);
+const rowTop = (level) => MARGIN.top + level * rowHeight();
+const centre = (i) => toPixel((tree.from[i] + tree.to[i]) / 2);
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function firstVisible(row, place) {
+  let low = 0, high = row.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tree.to[row[middle]] <= place) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+// What a level shows: nodes at least a pixel wide, and runs of thinner ones merged to a pixel with their mean colour.
+// Where edges are drawn, a run ends where the edge would start at another pixel.
+function visibleMarks(level, withEdges) {
+  const row = tree.rows[level], marks = [];
+  const origin = (i) => (withEdges && tree.parent[i] >= 0 ? Math.round(centre(tree.parent[i])) : 0);
+  let run = null;
+  const flush = () => { if (run && run.mass > 0) marks.push({ ...run, shade: run.shade / run.mass }); run = null; };
+  for (let k = firstVisible(row, view.from); k < row.length && tree.from[row[k]] < view.to; k++) {
+    const i = row[k], left = toPixel(tree.from[i]), right = toPixel(tree.to[i]), mass = tree.to[i] - tree.from[i];
+    if (right - left >= 1) {
+      flush();
+      marks.push({ parent: tree.parent[i], left, right, shade: scale(i) });
+      continue;
+    }
+    if (run && (left >= run.left + 1 || run.origin !== origin(i))) flush();
+    run ??= { parent: tree.parent[i], origin: origin(i), left, right: left + 1, shade: 0, mass: 0 };
+    run.shade += mass * scale(i);
+    run.mass += mass;
+  }
+  flush();
+  return marks;
+}
+
+function draw() {
+  frame = 0;
+  if (!tree) return;
+  pen.clearRect(0, 0, size.width, size.height);
+  pen.save();
+  pen.beginPath();
+  pen.rect(MARGIN.left, 0, inner(), size.height);
+  pen.clip();
+  const withEdges = el("form").value === "branches", drawLevel = withEdges ? drawBranches : drawBlocks;
+  for (let level = 0; level <= tree.depth; level++) drawLevel(level, visibleMarks(level, withEdges));
+  const marked = pathOf(selected);
+  if (marked.length) drawPath(marked, css("--mark"), 2);
+  if (hovered >= 0) drawPath([hovered], css("--ink"), 1.5);
+  pen.restore();
+  drawLevelNames();
+}
+
+function drawBlocks(level, marks) {
+  const top = rowTop(level), height = rowHeight() - 1;
+  for (const mark of marks) {
+    const left = Math.max(mark.left, MARGIN.left - 1), right = Math.min(mark.right, size.width + 1);
+    pen.fillStyle = ramp[Math.round(mark.shade * 255)];
+    pen.fillRect(left, top, Math.max(right - left - (right - left > 4 ? 1 : 0), 1), height);
+  }
+}
+
+function drawBranches(level, marks) {
+  marks.sort((a, b) => a.shade - b.shade);
+  for (const mark of marks) {
+    const x = (mark.left + mark.right) / 2, y = rowTop(level) + rowHeight() / 2;
+    pen.strokeStyle = pen.fillStyle = ramp[Math.round(mark.shade * 255)];
+    if (mark.parent >= 0) {
+      pen.lineWidth = Math.min(Math.max((mark.right - mark.left) * 0.35, 0.8), 9);
+      strokeEdge(centre(mark.parent), rowTop(tree.level[mark.parent]) + rowHeight() / 2, x, y);
+    }
+    if (mark.right - mark.left >= 3 || level === tree.depth || level === 0) {
+      pen.beginPath();
+      pen.arc(x, y, Math.min(Math.max((mark.right - mark.left) * 0.3, 1.2), 6), 0, 2 * Math.PI);
+      pen.fill();
+    }
+  }
+}
+
+function strokeEdge(x0, y0, x1, y1) {
+  const bend = (y1 - y0) * 0.5;
+  pen.beginPath();
+  pen.moveTo(x0, y0);
+  pen.bezierCurveTo(x0, y0 + bend, x1, y1 - bend, x1, y1);
+  pen.stroke();
+}
+
+function drawPath(nodes, colour, width) {
+  const blocks = el("form").value === "blocks";
+  pen.strokeStyle = pen.fillStyle = colour;
+  pen.lineWidth = width;
+  nodes.forEach((i, k) => {
+    const left = toPixel(tree.from[i]), right = Math.max(toPixel(tree.to[i]), left + 2), y = rowTop(tree.level[i]);
+    if (blocks) { pen.strokeRect(left, y, right - left, rowHeight() - 1); return; }
+    const middle = y + rowHeight() / 2;
+    if (k) strokeEdge(centre(nodes[k - 1]), rowTop(tree.level[nodes[k - 1]]) + rowHeight() / 2, centre(i), middle);
+    pen.beginPath();
+    pen.arc(centre(i), middle, 4, 0, 2 * Math.PI);
+    pen.fill();
+  });
+}
+
+function drawLevelNames() {
+  pen.fillStyle = css("--soft");
+  pen.font = "12px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  for (let level = 0; level <= tree.depth; level++) {
+    const name = level === 0 ? "root" : level === tree.depth ? "samples" : `level ${level}`;
+    pen.fillText(name, 2, rowTop(level) + rowHeight() / 2);
+  }
+}
+
+const redraw = () => { frame ||= requestAnimationFrame(draw); };
+
