@@ -200,12 +200,14 @@ def test_the_log_psd_distance_ignores_phase_and_sees_a_tilt():
     assert metrics.log_psd_energy_distance(waves, louder) > 10 * metrics.log_psd_energy_distance(waves, later)
 
 
-def test_the_mmd_of_two_gaussians_is_its_closed_form():
-    """For N(0, s^2) and N(m, s^2) and bandwidth h: 2 c (1 - exp(-m^2 / 2(h^2 + 2 s^2))), c = h / sqrt(h^2 + 2 s^2)."""
+@pytest.mark.parametrize(("shift", "bandwidth"), [(3.0, 1.0), (1.0, 0.5), (3.0, 4.0)])
+def test_the_mmd_of_two_gaussians_is_its_closed_form(shift, bandwidth):
+    """For N(0, 1) and N(m, 1) and bandwidth h: 2 c (1 - exp(-m^2 / 2(h^2 + 2))), c = h / sqrt(h^2 + 2)."""
     rng = np.random.default_rng(8)
-    x, y = rng.normal(size=(3_000, 1)), rng.normal(1.0, 1.0, size=(3_000, 1))
-    c = 1 / np.sqrt(3)
-    assert metrics.mmd_rbf(x, y, 1.0) == pytest.approx(2 * c * (1 - np.exp(-1 / 6)), abs=0.02)
+    x, y = rng.normal(size=(3_000, 1)), rng.normal(shift, 1.0, size=(3_000, 1))
+    c = bandwidth / np.sqrt(bandwidth**2 + 2)
+    exact = 2 * c * (1 - np.exp(-(shift**2) / (2 * (bandwidth**2 + 2))))
+    assert metrics.mmd_rbf(x, y, bandwidth) == pytest.approx(exact, abs=0.02)
 
 
 def test_spec_w1_of_two_tones_is_the_distance_of_their_frequencies():
