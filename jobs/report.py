@@ -21,7 +21,7 @@ class ReportConfig:
 
 
 def main() -> None:
-    config = tyro.cli(ReportConfig, description=__doc__)
+    config = tyro.cli(ReportConfig, prog="python -m jobs.report", description=__doc__)
     console = Console()
     try:
         page = write_report(config.run_dir)

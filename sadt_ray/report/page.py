@@ -20,7 +20,7 @@ from sadt_ray.report.style import HAIR, INK, SOFT
 from sadt_ray.report.summary_table import headline, summary_table
 from sadt_ray.report.tree_page import tree_section
 
-MAX_PROBLEMS = 12
+MAX_PROBLEMS = 8
 """Problems with pictures of their own; more would make the page slow to open."""
 
 
@@ -35,6 +35,7 @@ def write_report(run_dir: Path) -> Path:
     (run.directory / "plots").mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(run.directory / "plots" / f"{name}.png", facecolor="white")
+        figure.set_layout_engine("none")  # the places are found; to find them again for the page would double the time
     page = run.directory / "report.html"
     page.write_text(render_page(run, figures, shown), encoding="utf-8")
     return page

@@ -82,7 +82,8 @@ def psd_chart(run: Run, problem: str) -> Figure:
     """Spectra of each method's samples, median and 10-90 % band, against that of the history."""
     methods = _methods_with(run, problem)
     colours = method_colours(run.methods)
-    figure, panels = small_multiples(len(methods), min(4, max(2, len(methods))), WIDTH, 2.3)
+    rows = -(-len(methods) // 4)
+    figure, panels = small_multiples(len(methods), -(-len(methods) // rows), WIDTH, 2.3)
     frequency, of_history = psd(run.problems[problem].context)
     for axes, method in zip(panels, methods, strict=True):
         samples = run.samples[method, problem]
@@ -91,6 +92,7 @@ def psd_chart(run: Run, problem: str) -> Figure:
         axes.plot(frequency, of_history, color=INK, lw=1.0)
         axes.plot(frequency, middle, color=colours[method], lw=1.6)
         axes.set(xscale="log", yscale="log")
+        axes.yaxis.set_minor_locator(NullLocator())
         heading(axes, method_name(method), colours[method])
         _frequency_axis(axes, frequency)
     panels[0].set_ylabel("power per cycle per sample")

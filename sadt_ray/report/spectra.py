@@ -35,5 +35,5 @@ def typical_psd_ratio(run: Run, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 def period_ticks(frequency: np.ndarray) -> tuple[list[float], list[str]]:
     """Tick frequencies at whole periods within range, named by frequency with the period in samples below."""
-    periods = [period for period in (96, 48, 24, 12, 6, 4, 2) if frequency[0] <= 1 / period <= frequency[-1]]
+    periods = [period for period in (96, 48, 24, 12, 6, 2) if frequency[0] <= 1 / period <= frequency[-1]]
     return [1 / period for period in periods], [f"{1 / period:.2g}\n({period})" for period in periods]

@@ -64,8 +64,13 @@ def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
 
 
 def _reached(largest: Mapping[str, Row], others: Sequence[str]) -> str:
-    parts = [f"{method_name(method)} reaches {number(largest[method]['reward'])}" for method in others]
-    return "; " + ", ".join(parts) if parts else ""
+    """What the other steered methods reach: each by name if they are few, else their range."""
+    if not others:
+        return ""
+    rewards = [largest[method]["reward"] for method in others]
+    if len(others) > 3:
+        return f"; {len(others)} other methods reach {number(min(rewards))} to {number(max(rewards))}"
+    return "; " + ", ".join(f"{method_name(m)} reaches {number(r)}" for m, r in zip(others, rewards, strict=True))
 
 
 def _quality_sentence(row: Row, prior: Row | None) -> str:

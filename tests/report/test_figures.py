@@ -74,7 +74,7 @@ def test_samples_that_repeat_the_history_have_ratio_one(run: Run) -> None:
 def test_period_ticks_name_both_frequency_and_hours() -> None:
     ticks, names = period_ticks(np.linspace(1 / 48, 0.5, 24))
     assert names[1] == "0.042\n(24)"
-    np.testing.assert_allclose(np.reciprocal(ticks), [48, 24, 12, 6, 4, 2])
+    np.testing.assert_allclose(np.reciprocal(ticks), [48, 24, 12, 6, 2])
 
 
 def test_running_reward_of_equal_weights_is_the_running_mean() -> None:

@@ -107,6 +107,11 @@ def test_a_loss_is_called_a_loss_and_the_largest_budget_speaks() -> None:
     assert detail == "Lower is better: CRPS 0.500 (prior 0.250)."
 
 
+def test_many_other_methods_are_summed_up_by_their_range() -> None:
+    rows = [{"method": name, "nfe": 1, "reward": -1.0 - index} for index, name in enumerate("abcdef")]
+    assert headline(rows, ["a"])[0] == "a reaches a mean reward of −1; 5 other methods reach −6 to −2."
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
