@@ -2,14 +2,14 @@
 
 EDM (Karras et al. 2022, eq. 7) writes D = c_skip x + c_out F(c_in x; c_noise), with coefficients from one number
 sigma_data. Residuals of a forecast are far from white: the slowest axis spreads tens of times wider than the fastest.
-So x is first centred on the forecast b(c) and turned to its principal axes, u = V^T (x - b(c)), where each axis k has
-its own sigma_data, the forecast's spread s_k(c):
+So x is first centred on the forecast b(c), scaled hour by hour and turned to principal axes, u = V^T (x - b(c)) / h(c),
+where each axis k has its own sigma_data, the forecast's spread s_k(c):
 
     c_skip = s^2 / (sigma^2 + s^2),  c_out = sigma s / sqrt(sigma^2 + s^2),  c_in = 1 / sqrt(sigma^2 + s^2),
     D(u; sigma, c) = c_skip u + c_out F(c_in u, log(sigma)/4, c).
 
-With F = 0 this is the exact denoiser of N(b, V diag(s^2) V^T): the network has only to learn what is not Gaussian.
-The chain's states are u: white noise is white in any orthonormal axes, and no step has to turn them.
+With F = 0 this is the exact denoiser of the Gaussian forecast: the network has only to learn what is not Gaussian. The
+chain runs in u, so no step has to turn anything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.processes.gaussian_forecast import ForecastConfig, GaussianForecast, instance_normalise
+from sadt_ray.processes.gaussian_forecast import ForecastConfig, GaussianForecast, NormalisedContext, instance_normalise
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,10 @@ class Block(nn.Module):
 class DiffKDenoiser(nn.Module):
     """D(u; sigma, c) for channel-independent forecasting.
 
-    States are u = V^T (x - b(c)), x the future in instance-normalised units: zero means "as forecast".
-
-    ``calibration`` [W] widens decoded samples about b(c) along each principal axis. It is fitted on the validation
-    part after training, where residuals turn out larger than on the training part; 1 leaves them alone.
+    States are u = V^T (x - b(c)) / h(c), x the future in instance-normalised units: zero means "as forecast".
     """
 
     frequencies: Tensor
-    calibration: Tensor
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -84,7 +80,7 @@ class DiffKDenoiser(nn.Module):
         self.forecast = GaussianForecast(config.forecast)
         self.channel = nn.Embedding(config.forecast.channels + 1, config.forecast.channel_width)
         self.encoder = nn.Sequential(
-            nn.Linear(config.forecast.context_length + config.forecast.channel_width, config.encoder),
+            nn.Linear(config.forecast.context_length + config.forecast.channel_width + 2, config.encoder),
             nn.GELU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.encoder, hidden * depth),
@@ -96,7 +92,6 @@ class DiffKDenoiser(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(50), config.frequencies)))
-        self.register_buffer("calibration", torch.ones(width))
 
     @property
     def width(self) -> int:
@@ -113,7 +108,7 @@ class DiffKDenoiser(nn.Module):
         spread: Float[Tensor, "B W"],
         shift: Float[Tensor, "B H*depth"],
     ) -> Float[Tensor, "B W"]:
-        """D from u = V^T (x - b), the forecast's spreads and the context's shifts: the preconditioned network."""
+        """D from u, the forecast's spreads and the context's shifts: the preconditioned network."""
         sigma = sigma[:, None]
         variance = torch.addcmul(sigma.square(), spread, spread)
         c_in = torch.rsqrt(variance)
@@ -125,48 +120,49 @@ class DiffKDenoiser(nn.Module):
         relative = spread * c_in
         return relative * (relative * u + sigma * self.output(h))
 
-    def shift(self, context: Float[Tensor, "B L"], channel: Int[Tensor, " B"]) -> Float[Tensor, "B H*depth"]:
-        """What every block adds for a normalised context: computed once a problem."""
-        return self.encoder(torch.cat([context, self.channel(channel)], dim=1))
+    def shift(self, context: NormalisedContext, channel: Int[Tensor, " B"]) -> Float[Tensor, "B H*depth"]:
+        """What every block adds for a context: computed once a problem."""
+        return self.encoder(torch.cat([context.series, *context.level, self.channel(channel)], dim=1))
 
     def encode(self, problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, ...]:
-        """Per problem: location, scale, b(c), s(c), shifts. Raises ValueError naming a problem that does not fit."""
+        """Per problem: s(c), shifts, b(c) and h(c) in the context's units. ValueError names a problem that does not fit."""
         context = torch.from_numpy(np.stack([self._context(problem) for problem in problems])).to(device)
         channel = torch.tensor([self._channel(problem) for problem in problems], device=device)
-        normalised, location, scale = instance_normalise(context)
-        mean, log_spread = self.forecast(normalised, channel)
-        return location, scale, mean, log_spread.exp(), self.shift(normalised, channel)
+        normalised = instance_normalise(context)
+        mean, log_spread, log_hourly = self.forecast(normalised, channel)
+        hourly = normalised.scale * log_hourly.exp()
+        return log_spread.exp(), self.shift(normalised, channel), normalised.undo(mean), hourly
 
     def initial(
         self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
         """u_T ~ N(0, diag(s^2) + sigma^2 I): the forecast's own law at noise level sigma, which D expects."""
-        spread = conditioning[3]
+        spread = conditioning[0]
         return torch.sqrt(spread.square() + sigma**2) * noise
 
     def denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
         """D(u; sigma, c), one evaluation a row."""
-        return self(x, sigma, conditioning[3], conditioning[4])
+        return self(x, sigma, conditioning[0], conditioning[1])
 
     def clean_spread(self, sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
-        """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2) under the Gaussian forecast, by which ancestral steps are exact."""
-        spread = conditioning[3]
+        """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2), that of the Gaussian forecast."""
+        spread = conditioning[0]
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
     def decode(self, x: Float[Tensor, "B W"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
-        """Calibrated samples in the units of the contexts."""
-        location, scale, mean, _, _ = conditioning
-        return location + scale * (mean + (x * self.calibration) @ self.forecast.axes.T)
+        """Samples in the units of the contexts."""
+        _, _, mean, hourly = conditioning
+        return torch.addcmul(mean, hourly, x @ self.forecast.axes.T)
 
     def features(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
-    ) -> Float[Tensor, "B 2*W+3"]:
-        """c_in u, b(c), log(sigma)/4, location and log scale. At the root u is the zeros of a state not sampled yet."""
-        location, scale, mean, spread, _ = conditioning
+    ) -> Float[Tensor, "B 3*W+1"]:
+        """c_in u, the forecast's mean and log hourly spread, log(sigma)/4. At the root u is zeros: not sampled yet."""
+        spread, _, mean, hourly = conditioning
         u = x * torch.rsqrt(sigma.square()[:, None] + spread.square())
-        return torch.cat([u, mean, sigma.clamp_min(1e-3).log()[:, None] / 4, location, scale.log()], dim=1)
+        return torch.cat([u, mean, hourly.log(), sigma.clamp_min(1e-3).log()[:, None] / 4], dim=1)
 
     def _context(self, problem: Problem) -> np.ndarray:
         context = np.asarray(problem.context if problem.conditioning is None else problem.conditioning, np.float32)

@@ -1,6 +1,6 @@
 """Train diff-k in two stages: the Gaussian forecast, then what is not Gaussian about its residuals.
 
-    forecast:  min over b, s       mean CRPS of the hourly marginals + 0.1 x negative log-likelihood per axis
+    forecast:  min over s, h       mean CRPS of the hourly marginals + 0.1 x negative log-likelihood per axis
     residual:  min over F          E_{x_0, sigma, eps} |D(x_0 + sigma eps; sigma, c) - x_0|^2 / c_out(sigma)^2
 
 Both are averaged exponentially (EMA) and stop early on the validation part; the best average is kept. The forecast is
@@ -13,21 +13,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.denoiser import DenoiserConfig, DiffKDenoiser
 from sadt_ray.processes.diffusion import SamplerConfig
-from sadt_ray.processes.gaussian_forecast import forecast_loss, instance_normalise
+from sadt_ray.processes.gaussian_forecast import NormalisedContext, forecast_loss, instance_normalise
 from sadt_ray.processes.training_state import TrainingState, load_checkpoint, restore_optimizer, save_checkpoint
 from sadt_ray.rng import derive_seeds
 
 STAGES = ("forecast", "residual")
+
+
+class WindowedSeries(Protocol):
+    """What training needs of a dataset; ``sadt_ray.data`` has several."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def prediction_length(self) -> int: ...
+    def windows(self, split: str, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Contexts [n, context_length, C], futures [n, prediction_length, C] and rows of the first targets [n]."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +93,22 @@ class Progress(NamedTuple):
 class Windows(NamedTuple):
     """Channel-independent training rows in instance-normalised units."""
 
-    context: Float[Tensor, "N L"]
+    context: NormalisedContext
     future: Float[Tensor, "N W"]
     channel: Int[Tensor, " N"]
 
     def rows(self, index: Tensor) -> Windows:
-        return Windows(self.context[index], self.future[index], self.channel[index])
+        context = NormalisedContext(*(column[index] for column in self.context))
+        return Windows(context, self.future[index], self.channel[index])
 
 
-def normalised_windows(dataset: SeriesDataset, split: str, stride: int) -> Windows:
+def normalised_windows(dataset: WindowedSeries, split: str, stride: int) -> Windows:
     """Every window and channel of a part, normalised by its own context."""
     contexts, futures, _ = dataset.windows(split, stride)
     n, _, channels = contexts.shape
-    context, location, scale = instance_normalise(_channel_rows(contexts))
-    return Windows(context, (_channel_rows(futures) - location) / scale, torch.arange(channels).repeat(n))
+    context = instance_normalise(_channel_rows(contexts))
+    future = (_channel_rows(futures) - context.location) / context.scale
+    return Windows(context, future, torch.arange(channels).repeat(n))
 
 
 def _channel_rows(values: np.ndarray) -> Tensor:
@@ -109,9 +125,9 @@ def residual_loss(
     fast axes of no size do not claim half of the network.
     """
     with torch.no_grad():
-        mean, log_spread = model.forecast(batch.context, batch.channel)
+        mean, log_spread, log_hourly = model.forecast(batch.context, batch.channel)
         spread, axes = log_spread.exp(), model.forecast.axes
-        clean = (batch.future - mean) @ axes
+        clean = ((batch.future - mean) / log_hourly.exp()) @ axes
         gaussian_error = (spread.square() / (1 + (spread / sigma[:, None]).square())).sum(1)
     denoised = model(clean + sigma[:, None] * noise, sigma, spread, model.shift(batch.context, batch.channel))
     return ((denoised - clean).square().sum(1) / gaussian_error).mean()
@@ -128,7 +144,7 @@ class _Stage:
         self.trained = [
             (key, parameter)
             for key, parameter in model.named_parameters()
-            if key.startswith("forecast.") == (name == "forecast")
+            if parameter.requires_grad and key.startswith("forecast.") == (name == "forecast")
         ]
         self.optimizer = torch.optim.AdamW(
             [parameter for _, parameter in self.trained],
@@ -164,7 +180,7 @@ class _Stage:
 
 
 def fit_denoiser(
-    dataset: SeriesDataset,
+    dataset: WindowedSeries,
     config: FitConfig | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -189,7 +205,7 @@ def fit_denoiser(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = DiffKDenoiser(config.denoiser)
-        model.forecast.fit_ridge_(train.context, train.future, config.ridge_penalty)
+        model.forecast.fit_ridge_(train.context.series, train.future, config.ridge_penalty)
         state, tensors = TrainingState(STAGES[0]), None
         if resume and checkpoint is not None and checkpoint.exists():
             state, tensors = load_checkpoint(checkpoint, asdict(config))
@@ -206,7 +222,7 @@ def fit_denoiser(
     return model.eval().requires_grad_(False)
 
 
-def default_fit_config(dataset: SeriesDataset) -> FitConfig:
+def default_fit_config(dataset: WindowedSeries) -> FitConfig:
     """The defaults, with sizes that the dataset decides."""
     base = DenoiserConfig()
     forecast = type(base.forecast)(
@@ -252,7 +268,7 @@ def _run_stage(
 def _train_step(stage: _Stage, state: TrainingState, train: Windows, seed: int) -> float:
     """One optimiser step; batch, noise and dropout are functions of (seed, stage, step)."""
     torch.manual_seed(int(derive_seeds(seed, STAGES.index(stage.name), np.array([state.step]))[0] >> np.uint64(1)))
-    rows = torch.randint(0, len(train.context), (stage.config.batch_size,))
+    rows = torch.randint(0, len(train.future), (stage.config.batch_size,))
     unknown, uniform = torch.rand(2, len(rows))
     noise = torch.randn(len(rows), train.future.shape[1])
     loss = stage.loss(train.rows(rows), unknown, uniform, noise)
@@ -279,7 +295,7 @@ def _validate_average(stage: _Stage, state: TrainingState, validation: Windows) 
     return loss
 
 
-def _check(dataset: SeriesDataset, config: FitConfig) -> None:
+def _check(dataset: WindowedSeries, config: FitConfig) -> None:
     sizes = config.denoiser.forecast
     for key, ours in (("context_length", dataset.context_length), ("prediction_length", dataset.prediction_length)):
         if getattr(sizes, key) != ours:

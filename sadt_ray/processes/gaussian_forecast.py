@@ -1,16 +1,18 @@
-"""A conditional Gaussian forecast: the mean and the principal spreads that the denoiser is preconditioned with.
+"""A conditional Gaussian forecast: the mean and the spreads that the denoiser is preconditioned with.
 
-    x_0 | c  ~  N(b(c), V diag(s(c)^2) V^T),
+    x_0 | c  ~  N(b(c), H V diag(s(c)^2) V^T H),    H = diag(h(c)),
 
-with c the instance-normalised context, b(c) linear in it plus a small correction, V the principal axes of the residuals
-of the ridge forecast on the training part, and s(c) from a small network. Normalisation by the context's own mean and
-standard deviation is that of RevIN (Kim et al., ICLR 2022), without its affine part.
+with c the instance-normalised context, b(c) linear in it, V the principal axes of the residuals of the ridge forecast
+on the training part, s(c) the spread along them and h(c) a factor an hour: a load is hard to foresee in the morning and
+easy at night, whatever its axes. Both come from one small network. Normalisation by the context's own mean and standard
+deviation is that of RevIN (Kim et al., ICLR 2022), without its affine part.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +43,37 @@ class ForecastConfig:
     dropout: float = 0.3
 
 
+class NormalisedContext(NamedTuple):
+    """Contexts at zero mean and about unit spread, and what undoes it."""
+
+    series: Float[Tensor, "B L"]
+    location: Float[Tensor, "B 1"]
+    scale: Float[Tensor, "B 1"]
+
+    @property
+    def level(self) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
+        """Log scale and location as inputs of a network: what normalisation hides from it."""
+        return self.scale.log(), self.location
+
+    def undo(self, future: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
+        return self.location + self.scale * future
+
+
+def instance_normalise(context: Float[Tensor, "B L"]) -> NormalisedContext:
+    """Subtract each context's mean and divide by its standard deviation + ``SCALE_FLOOR``."""
+    location = context.mean(1, keepdim=True)
+    scale = context.std(1, keepdim=True, correction=0) + SCALE_FLOOR
+    return NormalisedContext((context - location) / scale, location, scale)
+
+
+class Spreads(NamedTuple):
+    """A Gaussian forecast: mean, log spread along the principal axes, log factor of every hour."""
+
+    mean: Float[Tensor, "B W"]
+    log_spread: Float[Tensor, "B W"]
+    log_hourly: Float[Tensor, "B W"]
+
+
 class GaussianForecast(nn.Module):
     """Context and channel -> mean b(c) and log spreads log s(c) along the principal axes V."""
 
@@ -51,29 +84,27 @@ class GaussianForecast(nn.Module):
         self.config = config
         width, hidden = config.prediction_length, config.hidden
         self.register_buffer("axes", torch.eye(width))
-        self.linear = nn.Linear(config.context_length, width)
+        self.linear = nn.Linear(config.context_length, width).requires_grad_(False)  # stays the closed form
         self.channel = nn.Embedding(config.channels + 1, config.channel_width)
         self.trunk = nn.Sequential(
-            nn.Linear(config.recent + config.channel_width, hidden),
+            nn.Linear(config.recent + config.channel_width + 2, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
             nn.Linear(hidden, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
         )
-        self.correction = nn.Linear(hidden, width)
         self.log_spread = nn.Linear(hidden, width)
-        for head in (self.correction, self.log_spread):
+        self.log_hourly = nn.Linear(hidden, width)
+        for head in (self.log_spread, self.log_hourly):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def forward(
-        self, context: Float[Tensor, "B L"], channel: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B W"]]:
-        """Mean b(c) and log s(c), both in instance-normalised units."""
-        recent = context[:, -self.config.recent :]
-        hidden = self.trunk(torch.cat([recent, self.channel(channel)], dim=1))
-        return self.linear(context) + self.correction(hidden), self.log_spread(hidden)
+    def forward(self, context: NormalisedContext, channel: Int[Tensor, " B"]) -> Spreads:
+        """b(c), log s(c) and log h(c), in instance-normalised units."""
+        recent = context.series[:, -self.config.recent :]
+        hidden = self.trunk(torch.cat([recent, *context.level, self.channel(channel)], dim=1))
+        return Spreads(self.linear(context.series), self.log_spread(hidden), self.log_hourly(hidden))
 
     @torch.no_grad()
     def fit_ridge_(
@@ -91,15 +122,6 @@ class GaussianForecast(nn.Module):
         return self
 
 
-def instance_normalise(
-    context: Float[Tensor, "B L"],
-) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
-    """Contexts at zero mean and about unit spread, and the location and scale that undo it."""
-    location = context.mean(1, keepdim=True)
-    scale = context.std(1, keepdim=True, correction=0) + SCALE_FLOOR
-    return (context - location) / scale, location, scale
-
-
 def gaussian_crps(
     mean: Float[Tensor, "*s"], spread: Float[Tensor, "*s"], truth: Float[Tensor, "*s"]
 ) -> Float[Tensor, "*s"]:
@@ -111,19 +133,19 @@ def gaussian_crps(
 
 def forecast_loss(
     forecast: GaussianForecast,
-    context: Float[Tensor, "B L"],
+    context: NormalisedContext,
     channel: Int[Tensor, " B"],
     future: Float[Tensor, "B W"],
     likelihood_weight: float = 0.1,
 ) -> Float[Tensor, ""]:
-    """Mean CRPS of the hourly marginals + ``likelihood_weight`` x negative log-likelihood per principal axis.
+    """Mean CRPS of the hourly marginals + ``likelihood_weight`` x negative log-likelihood per coordinate.
 
     The first is what forecasts are judged by; the second alone sees the spreads of the fast axes, which hardly move
     any marginal and yet carry the spectrum.
     """
-    mean, log_spread = forecast(context, channel)
-    variances = torch.exp(2 * log_spread)
-    marginal = torch.sqrt(variances @ forecast.axes.square().T)
-    along = (future - mean) @ forecast.axes
-    likelihood = (0.5 * along.square() / variances + log_spread).mean()
+    mean, log_spread, log_hourly = forecast(context, channel)
+    variances, hourly = torch.exp(2 * log_spread), torch.exp(log_hourly)
+    marginal = hourly * torch.sqrt(variances @ forecast.axes.square().T)
+    along = ((future - mean) / hourly) @ forecast.axes
+    likelihood = (0.5 * along.square() / variances + log_spread + log_hourly).mean()
     return gaussian_crps(mean, marginal, future).mean() + likelihood_weight * likelihood

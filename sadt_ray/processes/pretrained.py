@@ -1,4 +1,4 @@
-"""Denoisers as files: safetensors with the configuration in the metadata, and the weights that ship with the package."""
+"""Priors as files: safetensors with the configuration in their metadata, and the ones that ship with the package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKBONE = "diff-k"
 
 
 def save_prior(path: str | Path, denoiser: DiffKDenoiser, sampler: SamplerConfig) -> None:
-    """Write the denoiser and the sampler it was calibrated with, atomically."""
+    """Write the denoiser and the sampler that goes with it, atomically."""
     config = {"denoiser": asdict(denoiser.config), "sampler": asdict(sampler)}
     save_atomically(denoiser.state_dict(), {"format": FORMAT, "config": json.dumps(config, sort_keys=True)}, Path(path))
 

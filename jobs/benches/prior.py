@@ -1,0 +1,115 @@
+"""The prior alone: how good are diff-k's forecasts before anything steers them?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jobs.benches import BenchResult
+from sadt_ray.data.etth1 import load_etth1
+from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.interfaces import Problem
+from sadt_ray.metrics import coverage, crps, interval_width, mae, mse
+from sadt_ray.processes.pretrained import load_pretrained
+from sadt_ray.processes.sampling import sample_prior
+
+QUESTION = "How good is the prior alone, on the test part of ETTh1 (standardised units)?"
+STRIDE, SAMPLES = 48, 100
+DAY = 24
+_QUICK_WINDOWS = 4
+_Forecaster = Callable[[SeriesDataset, Sequence[Problem]], Float[np.ndarray, "P S W"]]
+
+
+def run(quick: bool = False) -> BenchResult:
+    """Score diff-k, seasonal-naive and AutoETS on every test window (59) and channel (7), or on a few if ``quick``."""
+    dataset = load_etth1()
+    problems = problems_of(dataset, "test")
+    statistical = _every_nth_window(problems, _QUICK_WINDOWS, len(dataset.columns)) if quick else problems
+    entrants: dict[str, tuple[_Forecaster, Sequence[Problem]]] = {
+        "diff-k": (diff_k_samples, problems),
+        "seasonal-naive": (seasonal_naive_samples, problems),
+        "AutoETS": (auto_ets_samples, statistical),
+    }
+    rows: list[dict[str, object]] = []
+    figures: dict[str, float] = {}
+    for name, (forecaster, chosen) in entrants.items():
+        start = time.perf_counter()
+        samples = forecaster(dataset, chosen)
+        seconds = time.perf_counter() - start
+        scores = forecast_scores(samples, chosen)
+        rows.append({"method": name, "forecasts": len(chosen), **scores, "s/forecast": seconds / len(chosen)})
+        suffix = "" if name == "diff-k" else "_" + name.lower().replace("-", "_")
+        figures |= {f"{key}{suffix}": value for key, value in scores.items()}
+    notes = [
+        f"{SAMPLES} samples a forecast; CRPS is the fair estimator; mse is of the sample mean, mae of the median.",
+        "seasonal-naive repeats the last day and adds the context's own errors of that rule, in day blocks.",
+        "AutoETS (statsforecast) is fitted to each context, season 24; its samples are Gaussian, from its intervals.",
+    ]
+    if quick:
+        notes.append(f"--quick: AutoETS on {len(statistical)} forecasts of evenly spaced windows only.")
+    return BenchResult(rows, figures, notes)
+
+
+def problems_of(dataset: SeriesDataset, split: str, stride: int = STRIDE) -> list[Problem]:
+    """Every window and channel of a part, windows outermost."""
+    windows = range(len(dataset.window_starts(split, stride)))
+    return [dataset.problem(split, i, c, stride) for i in windows for c in range(len(dataset.columns))]
+
+
+def forecast_scores(samples: Float[np.ndarray, "P S W"], problems: Sequence[Problem]) -> dict[str, float]:
+    """Scores averaged over problems and hours."""
+    truth = np.stack([np.asarray(problem.truth) for problem in problems])
+    return {
+        "crps": float(crps(samples, truth).mean()),
+        "coverage90": float(coverage(samples, truth, 0.9).mean()),
+        "width90": float(interval_width(samples, 0.9).mean()),
+        "mse": float(mse(samples, truth).mean()),
+        "mae": float(mae(samples, truth).mean()),
+    }
+
+
+def diff_k_samples(dataset: SeriesDataset, problems: Sequence[Problem]) -> Float[np.ndarray, "P S W"]:
+    """Samples of the shipped prior."""
+    return sample_prior(load_pretrained("diff-k", dataset.name, branch_steps="none"), problems, SAMPLES)
+
+
+def seasonal_naive_samples(dataset: SeriesDataset, problems: Sequence[Problem]) -> Float[np.ndarray, "P S W"]:
+    """Yesterday repeated, plus residuals of the same rule within the context.
+
+    The error d days ahead is resampled, a whole day at a time, from the context's d-day differences.
+    """
+    generator = np.random.Generator(np.random.Philox(0))
+    return np.stack([_seasonal_naive(problem, dataset.prediction_length, generator) for problem in problems])
+
+
+def _seasonal_naive(problem: Problem, horizon: int, generator: np.random.Generator) -> Float[np.ndarray, "S W"]:
+    days = problem.context[len(problem.context) % DAY :].reshape(-1, DAY)
+    blocks = []
+    for ahead in range(1, -(-horizon // DAY) + 1):
+        errors = days[ahead:] - days[:-ahead]
+        blocks.append(days[-1] + errors[generator.integers(len(errors), size=SAMPLES)])
+    return np.concatenate(blocks, axis=1)[:, :horizon]
+
+
+def auto_ets_samples(dataset: SeriesDataset, problems: Sequence[Problem]) -> Float[np.ndarray, "P S W"]:
+    """Exponential smoothing whose form AutoETS picks for each context (Hyndman & Khandakar 2008)."""
+    try:
+        from statsforecast.models import AutoETS
+    except ImportError as error:
+        raise SystemExit("this benchmark compares with statsforecast: pip install 'sadt-ray[bench]'") from error
+    generator = np.random.Generator(np.random.Philox(0))
+    samples = []
+    for problem in problems:
+        model = AutoETS(season_length=DAY).fit(problem.context.astype(np.float64))
+        forecast = model.predict(dataset.prediction_length, level=[90])
+        spread = (forecast["hi-90"] - forecast["lo-90"]) / (2 * 1.6448536)
+        samples.append(forecast["mean"] + spread * generator.standard_normal((SAMPLES, dataset.prediction_length)))
+    return np.stack(samples)
+
+
+def _every_nth_window(problems: Sequence[Problem], windows: int, channels: int) -> list[Problem]:
+    chosen = np.linspace(0, len(problems) // channels - 1, windows).round().astype(int)
+    return [problems[w * channels + c] for w in chosen for c in range(channels)]
