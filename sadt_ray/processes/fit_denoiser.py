@@ -164,6 +164,11 @@ class _Stage:
         low, high = (end ** (1 / self.sampler.rho) for end in (self.sampler.sigma_min, self.sampler.sigma_max))
         return (high + uniform * (low - high)) ** self.sampler.rho
 
+    def train(self) -> None:
+        """Dropout on in the trained part alone: the residual network meets the forecast as it will be used."""
+        self.model.train()
+        self.model.forecast.train(self.name == "forecast")
+
     @torch.no_grad()
     def validate(self, windows: Windows) -> float:
         """The loss on the validation part under noise that is the same every time."""
@@ -175,7 +180,7 @@ class _Stage:
             uniform = (torch.arange(n) + torch.rand(1, generator=generator)) * 0.6180339887 % 1
             noise = torch.randn(n, width, generator=generator)
             losses.append(self.loss(windows, torch.ones(n), uniform, noise))
-        self.model.train()
+        self.train()
         return float(torch.stack(losses).mean())
 
 
@@ -246,7 +251,7 @@ def _run_stage(
     """Optimise until ``max_steps`` or until patience ends; ``state.best`` then holds the parameters to keep."""
     if not state.ema:
         state.ema = {name: parameter.detach().clone() for name, parameter in stage.trained}
-    stage.model.train()
+    stage.train()
     settings = stage.config
     while state.step < settings.max_steps and state.step - state.best_step < settings.patience:
         state.step += 1
