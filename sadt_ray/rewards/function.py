@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,7 +19,8 @@ class FunctionReward:
 
     Args:
         function: the function, or where to import it from, ``"package.module:function"``.
-        oracle: set it if the function reads ``problem.truth``.
+        oracle: whether the function may read ``problem.truth``, which is ``None`` otherwise: a reward that knows the
+            answer by accident would look deployable and not be.
 
     Raises:
         ValueError: if there is no such module or function, naming what is missing.
@@ -32,8 +34,8 @@ class FunctionReward:
         return f"FunctionReward({_name(self.function)})"
 
     def bind(self, problems: Sequence[Problem]) -> FunctionScorer:
-        """Nothing is precomputed."""
-        return FunctionScorer(self.function, problems)
+        """Nothing is precomputed; the truth is withheld unless the function is an oracle."""
+        return FunctionScorer(self.function, problems if self.oracle else [replace(p, truth=None) for p in problems])
 
 
 class FunctionScorer:
@@ -60,7 +62,11 @@ class FunctionScorer:
         try:
             returned = self.function(samples, problem)
         except Exception as error:
-            raise RuntimeError(f"reward {name} raised {type(error).__name__} on {problem.name!r}: {error}") from error
+            no_truth = isinstance(error, TypeError | AttributeError) and problem.truth is None
+            hint = " (problem.truth is None for a reward that was not declared an oracle)" if no_truth else ""
+            raise RuntimeError(
+                f"reward {name} raised {type(error).__name__} on {problem.name!r}: {error}{hint}"
+            ) from error
         try:
             rewards = np.asarray(returned, dtype=float)
         except (TypeError, ValueError):

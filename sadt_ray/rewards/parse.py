@@ -27,7 +27,8 @@ def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedS
     Args:
         spec: terms joined by `` + ``, each with an optional factor ``0.5*``. A term is ``none``; ``second-opinion``,
             with its weight if not the default, ``second-opinion:0.3``; ``limit:STATISTIC<NUMBER`` or ``>`` with an
-            optional ``,margin=NUMBER`` (0 is hard); or ``module:function``.
+            optional ``,margin=NUMBER`` (0 is hard); ``module:function``; or ``oracle:module:function`` for one
+            that reads the truth.
         spectral: added as it is.
 
     Raises:
@@ -50,6 +51,8 @@ def _reward(term: str) -> Reward:
         return WeightedSum()
     if name in ("second-opinion", "second_opinion"):
         return _second_opinion(rest) if separator else SecondOpinionReward()
+    if name == "oracle" and separator:
+        return FunctionReward(rest, oracle=True)
     if name == "limit" and separator:
         return _limit(rest)
     if separator:

@@ -75,6 +75,18 @@ def test_a_function_that_misbehaves_is_reported_with_the_problem(function, error
         FunctionReward(function).bind(PROBLEMS)(SAMPLES, OWNER)
 
 
+def test_only_an_oracle_sees_the_truth():
+    known = [Problem("a", np.zeros(4), truth=np.ones(2))]
+
+    def distance(samples, problem):
+        return -np.abs(samples - problem.truth).sum(1)
+
+    owner = np.zeros(5, int)
+    assert FunctionReward(distance, oracle=True).bind(known)(SAMPLES, owner)[0] == -1.0
+    with pytest.raises(RuntimeError, match="truth is None for a reward that was not declared an oracle"):
+        FunctionReward(distance).bind(known)(SAMPLES, owner)
+
+
 def test_it_is_a_reward_and_an_oracle_if_it_says_so():
     assert isinstance(FunctionReward(above_context), Reward)
     assert FunctionReward(above_context).oracle is False

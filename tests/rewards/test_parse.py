@@ -72,6 +72,8 @@ def test_rewards_are_read_by_name():
         (1.0, vars(LimitReward(lower=-0.2, statistic="ramp", margin=0.0)))
     ]
     np.testing.assert_allclose(score(parse_reward(f"{__name__}:total")), SAMPLES.sum(1))
+    assert not parse_reward(f"{__name__}:total").oracle
+    assert parse_reward(f"oracle:{__name__}:total").oracle
 
 
 def test_terms_add_up_with_their_factors_and_the_spectral_reward():
