@@ -84,7 +84,7 @@ def test_an_empty_file_and_a_short_one_are_explained(tmp_path):
     empty.write_text("")
     with pytest.raises(ValueError, match="empty"):
         load_csv(empty)
-    with pytest.raises(ValueError, match="700 rows are too few.*at least 720 rows"):
+    with pytest.raises(ValueError, match=r"700 rows are too few.*at least 720 rows"):
         load_csv(_write(tmp_path / "short.csv", rows=700))
     assert load_csv(_write(tmp_path / "enough.csv", rows=720)).windows("test", 1).starts.size
 
