@@ -10,6 +10,7 @@ continues to the same weights, bit for bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -202,6 +203,7 @@ def fit_denoiser(
 
     Raises:
         ValueError: if the configuration does not fit the data or the checkpoint.
+        FloatingPointError: if training diverges.
     """
     config = config or default_fit_config(dataset)
     _check(dataset, config)
@@ -293,6 +295,10 @@ def _validate_average(stage: _Stage, state: TrainingState, validation: Windows) 
     current = {name: parameter.detach().clone() for name, parameter in stage.trained}
     stage.model.load_state_dict(state.ema, strict=False)
     loss = stage.validate(validation)
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the validation loss of stage {stage.name!r} is {loss} at step {state.step}; lower its learning rate"
+        )
     stage.model.load_state_dict(current, strict=False)
     if loss < state.best_loss:
         state.best_loss, state.best_step = loss, state.step
