@@ -62,9 +62,9 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
     trees = {key: tree for key, tree in run.trees.items() if key[1] in pictured}
     svg = {name: inline_svg(figure, name) for name, figure in figures.items()}
     found, detail = headline(run.rows, [method for method, _ in run.trees])
-    return Template(read("page.html").read_text()).substitute(
-        style=read("page.css").read_text(),
-        script=read("page.js").read_text(),
+    return Template(read("page.html").read_text(encoding="utf-8")).substitute(
+        style=read("page.css").read_text(encoding="utf-8"),
+        script=read("page.js").read_text(encoding="utf-8"),
         title=escape(f"Search report: {run.directory.name}"),
         headline=escape(found),
         detail=escape(detail),

@@ -75,7 +75,7 @@ def _label_fan(axes: Axes, truth: np.ndarray | None) -> None:
         "fontsize": 8,
     }
     axes.annotate("history", (-0.5, 0.0), (-5, 1), ha="right", color=SOFT, **place)
-    axes.annotate("forecast" if truth is None else "truth in black", (-0.5, 0.0), (5, 1), color=INK, **place)
+    axes.annotate("forecast" if truth is None else "truth, uncoloured", (-0.5, 0.0), (5, 1), color=INK, **place)
 
 
 def psd_chart(run: Run, problem: str) -> Figure:
@@ -97,7 +97,7 @@ def psd_chart(run: Run, problem: str) -> Figure:
         _frequency_axis(axes, frequency)
     panels[0].set_ylabel("power per cycle per sample")
     figure.supxlabel("cycles per sample; in brackets the period in samples, hours for hourly data", **_quiet())
-    explain(figure, "Welch spectra: median and 10-90 % band of the weighted samples; black: the history")
+    explain(figure, "Welch spectra: median and 10-90 % band of the weighted samples; uncoloured: the history")
     return figure
 
 
@@ -144,7 +144,7 @@ def reward_histogram(run: Run) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.set_ylim(0, 1.08)
     panels[-1].set_xlabel("reward")
-    explain(figure, "Share of each method's weight at a reward, each row scaled to its own peak; black: weighted mean")
+    explain(figure, "Share of a method's weight at a reward, each row scaled to its own peak; upright: weighted mean")
     return figure
 
 

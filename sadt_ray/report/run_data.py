@@ -161,36 +161,47 @@ def _read_problems(path: Path) -> dict[str, ProblemSeries]:
 
 
 def _read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:
-    table = _read_table(path, SAMPLE_COLUMNS)
-    method, problem = (table[name].to_numpy(zero_copy_only=False).astype(str) for name in ("method", "problem"))
-    groups = dict.fromkeys(zip(method.tolist(), problem.tolist(), strict=True))
-    return {group: _samples_of(table, method, problem, group, path) for group in groups}
+    groups = _groups(_read_table(path, SAMPLE_COLUMNS), "method", "problem")
+    return {(method, problem): _samples_of(part, path) for (method, problem), part in groups.items()}
 
 
-def _samples_of(
-    table: pa.Table, method: np.ndarray, problem: np.ndarray, group: tuple[str, str], path: Path
-) -> WeightedSamples:
-    rows = np.flatnonzero((method == group[0]) & (problem == group[1]))
-    part = table.take(rows)
+def _groups(table: pa.Table, *names: str) -> dict[tuple[str, ...], pa.Table]:
+    """The rows of each combination of the named text columns, in order; combinations in order of appearance."""
+    encoded = [table[name].cast(pa.string()).combine_chunks().dictionary_encode() for name in names]
+    sizes = [max(len(column.dictionary), 1) for column in encoded]
+    key = np.ravel_multi_index([column.indices.to_numpy() for column in encoded], sizes)
+    order = np.argsort(key, kind="stable")
+    together = table.take(order)  # once: a slice then costs nothing, where a take for each group would copy all
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    ends = np.append(starts[1:], len(key))
+    by_appearance = np.argsort(order[starts])
+    return {
+        tuple(column[int(order[starts[group]])].as_py() for column in encoded): together.slice(
+            starts[group], ends[group] - starts[group]
+        )
+        for group in by_appearance
+    }
+
+
+def _samples_of(part: pa.Table, path: Path) -> WeightedSamples:
+    """One method's samples for one problem, ordered by cost."""
+    owner = f"{part['method'][0]} for {part['problem'][0]}"
     lengths = np.unique(pc.list_value_length(part["values"]).to_numpy(zero_copy_only=False))
     if len(lengths) != 1:
-        raise ValueError(f"{path}: samples of {group[0]} for {group[1]} have lengths {lengths}; they must share one")
+        raise ValueError(f"{path}: samples of {owner} have lengths {lengths}; they must share one")
     weight, reward, nfe_at = (part[name].to_numpy() for name in ("weight", "reward", "nfe_at"))
     if not np.isclose(weight.sum(), 1.0, atol=1e-6):
-        raise ValueError(f"{path}: the weights of {group[0]} for {group[1]} sum to {weight.sum():.6g}, not to 1")
-    values = pc.list_flatten(part["values"]).to_numpy().reshape(len(rows), -1)
+        raise ValueError(f"{path}: the weights of {owner} sum to {weight.sum():.6g}, not to 1")
+    values = pc.list_flatten(part["values"]).to_numpy().reshape(len(part), -1)
     order = np.argsort(nfe_at, kind="stable")
     return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order])
 
 
 def _read_trees(path: Path) -> dict[str, NodeTable]:
-    table = _read_table(path, TREE_COLUMNS)
-    problem = table["problem"].to_numpy(zero_copy_only=False).astype(str)
     trees = {}
-    for name in dict.fromkeys(problem.tolist()):
-        part = table.filter(pa.array(problem == name))
-        columns = {column: part[column].to_numpy() for column in TREE_COLUMNS[1:]}
-        trees[name] = NodeTable(**{**columns, "parent": _parent_rows(columns["node"], columns["parent"], path)})
+    for (problem,), part in _groups(_read_table(path, TREE_COLUMNS), "problem").items():
+        columns = {name: part[name].to_numpy() for name in TREE_COLUMNS[1:]}
+        trees[problem] = NodeTable(**{**columns, "parent": _parent_rows(columns["node"], columns["parent"], path)})
     return trees
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
+from scipy.signal import welch
 
 from sadt_ray.metrics import quantiles
-from sadt_ray.psd import frequencies, welch
 from sadt_ray.report.run_data import Run
 
 SEGMENT = 48
@@ -15,21 +14,23 @@ FLOOR = 1e-12
 
 
 def psd(series: np.ndarray, nperseg: int = SEGMENT) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in cycles per sample, without 0, and the densities [..., frequencies] of series [..., time]."""
-    nperseg = min(nperseg, series.shape[-1])
-    density = welch(torch.from_numpy(np.ascontiguousarray(series, dtype=float)), nperseg).numpy()
-    return frequencies(nperseg).numpy()[1:], np.maximum(density[..., 1:], FLOOR)
+    """Frequencies in cycles per sample, without 0, and the densities [..., frequencies] of series [..., time].
+
+    The numbers of ``sadt_ray.psd.welch``, taken from scipy: many small batches and no gradient, so nothing for torch.
+    """
+    frequency, density = welch(series, nperseg=min(nperseg, series.shape[-1]))
+    return frequency[1:], np.maximum(density[..., 1:], FLOOR)
 
 
 def typical_psd_ratio(run: Run, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies, and the weighted median over samples and problems of sample spectrum / history spectrum."""
     parts = [(problem, samples) for (owner, problem), samples in run.samples.items() if owner == method]
     nperseg = min(SEGMENT, *(samples.values.shape[1] for _, samples in parts))
-    frequency = frequencies(nperseg).numpy()[1:]
     ratios = np.concatenate(
         [psd(s.values, nperseg)[1] / psd(run.problems[name].context, nperseg)[1] for name, s in parts]
     )
     weights = np.concatenate([samples.weight for _, samples in parts]) / len(parts)
+    frequency, _ = psd(run.problems[parts[0][0]].context, nperseg)
     return frequency, quantiles(ratios, [0.5], weights)[0]
 
 

@@ -25,22 +25,23 @@ COLUMN_NAMES = {
     "energy_score": "energy score",
     "mse": "MSE",
     "mae": "MAE",
-    "coverage90": "coverage of 90 %",
+    "coverage90": "cover 90 %",
 }
+DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2}
+"""Of columns whose entries span orders of magnitude; the others follow ``number``."""
 HIGHER_IS_BETTER = ("reward", "best_reward")
 LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "mse", "mae", "abs_bias", "ed", "edp")
 """Costs, log Z and the effective sample sizes have no winner: nothing, or the prior itself, would always be it."""
 
 
 def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> tuple[str, str]:
-    """What the run found, in two sentences: the searched method's reward against the others', and what it cost.
+    """What the run found, in two sentences: the searched method's reward against the others', and its quality.
 
     The method spoken of is the first that grew a tree (``with_tree``), each at its largest budget.
     """
     largest = {str(row["method"]): row for row in sorted(rows, key=lambda row: row.get("nfe") or 0)}
-    methods = [
-        m for m in dict.fromkeys(str(row["method"]) for row in rows) if _number(largest[m], "reward") is not None
-    ]
+    listed = dict.fromkeys(str(row["method"]) for row in rows)
+    methods = [method for method in listed if _number(largest[method], "reward") is not None]
     steered = [method for method in methods if method != "prior"]
     if not steered:
         return ("The prior alone was sampled." if methods else "The run left no rewards."), ""
@@ -57,9 +58,8 @@ def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
         return f"{method_name(subject)} reaches a mean reward of {number(row['reward'])}{budget}"
     gain = row["reward"] - prior["reward"]
     verb = "raises" if gain > 0 else "lowers" if gain < 0 else "leaves"
-    way = (
-        f"from {number(prior['reward'])} (prior) to {number(row['reward'])}" if gain else f"at {number(row['reward'])}"
-    )
+    start, end = number(prior["reward"]), number(row["reward"])
+    way = f"from {start} (prior) to {end}" if gain else f"at {end}"
     return f"{method_name(subject)} {verb} the mean reward {way}{budget}"
 
 
@@ -82,7 +82,7 @@ def _quality_sentence(row: Row, prior: Row | None) -> str:
         for name in shown
         if _number(prior, name) is not None
     ]
-    ess = f" Effective sample size {number(row['ess'])}." if _number(row, "ess") is not None else ""
+    ess = f" Effective sample size {entry('ess', row['ess'])}." if _number(row, "ess") is not None else ""
     return f"Lower is better: {', '.join(parts)}.{ess}" if parts else ""
 
 
@@ -93,9 +93,8 @@ def summary_table(rows: Sequence[Row]) -> str:
     head = "".join(f'<th scope="col">{escape(COLUMN_NAMES.get(c, c.replace("_", " ")))}</th>' for c in columns)
     best = {column: best_value(rows, column) for column in columns}
     body = "".join(_table_row(row, columns, best, colours[str(row["method"])]) for row in rows)
-    return (
-        f'<div class="scroll"><table class="summary"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    table = f'<table class="summary"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def best_value(rows: Sequence[Row], column: str) -> float | None:
@@ -120,9 +119,16 @@ def _table_row(row: Row, columns: Sequence[str], best: Mapping[str, float | None
         elif isinstance(value, str):
             cells.append(f'<td class="text">{escape(value)}</td>')
         else:
-            wins = best[column] is not None and value == best[column]
-            cells.append(f'<td class="best">{number(value)}</td>' if wins else f"<td>{number(value)}</td>")
+            mark = ' class="best"' if best[column] is not None and value == best[column] else ""
+            cells.append(f"<td{mark}>{entry(column, value)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def entry(column: str, value: float | None) -> str:
+    """A number as its column shows it."""
+    if column in DECIMALS and value is not None and math.isfinite(value):
+        return f"{value:,.{DECIMALS[column]}f}".replace("-", "−")
+    return number(value)
 
 
 def _number(row: Row, column: str) -> float | None:

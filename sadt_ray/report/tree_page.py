@@ -30,8 +30,8 @@ def tree_section(trees: Mapping[tuple[str, str], NodeTable]) -> str:
         for (method, problem), tree in trees.items()
     ]
     read = files("sadt_ray.report").joinpath
-    markup = read("tree_view.html").read_text()
-    script = "\n".join(read(f"tree_{part}.js").read_text() for part in ("data", "draw", "view"))
+    markup = read("tree_view.html").read_text(encoding="utf-8")
+    script = "\n".join(read(f"tree_{part}.js").read_text(encoding="utf-8") for part in ("data", "draw", "view"))
     data = f'<script type="application/json" id="tree-data">{script_safe(packed)}</script>'
     return f"{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n"
 

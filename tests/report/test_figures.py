@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.signal
+import torch
 from matplotlib.collections import PolyCollection
 
+from sadt_ray.psd import frequencies, welch
 from sadt_ray.report import plots
 from sadt_ray.report.run_data import Run, WeightedSamples, read_run
 from sadt_ray.report.spectra import period_ticks, psd, typical_psd_ratio
@@ -56,12 +57,11 @@ def test_a_problem_without_truth_shows_none(run: Run) -> None:
     assert len(with_truth.lines) == len(without.lines) + 1
 
 
-def test_spectra_are_scipys_welch_without_the_zero_frequency() -> None:
+def test_spectra_are_those_of_the_reward_without_the_zero_frequency() -> None:
     series = np.random.default_rng(1).normal(size=(3, 96))
     frequency, density = psd(series)
-    expected_frequency, expected = scipy.signal.welch(series, nperseg=48)
-    np.testing.assert_allclose(frequency, expected_frequency[1:])
-    np.testing.assert_allclose(density, expected[..., 1:])
+    np.testing.assert_allclose(frequency, frequencies(48)[1:])
+    np.testing.assert_allclose(density, welch(torch.from_numpy(series), 48)[..., 1:])
 
 
 def test_samples_that_repeat_the_history_have_ratio_one(run: Run) -> None:

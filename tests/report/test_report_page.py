@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from jobs import report
 from sadt_ray.report.page import write_report
-from sadt_ray.report.summary_table import best_value, headline, summary_table
+from sadt_ray.report.summary_table import best_value, entry, headline, summary_table
 
 VOID = {"meta", "br", "input", "link", "img", "hr", "col", "wbr"}
 
@@ -138,6 +138,10 @@ def test_the_table_shows_columns_of_any_row_and_a_dash_for_none() -> None:
     assert table.count("<tr>") == 3
     assert "<td>–</td><td>–</td>" in table
     assert "new thing" in table
+
+
+def test_a_column_keeps_its_decimals() -> None:
+    assert [entry("ess", 8.0), entry("log_z", -1234.567), entry("log_z", None)] == ["8.0", "−1,234.57", "–"]
 
 
 def test_a_run_without_trees_or_metrics_still_has_a_report(fresh_run: Path) -> None:
