@@ -25,8 +25,10 @@ from rich.progress import (
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
 from sadt_ray.data.etth1 import load_csv, load_etth1
 from sadt_ray.data.windows import SeriesDataset
-from sadt_ray.processes import fit_denoiser as fit
 from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
+from sadt_ray.processes.fit_denoiser import Progress as TrainingProgress
+from sadt_ray.processes.fit_denoiser import fit_denoiser
 from sadt_ray.processes.pretrained import save_prior
 from sadt_ray.processes.sampling import sample_prior
 
@@ -73,7 +75,7 @@ def train_prior(config: TrainPriorConfig, console: Console) -> Path:
     console.print(f"diff-k on {dataset.name}: {len(dataset.columns)} channels, {len(dataset.values):,} rows -> {out}")
     start = time.perf_counter()
     with Progress(*_COLUMNS, console=console) as bars:
-        denoiser = fit.fit_denoiser(dataset, settings, out.with_suffix(".checkpoint"), config.resume, _Bars(bars))
+        denoiser = fit_denoiser(dataset, settings, out.with_suffix(".checkpoint"), config.resume, _Bars(bars))
     save_prior(out, denoiser, settings.sampler)
     minutes = (time.perf_counter() - start) / 60
     problems = problems_of(dataset, "val")
@@ -94,12 +96,12 @@ def _load(config: TrainPriorConfig) -> SeriesDataset:
     return load_etth1()
 
 
-def _settings(config: TrainPriorConfig, dataset: SeriesDataset) -> fit.FitConfig:
-    settings = replace(fit.default_fit_config(dataset), seed=config.seed)
+def _settings(config: TrainPriorConfig, dataset: SeriesDataset) -> FitConfig:
+    settings = replace(default_fit_config(dataset), seed=config.seed)
     if config.max_steps is None:
         return settings
-    limit = {name: min(config.max_steps, getattr(settings, name).max_steps) for name in fit.STAGES}
-    return replace(settings, **{name: replace(getattr(settings, name), max_steps=limit[name]) for name in fit.STAGES})
+    limit = {name: min(config.max_steps, getattr(settings, name).max_steps) for name in STAGES}
+    return replace(settings, **{name: replace(getattr(settings, name), max_steps=limit[name]) for name in STAGES})
 
 
 class _Bars:
@@ -109,7 +111,7 @@ class _Bars:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, now: fit.Progress) -> None:
+    def __call__(self, now: TrainingProgress) -> None:
         if now.stage not in self._tasks:
             self._tasks[now.stage] = self._bars.add_task(now.stage, total=now.max_steps, loss="")
         loss = f"{now.train_loss:.4f}, best on validation {now.best_loss:.4f} at {now.best_step}"

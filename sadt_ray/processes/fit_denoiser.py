@@ -12,71 +12,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sadt_ray.processes.denoiser import DenoiserConfig, DiffKDenoiser
-from sadt_ray.processes.diffusion import SamplerConfig
-from sadt_ray.processes.gaussian_forecast import NormalisedContext, forecast_loss, instance_normalise
+from sadt_ray.processes.denoiser import DiffKDenoiser
+from sadt_ray.processes.fit_config import STAGES, FitConfig, StageConfig, check_fit_config, default_fit_config
+from sadt_ray.processes.gaussian_forecast import forecast_loss
 from sadt_ray.processes.training_state import TrainingState, load_checkpoint, restore_optimizer, save_checkpoint
+from sadt_ray.processes.training_windows import WindowedSeries, Windows, normalised_windows
 from sadt_ray.rng import derive_seeds
-
-STAGES = ("forecast", "residual")
-
-
-class WindowedSeries(Protocol):
-    """What training needs of a dataset; ``sadt_ray.data`` has several."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-    @property
-    def context_length(self) -> int: ...
-    @property
-    def prediction_length(self) -> int: ...
-    def windows(self, split: str, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Contexts [n, context_length, C], futures [n, prediction_length, C] and rows of the first targets [n]."""
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """How long and how fast one stage trains.
-
-    Attributes:
-        max_steps: optimiser steps at most.
-        patience: steps without a better validation loss after which the stage ends.
-        validate_every: steps between validations, and between checkpoints.
-        batch_size, learning_rate, weight_decay: of AdamW.
-        ema_decay: of the averaged parameters that are validated and kept.
-    """
-
-    max_steps: int = 2000
-    patience: int = 600
-    validate_every: int = 50
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    ema_decay: float = 0.99
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """A whole training run. Everything that decides the weights is here or in the data."""
-
-    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    forecast: StageConfig = field(default_factory=StageConfig)
-    residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=6000, patience=1500, ema_decay=0.998))
-    ridge_penalty: float = 0.01
-    validation_stride: int = 24
-    seed: int = 0
 
 
 class Progress(NamedTuple):
@@ -89,32 +39,6 @@ class Progress(NamedTuple):
     validation_loss: float | None  # None between validations
     best_loss: float
     best_step: int
-
-
-class Windows(NamedTuple):
-    """Channel-independent training rows in instance-normalised units."""
-
-    context: NormalisedContext
-    future: Float[Tensor, "N W"]
-    channel: Int[Tensor, " N"]
-
-    def rows(self, index: Tensor) -> Windows:
-        context = NormalisedContext(*(column[index] for column in self.context))
-        return Windows(context, self.future[index], self.channel[index])
-
-
-def normalised_windows(dataset: WindowedSeries, split: str, stride: int) -> Windows:
-    """Every window and channel of a part, normalised by its own context."""
-    contexts, futures, _ = dataset.windows(split, stride)
-    n, _, channels = contexts.shape
-    context = instance_normalise(_channel_rows(contexts))
-    future = (_channel_rows(futures) - context.location) / context.scale
-    return Windows(context, future, torch.arange(channels).repeat(n))
-
-
-def _channel_rows(values: np.ndarray) -> Tensor:
-    """[n, T, C] -> [n * C, T]."""
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 2, 1))).reshape(-1, values.shape[1])
 
 
 def residual_loss(
@@ -206,7 +130,7 @@ def fit_denoiser(
         FloatingPointError: if training diverges.
     """
     config = config or default_fit_config(dataset)
-    _check(dataset, config)
+    check_fit_config(dataset, config)
     train = normalised_windows(dataset, "train", 1)
     validation = normalised_windows(dataset, "val", config.validation_stride)
     with torch.random.fork_rng(devices=[]):
@@ -227,18 +151,6 @@ def fit_denoiser(
             _run_stage(stage, state, train, validation, config, checkpoint, progress)
             model.load_state_dict(state.best, strict=False)
     return model.eval().requires_grad_(False)
-
-
-def default_fit_config(dataset: WindowedSeries) -> FitConfig:
-    """The defaults, with sizes that the dataset decides."""
-    base = DenoiserConfig()
-    forecast = type(base.forecast)(
-        context_length=dataset.context_length,
-        prediction_length=dataset.prediction_length,
-        channels=len(dataset.columns),
-        recent=min(base.forecast.recent, dataset.context_length),
-    )
-    return FitConfig(denoiser=DenoiserConfig(forecast=forecast, dataset=dataset.name))
 
 
 def _run_stage(
@@ -304,12 +216,3 @@ def _validate_average(stage: _Stage, state: TrainingState, validation: Windows) 
         state.best_loss, state.best_step = loss, state.step
         state.best = {name: tensor.clone() for name, tensor in state.ema.items()}
     return loss
-
-
-def _check(dataset: WindowedSeries, config: FitConfig) -> None:
-    sizes = config.denoiser.forecast
-    for key, ours in (("context_length", dataset.context_length), ("prediction_length", dataset.prediction_length)):
-        if getattr(sizes, key) != ours:
-            raise ValueError(f"{key} is {getattr(sizes, key)} in the configuration but {ours} in {dataset.name}")
-    if sizes.channels != len(dataset.columns):
-        raise ValueError(f"the configuration has {sizes.channels} channels but {dataset.name} {len(dataset.columns)}")

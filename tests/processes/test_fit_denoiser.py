@@ -9,16 +9,11 @@ import torch
 from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.processes.denoiser import DenoiserConfig
 from sadt_ray.processes.diffusion import SamplerConfig
-from sadt_ray.processes.fit_denoiser import (
-    FitConfig,
-    StageConfig,
-    default_fit_config,
-    fit_denoiser,
-    normalised_windows,
-    residual_loss,
-)
+from sadt_ray.processes.fit_config import FitConfig, StageConfig, default_fit_config
+from sadt_ray.processes.fit_denoiser import fit_denoiser, residual_loss
 from sadt_ray.processes.gaussian_forecast import ForecastConfig, forecast_loss
 from sadt_ray.processes.training_state import load_checkpoint
+from sadt_ray.processes.training_windows import normalised_windows
 
 DATASET = synthetic_hourly(rows=1200, channels=2, context_length=48, prediction_length=12)
 STAGE = StageConfig(max_steps=20, patience=20, validate_every=5, batch_size=32)

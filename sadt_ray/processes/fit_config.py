@@ -1,0 +1,67 @@
+"""How diff-k is trained: sizes, stages, and the defaults for a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sadt_ray.processes.denoiser import DenoiserConfig
+from sadt_ray.processes.diffusion import SamplerConfig
+from sadt_ray.processes.gaussian_forecast import ForecastConfig
+from sadt_ray.processes.training_windows import WindowedSeries
+
+STAGES = ("forecast", "residual")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How long and how fast one stage trains.
+
+    Attributes:
+        max_steps: optimiser steps at most.
+        patience: steps without a better validation loss after which the stage ends.
+        validate_every: steps between validations, and between checkpoints.
+        batch_size, learning_rate, weight_decay: of AdamW.
+        ema_decay: of the averaged parameters that are validated and kept.
+    """
+
+    max_steps: int = 2000
+    patience: int = 600
+    validate_every: int = 50
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.99
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A whole training run. Everything that decides the weights is here or in the data."""
+
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    forecast: StageConfig = field(default_factory=StageConfig)
+    residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=6000, patience=1500, ema_decay=0.998))
+    ridge_penalty: float = 0.01
+    validation_stride: int = 24
+    seed: int = 0
+
+
+def default_fit_config(dataset: WindowedSeries) -> FitConfig:
+    """The defaults, with sizes that the dataset decides."""
+    base = DenoiserConfig()
+    forecast = ForecastConfig(
+        context_length=dataset.context_length,
+        prediction_length=dataset.prediction_length,
+        channels=len(dataset.columns),
+        recent=min(base.forecast.recent, dataset.context_length),
+    )
+    return FitConfig(denoiser=DenoiserConfig(forecast=forecast, dataset=dataset.name))
+
+
+def check_fit_config(dataset: WindowedSeries, config: FitConfig) -> None:
+    sizes = config.denoiser.forecast
+    for key, ours in (("context_length", dataset.context_length), ("prediction_length", dataset.prediction_length)):
+        if getattr(sizes, key) != ours:
+            raise ValueError(f"{key} is {getattr(sizes, key)} in the configuration but {ours} in {dataset.name}")
+    if sizes.channels != len(dataset.columns):
+        raise ValueError(f"the configuration has {sizes.channels} channels but {dataset.name} {len(dataset.columns)}")
