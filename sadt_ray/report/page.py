@@ -32,9 +32,12 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(Path(run_dir))
     shown = [problem for problem in run.problems if any(owner == problem for _, owner in run.samples)]
     figures = draw_figures(run, shown[:MAX_PROBLEMS])
-    (run.directory / "plots").mkdir(exist_ok=True)
+    pictures = run.directory / "plots"
+    pictures.mkdir(exist_ok=True)
+    for stale in [path for kind in ("fan_*", "psd_*", "progress") for path in pictures.glob(f"{kind}.png")]:
+        stale.unlink()  # of an earlier report, which may have had more problems
     for name, figure in figures.items():
-        figure.savefig(run.directory / "plots" / f"{name}.png", facecolor="white")
+        figure.savefig(pictures / f"{name}.png", facecolor="white")
         figure.set_layout_engine("none")  # the places are found; to find them again for the page would double the time
     page = run.directory / "report.html"
     page.write_text(render_page(run, figures, shown), encoding="utf-8")

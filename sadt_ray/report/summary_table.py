@@ -49,7 +49,9 @@ def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> tuple[str, s
     row = largest[subject]
     prior = largest["prior"] if "prior" in methods else None
     others = [method for method in steered if method != subject]
-    return _reward_sentence(subject, row, prior) + _reached(largest, others) + ".", _quality_sentence(row, prior)
+    return _reward_sentence(subject, row, prior) + _reached(
+        largest, others, row.get("budget")
+    ) + ".", _quality_sentence(row, prior)
 
 
 def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
@@ -63,14 +65,17 @@ def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
     return f"{method_name(subject)} {verb} the mean reward {way}{budget}"
 
 
-def _reached(largest: Mapping[str, Row], others: Sequence[str]) -> str:
-    """What the other steered methods reach: each by name if they are few, else their range."""
+def _reached(largest: Mapping[str, Row], others: Sequence[str], budget: str | None) -> str:
+    """What the other steered methods reach: each by name if they are few, with a budget if it is not the same."""
     if not others:
         return ""
     rewards = [largest[method]["reward"] for method in others]
     if len(others) > 3:
         return f"; {len(others)} other methods reach {number(min(rewards))} to {number(max(rewards))}"
-    return "; " + ", ".join(f"{method_name(m)} reaches {number(r)}" for m, r in zip(others, rewards, strict=True))
+    budgets = [largest[method].get("budget") for method in others]
+    added = [f" with {other}" if other and other != budget else "" for other in budgets]
+    parts = zip(others, rewards, added, strict=True)
+    return "; " + ", ".join(f"{method_name(method)} reaches {number(reward)}{more}" for method, reward, more in parts)
 
 
 def _quality_sentence(row: Row, prior: Row | None) -> str:

@@ -107,6 +107,17 @@ def test_a_loss_is_called_a_loss_and_the_largest_budget_speaks() -> None:
     assert detail == "Lower is better: CRPS 0.500 (prior 0.250)."
 
 
+def test_another_budget_is_said() -> None:
+    rows = [
+        {"method": "dts", "budget": "200 rollouts", "reward": -1.5},
+        {"method": "snis", "budget": "200 rollouts", "reward": -2.5},
+        {"method": "smc", "budget": "9 sweeps", "reward": -3.5},
+    ]
+    assert headline(rows, ["dts"])[0] == (
+        "DTS reaches a mean reward of −1.500 with 200 rollouts; SNIS reaches −2.500, SMC reaches −3.500 with 9 sweeps."
+    )
+
+
 def test_many_other_methods_are_summed_up_by_their_range() -> None:
     rows = [{"method": name, "nfe": 1, "reward": -1.0 - index} for index, name in enumerate("abcdef")]
     assert headline(rows, ["a"])[0] == "a reaches a mean reward of −1; 5 other methods reach −6 to −2."
@@ -147,6 +158,8 @@ def test_a_column_keeps_its_decimals() -> None:
 def test_a_run_without_trees_or_metrics_still_has_a_report(fresh_run: Path) -> None:
     (fresh_run / "tree" / "dts.parquet").unlink()
     (fresh_run / "metrics.jsonl").unlink()
+    (fresh_run / "plots").mkdir()
+    (fresh_run / "plots" / "progress.png").write_bytes(b"of an earlier report")
     html = write_report(fresh_run).read_text(encoding="utf-8")
     assert Page(html).open == []
     assert "tree-canvas" not in Page(html).ids
