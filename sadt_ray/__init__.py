@@ -1,0 +1,79 @@
+"""Sample from a frozen time-series prior and a black-box reward at once: p(x_0) exp(lambda r(x_0)) / Z.
+
+The names below are imported on first use, so that ``sadt_ray.tree`` can be used where torch is not installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sadt_ray.api import sample, search
+    from sadt_ray.config import SearchConfig
+    from sadt_ray.data.etth1 import load_csv, load_etth1
+    from sadt_ray.interfaces import Problem
+    from sadt_ray.methods import best_of_n, dts, dts_late, dts_star, method_named, prior, snis
+    from sadt_ray.processes.pretrained import load_pretrained
+    from sadt_ray.rewards.combine import WeightedSum
+    from sadt_ray.rewards.function import FunctionReward
+    from sadt_ray.rewards.limit import LimitReward
+    from sadt_ray.rewards.spectral import SpectralReward
+    from sadt_ray.tree.samples import WeightedSamples
+    from sadt_ray.tree.search import Search
+
+_HOME = {
+    "FunctionReward": "sadt_ray.rewards.function",
+    "LimitReward": "sadt_ray.rewards.limit",
+    "Problem": "sadt_ray.interfaces",
+    "Search": "sadt_ray.tree.search",
+    "SearchConfig": "sadt_ray.config",
+    "SpectralReward": "sadt_ray.rewards.spectral",
+    "WeightedSamples": "sadt_ray.tree.samples",
+    "WeightedSum": "sadt_ray.rewards.combine",
+    "best_of_n": "sadt_ray.methods",
+    "dts": "sadt_ray.methods",
+    "dts_late": "sadt_ray.methods",
+    "dts_star": "sadt_ray.methods",
+    "load_csv": "sadt_ray.data.etth1",
+    "load_etth1": "sadt_ray.data.etth1",
+    "load_pretrained": "sadt_ray.processes.pretrained",
+    "method_named": "sadt_ray.methods",
+    "prior": "sadt_ray.methods",
+    "sample": "sadt_ray.api",
+    "search": "sadt_ray.api",
+    "snis": "sadt_ray.methods",
+}
+
+__all__ = [
+    "FunctionReward",
+    "LimitReward",
+    "Problem",
+    "Search",
+    "SearchConfig",
+    "SpectralReward",
+    "WeightedSamples",
+    "WeightedSum",
+    "best_of_n",
+    "dts",
+    "dts_late",
+    "dts_star",
+    "load_csv",
+    "load_etth1",
+    "load_pretrained",
+    "method_named",
+    "prior",
+    "sample",
+    "search",
+    "snis",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sadt_ray' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

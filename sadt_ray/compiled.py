@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numba import njit
 
@@ -29,7 +29,7 @@ def fingerprint(files: tuple[Path, ...] = _KERNEL_FILES) -> str:
 _STAMP = fingerprint()
 
 
-def compiled(function: Callable[..., Any] | None = None, *, inline: str = "never") -> Any:
+def compiled(function: Callable[..., Any] | None = None, *, inline: Literal["never", "always"] = "never") -> Any:
     """Compile a kernel on first call and keep the machine code for later processes.
 
     Args:
@@ -40,7 +40,7 @@ def compiled(function: Callable[..., Any] | None = None, *, inline: str = "never
         return lambda wrapped: compiled(wrapped, inline=inline)
     if Path(function.__code__.co_filename) not in _KERNEL_FILES:
         raise ValueError(f"{function.__qualname__} is not in a file under the kernels' fingerprint: {_KERNEL_FILES}")
-    dispatcher = njit(cache=True, inline=inline)(function)
+    dispatcher: Any = njit(cache=True, inline=inline)(function)
     # numba has no public way to say this; the attribute has been stable since 0.30
     dispatcher._cache._cache_file._source_stamp = _STAMP
     return dispatcher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, Tickets
+from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
 from sadt_ray.rollout import rollout
 from sadt_ray.tree.search import Search
 
@@ -18,6 +18,9 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int: ...
+
+    def root_states(self) -> States:
+        """The roots that a search over the executor's problems begins with."""
 
     def submit(self, tickets: Tickets) -> None:
         """Take a batch; returns at once if the executor is remote."""
@@ -37,16 +40,19 @@ class SerialExecutor:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size = batch_size
-        self.chain = process.bind(problems)
+        self._chain = process.bind(problems)
         self._scorer = reward.bind(problems)
         self._num_levels = process.num_levels
         self._waiting: list[Tickets] = []
+
+    def root_states(self) -> States:
+        return self._chain.root_states()
 
     def submit(self, tickets: Tickets) -> None:
         self._waiting.append(tickets)
 
     def collect(self) -> Sequence[Results]:
-        return [rollout(self.chain, self._scorer, self._num_levels, self._waiting.pop(0))]
+        return [rollout(self._chain, self._scorer, self._num_levels, self._waiting.pop(0))]
 
 
 class RolloutFailed(RuntimeError):

@@ -17,7 +17,7 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets) -> 
     score (it raised, or gave NaN, +inf or a wrong shape) comes back as a ``Failure``, the others as results.
     """
     started = time.perf_counter()
-    states, levels, nfe, path = _run_down(chain, num_levels, tickets)
+    states, nfe, path = _run_down(chain, num_levels, tickets)
     samples = chain.decode(states, tickets.problem)
     rewards, messages = score_checked(scorer, samples, tickets.problem)
     failures = tuple(
@@ -50,8 +50,8 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets) -> 
 
 def _run_down(
     chain: Chain, num_levels: int, tickets: Tickets
-) -> tuple[States, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, States]]:
-    """Final states, levels, evaluations, and the path as flat (ticket row, level, state), level by level."""
+) -> tuple[States, np.ndarray, tuple[np.ndarray, np.ndarray, States]]:
+    """Final states, evaluations, and the path as flat (ticket row, level, state), level by level."""
     states, levels = tickets.state.copy(), tickets.level.copy()
     nfe = np.zeros(len(tickets), np.int64)
     live = np.flatnonzero(levels < num_levels)
@@ -64,4 +64,4 @@ def _run_down(
         row_levels.append(step.levels)
         row_states.append(step.states)
         live = live[step.levels < num_levels]
-    return states, levels, nfe, (np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states))
+    return states, nfe, (np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states))

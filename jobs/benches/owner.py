@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _SMALL, _LARGE = 20_000, 1_000_000  # nodes in the tree when the clock starts
 
 
 def run(quick: bool) -> BenchResult:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label, config in (
         ("DTS", SearchConfig(n_rollouts=None, max_nfe=10**15)),
         ("DTS, selection at 0.3 lambda", SearchConfig(n_rollouts=None, max_nfe=10**15, selection_inv_temperature=0.3)),
@@ -49,8 +50,8 @@ def run(quick: bool) -> BenchResult:
         "simulations_per_second_1m_nodes_dts_star": rows[2]["simulations/s, 1M nodes"],
     }
     notes = (
-        f"{_LEVELS} branch levels, batches of {_BATCH}, rewards N(0, 1) at lambda = 1; the time is that of ask and tell "
-        "alone, the median over batches. States are kept beside the tree and not counted.",
+        f"{_LEVELS} branch levels, batches of {_BATCH}, rewards N(0, 1) at lambda = 1; the time is that of ask and "
+        "tell alone, the median over batches. States are kept beside the tree and not counted.",
     )
     return BenchResult(rows, {key: float(value) for key, value in figures.items()}, notes)
 

@@ -1,7 +1,7 @@
 """Gaussian mixtures under variance-exploding noise: an exact denoiser, an exact reverse chain, closed-form soft values.
 
-The 25 -> 9 benchmark (DTS, arXiv 2506.20701): a prior of 25 modes, a posterior of 9, reward r = log p_post - log p_prior.
-At lambda = 1 the target is the posterior, Z = 1, and the soft value of a noisy state is a ratio of two densities:
+The 25 -> 9 benchmark (DTS, arXiv 2506.20701): a prior of 25 modes, a posterior of 9, r = log p_post - log p_prior. At
+lambda = 1 the target is the posterior, Z = 1, and the soft value of a noisy state is a ratio of two densities:
 
     exp V_t(x_t) = E[ p_post(x_0) / p_prior(x_0) | x_t ] = p_post,t(x_t) / p_prior,t(x_t).
 """
@@ -21,6 +21,8 @@ from sadt_ray.interfaces import Problem, Scorer, States, Step
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.schedule import karras_sigmas
 from sadt_ray.rng import normals, uniforms
+
+NoiseLevel = float | np.ndarray  # one for all rows, or [B]
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,17 @@ class GaussianMixture:
                 f"sum to one ({np.sum(self.weights)}) and sd > 0 ({self.sd})"
             )
 
-    def log_joint(self, x: Float[np.ndarray, "B W"], sigma: float | Float[np.ndarray, " B"]) -> Float[np.ndarray, "B K"]:
+    def log_joint(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, "B K"]:
         """log w_k N(x; m_k, (sd^2 + sigma^2) I), the noisy mixture's components."""
         variance = np.broadcast_to(self.sd**2 + np.square(sigma), len(x))[:, None]
         squares = ((x[:, None, :] - self.means) ** 2).sum(-1)
         return np.log(self.weights) - squares / (2 * variance) - x.shape[1] / 2 * np.log(2 * np.pi * variance)
 
-    def log_density(self, x: Float[np.ndarray, "B W"], sigma: float | Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    def log_density(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, " B"]:
         """log p_sigma(x) of x = x_0 + sigma epsilon."""
         return logsumexp(self.log_joint(x, sigma), axis=1)
 
-    def posterior(self, x: Float[np.ndarray, "B W"], sigma: float | Float[np.ndarray, " B"]) -> Float[np.ndarray, "B K"]:
+    def posterior(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, "B K"]:
         """p(component | x at noise level sigma)."""
         log_joint = self.log_joint(x, sigma)
         return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
@@ -203,7 +205,9 @@ class MixtureDenoiser:
     def encode(self, problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, ...]:
         return (torch.zeros(len(problems), 0, device=device),)
 
-    def initial(self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
+    def initial(
+        self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B W"]:
         """The noise alone, widened by the mixture's own covariance averaged over directions."""
         spread = float(np.sqrt(self._mixture.sd**2 + (self._mixture.weights @ self._mixture.means**2).mean()))
         return noise * float(np.hypot(sigma, spread))

@@ -14,7 +14,7 @@ from sadt_ray.tree.tree import Columns, Tree
 def softmax_log_weights(tree: Tree, inv_temperature: float) -> Float[np.ndarray, " nodes"]:
     """Log-probability that the DTS draw passes through each node of its tree: product of softmax(lambda v) on the way.
 
-    Over the leaves of one root the probabilities sum to one; at ``inv_temperature`` = the search's own lambda a leaf has
+    Over the leaves of one root the probabilities sum to one; at the search's own lambda a leaf has
     exp(lambda r) / (exp(lambda V_root) prod |C|), DTS's self-normalised estimate of its share of the target.
     """
     log_weight = np.zeros(len(tree))

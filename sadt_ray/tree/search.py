@@ -1,7 +1,7 @@
 """Ask, tell, forget: a forest of search trees behind three calls that take and give batches.
 
-``ask`` says where the next rollouts start, ``tell`` backs their results up, ``forget`` gives tickets up that nobody will
-answer. Rollouts run elsewhere and may come back in any order, late, or twice.
+``ask`` says where the next rollouts start, ``tell`` backs their results up, ``forget`` gives tickets up that nobody
+will answer. Rollouts run elsewhere and may come back in any order, late, or twice.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Search:
         _check_forest(names, root_states, num_levels)
         self.config = config
         self.names = tuple(names)
+        self.num_levels = num_levels
         self._params = _Params.of(config, num_levels)
         self._seeds = derive_seeds(config.seed, _PROBLEM_STREAM, np.array([_name_key(name) for name in names]))
         self.tree = Tree(len(names), self._params.selection)
@@ -144,9 +145,12 @@ class Search:
         node = _close(self._ticket_node.values, np.asarray(ids, np.int64))
         _forget(self.tree.columns, self._params, node, self.forgotten)
 
-    def samples(self) -> list[WeightedSamples]:
-        """Every problem's samples under the configured draw. Raises ValueError if a problem has none yet."""
-        log_probability = self.log_draw_probability()
+    def samples(self, config: SearchConfig | None = None) -> list[WeightedSamples]:
+        """Every problem's samples under the configured draw, or under that of another configuration.
+
+        Raises ValueError if a problem has none yet.
+        """
+        log_probability = self.log_draw_probability(config)
         drawn = []
         for problem in range(len(self.names)):
             log_z = self.config.inv_temperature * self.tree.columns.value[problem]
@@ -157,14 +161,15 @@ class Search:
             drawn.append(self.sample_store.weighted(problem, log_probability, float(log_z), root_ess))
         return drawn
 
-    def log_draw_probability(self) -> Float[np.ndarray, " nodes"]:
+    def log_draw_probability(self, config: SearchConfig | None = None) -> Float[np.ndarray, " nodes"]:
         """Log-probability that the final draw passes through each node."""
-        if self.config.draw == "argmax":
+        config = config or self.config
+        if config.draw == "argmax":
             return draw.argmax_log_weights(self.tree)
-        if self.config.draw == "uniform":
+        if config.draw == "uniform":
             return draw.uniform_log_weights(self.tree)
-        beta = self.config.draw_inv_temperature
-        return draw.softmax_log_weights(self.tree, self.config.inv_temperature if beta is None else beta)
+        beta = config.draw_inv_temperature
+        return draw.softmax_log_weights(self.tree, config.inv_temperature if beta is None else beta)
 
     def problem_of_nodes(self) -> Int[np.ndarray, " nodes"]:
         """The problem that each node belongs to."""
@@ -227,7 +232,9 @@ def _check_results(results: Results, num_tickets: int, num_levels: int) -> None:
     bad = np.isnan(results.value) | (results.value == np.inf)
     if bad.any():
         raise ValueError(f"ticket {results.id[bad][0]} was told the value {results.value[bad][0]}")
-    if (np.diff(results.path_splits) < 1).any() or (results.path_level[results.path_splits[1:] - 1] != num_levels).any():
+    if (np.diff(results.path_splits) < 1).any() or (
+        results.path_level[results.path_splits[1:] - 1] != num_levels
+    ).any():
         raise ValueError(f"every path must have at least one node and end at level {num_levels}")
 
 

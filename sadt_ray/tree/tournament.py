@@ -1,9 +1,9 @@
 """A kinetic tournament: the child with the highest UCT score among tens of thousands, without looking at them all.
 
-Child i scores v_i + x b_i with b_i = 1 / sqrt(N_i + O_i), and x = c_uct sqrt(log(N + O)) of the parent, which grows with
-every simulation: each score is a line in x. Every group of eight (laid out as in ``sum_tree``) keeps its winner in
-``child`` and the x up to which nothing below it can change, its *expiry*, in ``bonus``. A query replays only groups that
-have expired; a changed child replays the groups above it.
+Child i scores v_i + x b_i with b_i = 1 / sqrt(N_i + O_i), and x = c_uct sqrt(log(N + O)) of the parent, which grows
+with every simulation: each score is a line in x. Every group of eight (laid out as in ``sum_tree``) keeps its winner in
+``child`` and the x up to which nothing below it can change, its *expiry*, in ``bonus``. A query replays only groups
+that have expired; a changed child replays the groups above it.
 """
 
 from __future__ import annotations

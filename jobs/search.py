@@ -1,0 +1,246 @@
+"""Sample forecasts that also satisfy a reward: Diffusion Tree Sampling beside best-of-N and importance sampling.
+
+Searches windows of a series with a frozen diffusion prior, prints one row a method and writes a run directory with
+samples, trajectories, trees and a report (report.html). Ctrl-C stops the search and keeps what there is.
+
+Examples:
+    python -m jobs.search
+    python -m jobs.search --method dts-late snis --n-rollouts 2000 --num-windows 1 --channels OT
+    python -m jobs.search --reward "limit:max<1.5" --spectral-gamma 0 --temperature 0.1
+    python -m jobs.search --reward my_package.my_module:my_reward
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+
+from jobs.forecasting import (
+    Forecasting,
+    build_reward,
+    load_dataset,
+    load_process,
+    select_problems,
+    with_opinions_if_needed,
+)
+from jobs.progress import SearchBar
+from jobs.tables import print_table
+from sadt_ray.api import start_search
+from sadt_ray.executor import RolloutFailed, run_search
+from sadt_ray.methods import Method, method_named
+from sadt_ray.report.page import write_report
+from sadt_ray.runs.directory import create_run_directory, write_json, write_problems, write_samples, write_tree
+from sadt_ray.runs.environment import describe_environment
+from sadt_ray.runs.recorder import Recorder
+from sadt_ray.runs.summary import summary_row
+from sadt_ray.tree.samples import WeightedSamples
+from sadt_ray.tree.search import Search
+
+_DEFAULT_ROLLOUTS = 500
+_TABLE_COLUMNS = (
+    "method", "rollouts", "nfe", "reward_calls", "s/context", "reward", "log_z", "ess", "root_ess", "crps",
+    "coverage90", "spec_w1", "log_spectral_distance",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """What to search, how long, and where the results go."""
+
+    backbone: str = "diff-k"
+    """Prior: diff-k, the diffusion forecaster."""
+    dataset: str = "ETTh1"
+    """ETTh1, synthetic, or a name of your own together with --data-file."""
+    data_file: Path | None = None
+    """A CSV of ETTh1's shape: a date column, then one numeric column a channel."""
+    checkpoint: Path | None = None
+    """Weights written by `python -m jobs.train prior`; the shipped ones by default."""
+    method: tuple[str, ...] = ("prior", "best-of-n", "snis", "dts", "dts-late")
+    """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star."""
+    n_rollouts: int | None = None
+    """Budget in rollouts per context. Without any budget: the evaluations of 500 prior samples, for every method."""
+    max_nfe: int | None = None
+    """Budget in denoiser evaluations per context."""
+    inv_temperature: float | None = None
+    """lambda of the target p(x) exp(lambda r(x)); 50 by default."""
+    temperature: float | None = None
+    """The same as 1/lambda."""
+    reward: str = "second-opinion"
+    """The task: none, second-opinion, limit:max<1.5, module:function, or a sum such as 'none + 2*limit:max<1'."""
+    spectral_gamma: Annotated[float, tyro.conf.arg(aliases=["--spectral-weight"])] = 1.0
+    """Weight of the spectral reward -mean|log S_x - log S_context|, added to the task; 0 leaves it out."""
+    split: str = "test"
+    """Part of the series that windows are taken from: train, val or test."""
+    windows: tuple[int, ...] = ()
+    """Windows by number (stride 48); by default --num-windows of them, spread over the part."""
+    num_windows: int = 4
+    """How many windows, if none is named."""
+    channels: tuple[str, ...] = ()
+    """Channels by name; all by default."""
+    branch_steps: tuple[int, ...] = ()
+    """Denoising steps after which dts and dts-star make a node, the last being the number of steps."""
+    selection_inv_temperature: float | None = None
+    """Inverse temperature of DTS's selection; lambda by default. Lower explores more."""
+    c_uct: float = 1.0
+    """Exploration constant of dts-star, in units of the reward."""
+    widen_c: float = 2.0
+    """A node may have widen_c N^widen_alpha children."""
+    widen_alpha: float = 0.8
+    """See widen_c."""
+    batch_size: int | None = None
+    """Rollouts in flight; one a context by default, within 16 and 256."""
+    device: str = "cpu"
+    """Where the prior runs: cpu, cuda, cuda:1 ..."""
+    threads: int = 1
+    """CPU threads of the prior, whose matrices are too small to share out well."""
+    seed: int = 0
+    """Every random number follows from it."""
+    out: Path | None = None
+    """Run directory; runs/search/DATE-TIME by default."""
+    report: bool = True
+    """Write report.html and plots/."""
+
+    def resolved_inv_temperature(self) -> float:
+        """lambda from either flag. Raises ValueError if both are given or the temperature is not positive."""
+        if self.temperature is None:
+            return 50.0 if self.inv_temperature is None else self.inv_temperature
+        if self.inv_temperature is not None:
+            raise ValueError("give --inv-temperature or --temperature, not both")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        return 1 / self.temperature
+
+
+def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
+    """The methods of a job with their settings. Raises ValueError for a name that does not exist or a bad setting."""
+    max_nfe = job.max_nfe
+    if job.n_rollouts is None and max_nfe is None:
+        max_nfe = _DEFAULT_ROLLOUTS * num_steps
+    shared: dict[str, Any] = {
+        "inv_temperature": job.resolved_inv_temperature(),
+        "n_rollouts": job.n_rollouts,
+        "max_nfe": max_nfe,
+        "seed": job.seed,
+    }
+    tree = {
+        "widen_c": job.widen_c,
+        "widen_alpha": job.widen_alpha,
+        "c_uct": job.c_uct,
+        "selection_inv_temperature": job.selection_inv_temperature,
+    }
+    methods = []
+    for name in dict.fromkeys(job.method):
+        steps = {"branch_steps": job.branch_steps} if job.branch_steps and name in ("dts", "dts-star") else {}
+        methods.append(method_named(name, **shared, **({**tree, **steps} if name.startswith("dts") else {})))
+    return methods
+
+
+def build_task(job: SearchJob, console: Console) -> Forecasting:
+    """Load data and prior, choose windows, build the reward."""
+    data = load_dataset(job.dataset, job.data_file, console)
+    process, prior_notes = load_process(data, job.backbone, job.checkpoint, job.device)
+    reward = build_reward(job.reward, job.spectral_gamma, job.resolved_inv_temperature())
+    problems = select_problems(data, job.split, job.windows, job.num_windows, job.channels)
+    problems, reward_notes = with_opinions_if_needed(problems, reward, data, process, job.seed)
+    return Forecasting(process, problems, reward, prior_notes + reward_notes)
+
+
+@dataclass
+class Outcome:
+    """What has been finished so far: a row and the samples of each method, and sentences to print below."""
+
+    notes: list[str]
+    rows: list[dict[str, object]] = field(default_factory=list)
+    samples: dict[str, list[WeightedSamples]] = field(default_factory=dict)
+
+    def add(self, group: Sequence[Method], search: Search, task: Forecasting, run: Path, seconds: float) -> None:
+        """The methods that share a search, drawn each in its own way; a search that was cut short counts as it is."""
+        if (search.told == 0).any():
+            self.notes.append(f"{group[0].name} was stopped before every context had a sample; it is left out.")
+            return
+        for method in group:
+            self.samples[method.name] = drawn = search.samples(method.search)
+            self.rows.append(summary_row(method, search, task.problems, drawn, seconds))
+        if search.num_levels > 1:
+            write_tree(run, group[0].name, search)
+
+    def write(self, run: Path, names: Sequence[str]) -> None:
+        """summary.json and samples.parquet."""
+        write_json(run / "summary.json", {"rows": self.rows, "notes": self.notes})
+        if self.samples:
+            write_samples(run, names, self.samples)
+
+
+def run_methods(
+    job: SearchJob, task: Forecasting, methods: Sequence[Method], run: Path, outcome: Outcome, console: Console
+) -> None:
+    """Search, once for all methods that differ in the draw alone. What an interruption leaves is recorded too."""
+    waiting = list(methods)
+    while waiting:
+        group = [method for method in waiting if waiting[0].same_search(method)]
+        waiting = [method for method in waiting if method not in group]
+        recorder = Recorder(run, group[0].name)
+        search, executor = start_search(task.process, task.problems, task.reward, group[0], job.batch_size)
+        label = ", ".join(method.name for method in group)
+        try:
+            with SearchBar(console, label, group[0].search, len(task.problems)) as bar:
+                run_search(search, executor, partial(bar.update, recorder))
+        finally:
+            recorder.close(search)
+            outcome.add(group, search, task, run, recorder.seconds)
+
+
+def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method]) -> dict[str, Any]:
+    """Everything that the run follows from, resolved."""
+    return {
+        "search": {**asdict(job), "inv_temperature": job.resolved_inv_temperature(), "reward": repr(task.reward)},
+        "methods": [asdict(method) for method in methods],
+        "process": {"sampler": asdict(task.process.sampler), "device": str(task.process.device)},
+        "problems": [problem.name for problem in task.problems],
+        "environment": describe_environment(),
+        "command": " ".join(["python", "-m", "jobs.search", *sys.argv[1:]]),
+    }
+
+
+def main() -> None:
+    job = tyro.cli(SearchJob, description=__doc__)
+    console = Console()
+    try:
+        torch.set_num_threads(job.threads)
+        task = build_task(job, console)
+        methods = build_methods(job, task.process.sampler.num_steps)
+        run = create_run_directory(job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"jobs.search: {error}") from None
+    write_json(run / "config.json", describe(job, task, methods))
+    write_problems(run, task.problems)
+    outcome, exit_code = Outcome(task.notes), 0
+    try:
+        run_methods(job, task, methods, run, outcome, console)
+    except KeyboardInterrupt:
+        outcome.notes.append("Stopped by Ctrl-C: the budgets were not spent.")
+    except RolloutFailed as error:
+        outcome.notes.append(f"Stopped by a rollout that failed: {error}")
+        exit_code = 1
+    outcome.write(run, [problem.name for problem in task.problems])
+    print_table(console, [{column: row[column] for column in _TABLE_COLUMNS} for row in outcome.rows])
+    for note in outcome.notes:
+        console.print(note)
+    if job.report and outcome.rows:
+        console.print(f"report: {write_report(run)}")
+    else:
+        console.print(f"run: {run}")
+    raise SystemExit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Run directories: what a search leaves behind, written so that nothing is half there."""

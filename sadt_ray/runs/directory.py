@@ -1,0 +1,114 @@
+"""The files of a run directory, one function each, every file written whole and then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.tree.samples import WeightedSamples
+from sadt_ray.tree.search import Search
+
+
+def create_run_directory(directory: Path) -> Path:
+    """Make the directory. Raises ValueError if it holds a run already: nothing is ever overwritten."""
+    if (directory / "config.json").exists():
+        raise ValueError(f"{directory} holds a run already; choose another --out or remove it")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object; numbers that JSON does not know (NaN, infinities) become null."""
+    unfinished = path.with_name(path.name + ".writing")
+    unfinished.write_text(json.dumps(_plain(content), indent=2) + "\n")
+    os.replace(unfinished, path)
+
+
+def write_problems(run: Path, problems: Sequence[Problem]) -> None:
+    """``problems.parquet``: what each problem is called, what was observed, what followed."""
+    _write_parquet(
+        run / "problems.parquet",
+        {
+            "problem": [problem.name for problem in problems],
+            "context": [np.asarray(problem.context, float) for problem in problems],
+            "truth": [None if problem.truth is None else np.asarray(problem.truth, float) for problem in problems],
+        },
+        types={"context": pa.list_(pa.float64()), "truth": pa.list_(pa.float64())},
+    )
+
+
+def write_samples(run: Path, names: Sequence[str], by_method: Mapping[str, Sequence[WeightedSamples]]) -> None:
+    """``samples.parquet``: every method's samples of every problem, with weight, reward and what they had cost."""
+    tables = [
+        pa.table(
+            {
+                "method": pa.array([method] * len(drawn.weights)),
+                "problem": pa.array([name] * len(drawn.weights)),
+                "sample": pa.array(np.arange(len(drawn.weights))),
+                "weight": pa.array(drawn.weights),
+                "reward": pa.array(drawn.rewards),
+                "nfe_at": pa.array(drawn.nfe_at),
+                "values": pa.array(list(drawn.samples), pa.list_(pa.from_numpy_dtype(drawn.samples.dtype))),
+            }
+        )
+        for method, problems in by_method.items()
+        for name, drawn in zip(names, problems, strict=True)
+    ]
+    _write_table(run / "samples.parquet", pa.concat_tables(tables))
+
+
+def write_tree(run: Path, method: str, search: Search) -> None:
+    """``tree/METHOD.parquet``: every node with its visits, soft value and share of the final draw."""
+    tree = search.tree
+    (run / "tree").mkdir(exist_ok=True)
+    _write_parquet(
+        run / "tree" / f"{method}.parquet",
+        {
+            "problem": np.array(search.names)[search.problem_of_nodes()],
+            "node": np.arange(len(tree)),
+            "parent": tree.column("parent"),
+            "level": tree.column("level"),
+            "visits": tree.column("visits"),
+            "value": tree.column("value"),
+            "weight": np.exp(search.log_draw_probability()),
+            "log_flow": tree.column("log_flow"),
+        },
+    )
+
+
+def append_metrics(run: Path, record: Mapping[str, Any]) -> None:
+    """One more line of ``metrics.jsonl``."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(_plain(record)) + "\n")
+
+
+def _write_parquet(path: Path, columns: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> None:
+    known = types or {}
+    _write_table(path, pa.table({name: pa.array(column, known.get(name)) for name, column in columns.items()}))
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    unfinished = path.with_name(path.name + ".writing")
+    pq.write_table(table, unfinished, compression="zstd")
+    os.replace(unfinished, path)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

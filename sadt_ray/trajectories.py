@@ -1,0 +1,113 @@
+"""Trajectories as Arrow files: one row a node, so that paths and siblings can be read off ``parent``.
+
+A directory holds numbered parts, each a complete Arrow IPC file that appears by an atomic rename: whoever follows the
+directory never sees half a part, and a crash loses at most the rows still in memory. Any Arrow reader opens them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+SCHEMA_VERSION = "1"
+
+
+def trajectory_schema(state_shape: tuple[int, ...], state_dtype: np.dtype) -> pa.Schema:
+    """Columns of a part; the shape and version are in the metadata. ``reward`` is null above x_0."""
+    width = int(np.prod(state_shape))
+    return pa.schema(
+        [
+            ("problem", pa.dictionary(pa.int32(), pa.string())),
+            ("node", pa.int64()),
+            ("parent", pa.int64()),  # -1 for a root
+            ("level", pa.int16()),
+            ("state", pa.list_(pa.from_numpy_dtype(state_dtype), width)),
+            ("log_flow", pa.float32()),
+            ("reward", pa.float64()),
+        ],
+        metadata={"schema_version": SCHEMA_VERSION, "state_shape": ",".join(map(str, state_shape))},
+    )
+
+
+class TrajectoryWriter:
+    """Appends nodes of one search to a directory.
+
+    Args:
+        directory: created if missing; must not hold parts of another search.
+        names: the problems' names.
+        state_shape, state_dtype: of the process.
+        rows_per_part: rows kept in memory before a part is written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        names: Sequence[str],
+        state_shape: tuple[int, ...],
+        state_dtype: np.dtype,
+        rows_per_part: int = 50_000,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.glob("part-*.arrow")):
+            raise ValueError(f"{directory} holds the trajectories of another search; choose another directory")
+        self._directory = directory
+        self._names = pa.array(names, pa.string())
+        self._schema = trajectory_schema(state_shape, state_dtype)
+        self._rows_per_part = rows_per_part
+        self._batches: list[pa.RecordBatch] = []
+        self._num_parts = 0
+
+    def append(
+        self,
+        problem: Int[np.ndarray, " R"],
+        node: Int[np.ndarray, " R"],
+        parent: Int[np.ndarray, " R"],
+        level: Int[np.ndarray, " R"],
+        state: np.ndarray,
+        log_flow: Float[np.ndarray, " R"],
+        reward: Float[np.ndarray, " R"],
+    ) -> None:
+        """R more nodes; ``reward`` is NaN for a node that is not x_0."""
+        flat = pa.array(np.ascontiguousarray(state).reshape(-1))
+        columns = [
+            pa.DictionaryArray.from_arrays(pa.array(problem, pa.int32()), self._names),
+            pa.array(node, pa.int64()),
+            pa.array(parent, pa.int64()),
+            pa.array(level, pa.int16()),
+            pa.FixedSizeListArray.from_arrays(flat, self._schema.field("state").type.list_size),
+            pa.array(log_flow, pa.float32()),
+            pa.array(reward, pa.float64(), from_pandas=True),
+        ]
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        if sum(batch.num_rows for batch in self._batches) >= self._rows_per_part:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is in memory as one more part."""
+        if not self._batches:
+            return
+        part = self._directory / f"part-{self._num_parts:05d}.arrow"
+        unfinished = part.with_suffix(".writing")
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
+            writer.write_table(pa.Table.from_batches(self._batches).combine_chunks())
+        os.replace(unfinished, part)
+        self._num_parts += 1
+        self._batches = []
+
+
+def read_trajectories(directory: Path) -> pa.Table:
+    """All parts of a directory, memory-mapped. Raises ValueError if there are none or their versions differ."""
+    parts = sorted(Path(directory).glob("part-*.arrow"))
+    if not parts:
+        raise ValueError(f"{directory} holds no trajectories (part-*.arrow)")
+    tables = [pa.ipc.open_file(pa.memory_map(str(part))).read_all() for part in parts]
+    for part, table in zip(parts, tables, strict=True):
+        version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{part} has schema version {version}, this program reads version {SCHEMA_VERSION}")
+    return pa.concat_tables(tables)
