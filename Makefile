@@ -1,0 +1,39 @@
+# make search: environment + main job.   make test: environment + all tests.   make check: lint, types, import contracts.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PY = $(VENV)/bin/python
+
+# Where no NVIDIA driver is found, torch comes from its CPU index: the default Linux build brings gigabytes of CUDA.
+TORCH_INDEX := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-index-url https://download.pytorch.org/whl/cpu)
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.PHONY: search test check clean
+
+search: $(VENV)/.search
+	$(PY) -m jobs.search $(ARGS)
+
+test: $(VENV)/.dev
+	$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --upgrade --quiet pip
+	$(PY) -m pip install --quiet --no-deps $(TORCH_INDEX) $(TORCH)
+
+$(VENV)/.search: $(PY) pyproject.toml constraints.txt
+	$(PY) -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(PY) pyproject.toml constraints.txt
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@ $(VENV)/.search
+
+clean:
+	rm -rf $(VENV) runs
