@@ -62,7 +62,8 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
     """The page's HTML."""
     read = files("sadt_ray.report").joinpath
     pictured = problems[:MAX_PROBLEMS]
-    trees = {key: tree for key, tree in run.trees.items() if key[1] in pictured}
+    grown = list(dict.fromkeys([*run.methods, *(method for method, _ in run.trees)]))
+    trees = {(m, p): run.trees[m, p] for m in grown for p in pictured if (m, p) in run.trees}
     svg = {name: inline_svg(figure, name) for name, figure in figures.items()}
     found, detail = headline(run.rows, [method for method, _ in run.trees])
     return Template(read("page.html").read_text(encoding="utf-8")).substitute(

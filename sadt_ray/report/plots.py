@@ -47,7 +47,7 @@ def fan_chart(run: Run, problem: str) -> Figure:
             axes.plot(np.arange(len(series.truth)), series.truth, color=INK, lw=1.1)
         axes.axvline(-0.5, color=HAIR, lw=0.8, zorder=0)
         axes.margins(x=0)
-        heading(axes, method_name(method), colours[method], f"effective samples {number(round(samples.ess, 1))}")
+        heading(axes, method_name(method), colours[method], f"effective samples {samples.ess:.1f}")
     _label_fan(panels[0], series.truth)
     figure.supxlabel("time steps after the forecast starts", fontsize=8.5, color=SOFT)
     explain(
@@ -217,7 +217,8 @@ def _running_rewards(samples: WeightedSamples) -> tuple[np.ndarray, np.ndarray]:
 
 def progress_chart(run: Run) -> Figure | None:
     """Mean reward during the run against wall-clock; nothing if the run left no metrics."""
-    methods = [method for method in run.methods if any(line.get("method") == method for line in run.progress)]
+    known = [line for line in run.progress if line.get("mean_reward") is not None]
+    methods = [method for method in run.methods if any(line.get("method") == method for line in known)]
     if not methods:
         return None
     colours = method_colours(run.methods)
@@ -225,15 +226,15 @@ def progress_chart(run: Run) -> Figure | None:
     axes = plain(figure.subplots())
     ends, last = [], 0.0
     for method in methods:
-        lines = [line for line in run.progress if line.get("method") == method]
+        lines = [line for line in known if line.get("method") == method]
         seconds, reward = ([line[key] for line in lines] for key in ("seconds", "mean_reward"))
         axes.plot(seconds, reward, color=colours[method], lw=1.6, marker="o", ms=2.5)
-        rate = np.median([line.get("rollouts_per_second", np.nan) for line in lines])
-        rate_text = f", {rate:,.0f} rollouts/s" if np.isfinite(rate) else ""
+        rates = [line["rollouts_per_second"] for line in lines if line.get("rollouts_per_second") is not None]
+        rate_text = f", {np.median(rates):,.0f} rollouts/s" if rates else ""
         ends.append(Label(reward[-1], method_name(method) + rate_text, colours[method]))
         last = max(last, seconds[-1])
     axes.set(xlabel="seconds", ylabel="mean reward")
-    explain(figure, "Mean reward of the samples so far, all problems, while the search ran; rate: median")
+    explain(figure, "Unweighted mean reward of all samples so far while the method ran; rate: median")
     figure.draw_without_rendering()
     label_ends(axes, ends, last)
     return figure

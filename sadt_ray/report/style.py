@@ -82,8 +82,6 @@ def small_multiples(count: int, columns: int, width: float, row_height: float) -
     panels = [plain(axes) for axes in grid.flat]
     for axes in panels[count:]:
         axes.set_visible(False)
-    for axes in panels[max(count - columns, 0) : count]:
-        axes.tick_params(labelbottom=True)  # a panel with nothing below it carries the labels of the shared axis
     return figure, panels[:count]
 
 

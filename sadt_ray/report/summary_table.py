@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 COLUMN_NAMES = {
     "nfe": "NFE",
     "reward_calls": "reward calls",
-    "seconds_per_context": "s / context",
+    "seconds_per_context": "s/context",
     "best_reward": "best reward",
     "log_z": "log Z",
     "ess": "ESS",
@@ -25,10 +25,10 @@ COLUMN_NAMES = {
     "energy_score": "energy score",
     "mse": "MSE",
     "mae": "MAE",
-    "coverage90": "cover 90 %",
+    "coverage90": "coverage of 90\u00a0%",
 }
-DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2}
-"""Of columns whose entries span orders of magnitude; the others follow ``number``."""
+DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2, "s/context": 2, "coverage90": 3}
+"""Of columns that read best with the same number of decimals in every row; the others follow ``number``."""
 HIGHER_IS_BETTER = ("reward", "best_reward")
 LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "mse", "mae", "abs_bias", "ed", "edp")
 """Costs, log Z and the effective sample sizes have no winner: nothing, or the prior itself, would always be it."""

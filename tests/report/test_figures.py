@@ -107,6 +107,16 @@ def test_without_metrics_there_is_no_progress_chart(run: Run) -> None:
     assert plots.progress_chart(copy) is None
 
 
+def test_lines_of_metrics_without_a_mean_are_passed_over(run: Run) -> None:
+    lines = [
+        {"method": "dts", "seconds": 0.0, "mean_reward": None, "rollouts_per_second": None},
+        {"method": "dts", "seconds": 1.0, "mean_reward": -2.0, "rollouts_per_second": None},
+    ]
+    figure = plots.progress_chart(Run(run.directory, {}, run.rows, [], run.problems, run.samples, {}, lines))
+    assert figure is not None
+    assert list(figure.axes[0].lines[0].get_ydata()) == [-2.0]
+
+
 def test_methods_keep_their_colour_and_never_share_one() -> None:
     methods = ["prior", "dts", "dts_late", "snis", "best_of_n", "mine", "yours"]
     colours = method_colours(methods)
