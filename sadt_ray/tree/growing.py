@@ -23,6 +23,10 @@ class GrowingArray:
     def values(self) -> np.ndarray:
         return self._buffer[: self._length]
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self._buffer.shape[1:]
+
     def extend(self, rows: np.ndarray) -> None:
         """Append rows. Raises ValueError if their shape does not fit."""
         if rows.shape[1:] != self._buffer.shape[1:]:

@@ -60,6 +60,11 @@ class SampleStore:
     def __len__(self) -> int:
         return len(self._node)
 
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample; None before the first."""
+        return None if self._values is None else self._values.row_shape
+
     def extend(
         self,
         values: np.ndarray,

@@ -6,6 +6,7 @@ will answer. Rollouts run elsewhere and may come back in any order, late, or twi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -104,9 +105,12 @@ class Search:
         """Back results up. Rows of tickets that are closed already are dropped and counted in ``ignored_tells``.
 
         Raises:
-            ValueError: for a ticket that was never asked, a path that does not end at x_0, or a value that is NaN or
-                +inf. Nothing of such a batch is backed up, and its tickets stay open.
+            ValueError: for a ticket that was never asked, a path that does not end at x_0, a value that is NaN or
+                +inf, or columns that do not fit. Nothing of such a batch is backed up, and its tickets stay open.
         """
+        failed = np.array([failure.ticket for failure in results.failures], np.int64)
+        _check_asked(failed, len(self._ticket_node))
+        _check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         _check_results(results, len(self._ticket_node), self._params.num_levels)
         node = _close(self._ticket_node.values, results.id)
         accepted = node != _CLOSED
@@ -136,8 +140,9 @@ class Search:
             results.samples[kept], problem[of_ticket], leaf[of_ticket], results.rewards[kept],
             results.sample_log_weight[kept], nfe_at[of_ticket],
         )  # fmt: skip
-        self.failures.extend(results.failures)
-        self.forget(np.array([failure.ticket for failure in results.failures], np.int64))
+        still_open = self._ticket_node.values[failed] != _CLOSED
+        self.failures.extend(itertools.compress(results.failures, still_open))
+        self.forget(failed)
 
     def forget(self, ids: Int[np.ndarray, " n"]) -> None:
         """Give tickets up; their simulations will be asked anew, with new seeds. Closed tickets are left alone."""
@@ -223,6 +228,22 @@ def _check_asked(ids: Int[np.ndarray, " n"], num_tickets: int) -> None:
     unknown = (ids < 0) | (ids >= num_tickets)
     if unknown.any():
         raise ValueError(f"ticket {ids[unknown][0]} was never asked")
+
+
+def _check_columns(results: Results, state_shape: tuple[int, ...], sample_shape: tuple[int, ...] | None) -> None:
+    """Kernels index without bounds, so every column must be as long as it says, and rows as wide as those before."""
+    r = results
+    tickets, nodes, samples = len(r), int(r.path_splits[-1]), int(r.sample_splits[-1])
+    lengths = [len(c) for c in (r.value, r.path_splits[1:], r.sample_splits[1:], r.nfe, r.reward_calls)]
+    lengths += [len(c) for c in (r.path_level, r.path_state, r.path_log_flow)]
+    lengths += [len(c) for c in (r.samples, r.rewards, r.sample_log_weight)]
+    if lengths != 5 * [tickets] + 3 * [nodes] + 3 * [samples]:
+        raise ValueError(f"{tickets} results, {nodes} nodes and {samples} samples have columns of lengths {lengths}")
+    if r.path_state.shape[1:] != state_shape or r.samples.shape[1:] != (sample_shape or r.samples.shape[1:]):
+        raise ValueError(
+            f"states {r.path_state.shape[1:]} and samples {r.samples.shape[1:]} of a result must have the shapes "
+            f"{state_shape} and {sample_shape} of those before"
+        )
 
 
 def _check_results(results: Results, num_tickets: int, num_levels: int) -> None:
