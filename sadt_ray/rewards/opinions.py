@@ -29,8 +29,8 @@ class TrainingSeries(Protocol):
 class Opinions:
     """What the training part taught: a library of analogues, ridge weights, directions in which forecasts err.
 
-    Contexts are taken relative to the mean of their last day (their *level*), analogues also in units of the context's
-    standard deviation (their *scale*).
+    Analogues are compared relative to the mean of their last day (the *level*) and in units of the context's standard
+    deviation (the *scale*), the ridge works relative to the last value.
     """
 
     keys: Float[np.ndarray, "C n context"]  # normalised training contexts
@@ -70,7 +70,7 @@ class Opinions:
 
     def _ridge(self, contexts: np.ndarray, channel: int) -> Float[np.ndarray, " horizon"]:
         inputs = _ridge_inputs(contexts, len(self.ridge_mean) // contexts.shape[1]) - self.ridge_mean
-        return _level(contexts)[channel] + self.ridge_offset[channel] + inputs @ self.ridge_weights[:, channel]
+        return contexts[-1, channel] + self.ridge_offset[channel] + inputs @ self.ridge_weights[:, channel]
 
 
 def fit_opinions(
@@ -103,7 +103,7 @@ def fit_opinions(
         raise ValueError(f"rank must be between 1 and {min(horizon, windows)}, got {rank}")
     level, scale = _level(contexts)[:, None], _scale(contexts)[:, None]
     inputs = _ridge_inputs(contexts, ridge_rows)
-    targets = (futures - level).transpose(0, 2, 1).reshape(windows, -1).astype(float)
+    targets = (futures - contexts[:, -1:]).transpose(0, 2, 1).reshape(windows, -1).astype(float)
     mean, offset = inputs.mean(0), targets.mean(0)
     gram = (inputs - mean).T @ (inputs - mean) + ridge_penalty * windows * np.eye(inputs.shape[1])
     weights = np.linalg.solve(gram, (inputs - mean).T @ (targets - offset))
@@ -135,5 +135,5 @@ def _scale(contexts: Float[np.ndarray, "*batch context C"]) -> Float[np.ndarray,
 
 
 def _ridge_inputs(contexts: Float[np.ndarray, "*batch context C"], rows: int) -> Float[np.ndarray, "*batch F"]:
-    last = contexts[..., -rows:, :] - _level(contexts)[..., None, :]
+    last = contexts[..., -rows:, :] - contexts[..., -1:, :]
     return last.reshape(*last.shape[:-2], -1).astype(float)

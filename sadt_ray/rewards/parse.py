@@ -26,7 +26,7 @@ def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedS
 
     Args:
         spec: terms joined by `` + ``, each with an optional factor ``0.5*``. A term is ``none``; ``second-opinion``,
-            with its weight if not the default, ``second-opinion:0.3``; ``limit:STATISTIC<NUMBER`` or ``>`` with an
+            with weights if not the default ones, ``second-opinion:0.3``; ``limit:STATISTIC<NUMBER`` or ``>`` with an
             optional ``,margin=NUMBER`` (0 is hard); ``module:function``; or ``oracle:module:function`` for one
             that reads the truth.
         spectral: added as it is.
@@ -60,10 +60,14 @@ def _reward(term: str) -> Reward:
     raise ValueError(f"unknown reward {term!r}; write {HELP}")
 
 
-def _second_opinion(weight: str) -> SecondOpinionReward:
-    if not re.fullmatch(_NUMBER, weight):
-        raise ValueError(f"the weight of second-opinion must be a number, as in second-opinion:0.3, got {weight!r}")
-    return SecondOpinionReward(float(weight))
+def _second_opinion(weights: str) -> SecondOpinionReward:
+    numbers = weights.split(",")
+    if not all(re.fullmatch(_NUMBER, number.strip()) for number in numbers):
+        raise ValueError(
+            f"second-opinion takes one weight, or one for each opinion, as in second-opinion:0.3 or "
+            f"second-opinion:0,0,0.25; got {weights!r}"
+        )
+    return SecondOpinionReward(tuple(map(float, numbers)) if len(numbers) > 1 else float(weights))
 
 
 def _limit(rest: str) -> LimitReward:

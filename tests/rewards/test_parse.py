@@ -67,6 +67,7 @@ def test_rewards_are_read_by_name():
     assert score(parse_reward("none")).tolist() == [0.0] * 4
     assert terms("second-opinion") == [(1.0, vars(SecondOpinionReward()))]
     assert terms("second_opinion:0.3") == [(1.0, vars(SecondOpinionReward(0.3)))]
+    assert terms("second-opinion:0, 0.1,.2") == [(1.0, vars(SecondOpinionReward((0.0, 0.1, 0.2))))]
     assert terms("limit:max<1.5") == [(1.0, vars(LimitReward(upper=1.5)))]
     assert terms("limit: ramp >= -2e-1 , margin=0") == [
         (1.0, vars(LimitReward(lower=-0.2, statistic="ramp", margin=0.0)))
@@ -90,7 +91,7 @@ def test_terms_add_up_with_their_factors_and_the_spectral_reward():
         ("none + ", "unknown reward"),
         ("limit:max=1.5", "a limit is written limit:STATISTIC<NUMBER.*got 'max=1.5'"),
         ("limit:peak<1.5", "unknown statistic 'peak'"),
-        ("second-opinion:much", "must be a number, as in second-opinion:0.3, got 'much'"),
+        ("second-opinion:much", "as in second-opinion:0.3 or .* got 'much'"),
         ("no_such_module_of_mine:f", "cannot import 'no_such_module_of_mine'"),
     ],
 )

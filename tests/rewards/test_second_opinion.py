@@ -10,7 +10,7 @@ from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.logspace import normalised
 from sadt_ray.metrics import crps
 from sadt_ray.rewards.opinions import Opinions, fit_opinions
-from sadt_ray.rewards.second_opinion import LinearScorer, SecondOpinionReward, with_second_opinions
+from sadt_ray.rewards.second_opinion import LinearScorer, SecondOpinionReward, fit_opinion_weights, with_second_opinions
 
 H, RANK = 96, 8
 
@@ -142,9 +142,43 @@ def test_mixed_batches_score_each_row_by_its_own_problem():
     rng = np.random.default_rng(6)
     known = [gaussian_problem(m * np.ones(H), rng.normal(size=(3, H)), rng, n=40, name=str(m)) for m in range(3)]
     x, owner = rng.normal(size=(9, H)), np.array([2, 0, 1, 1, 0, 2, 2, 0, 1])
-    mixed = SecondOpinionReward().bind(known)(x, owner)
-    alone = [SecondOpinionReward().bind([known[p]])(x[b : b + 1], np.zeros(1, int))[0] for b, p in enumerate(owner)]
+    mixed = SecondOpinionReward(0.45).bind(known)(x, owner)
+    alone = [SecondOpinionReward(0.45).bind([known[p]])(x[b : b + 1], np.zeros(1, int))[0] for b, p in enumerate(owner)]
     np.testing.assert_allclose(mixed, alone, rtol=1e-12)
+
+
+def test_each_opinion_may_have_its_own_weight():
+    rng = np.random.default_rng(9)
+    problem, x, owner = (
+        gaussian_problem(np.ones(H), rng.normal(size=(3, H)), rng, n=50),
+        rng.normal(size=(5, H)),
+        [0] * 5,
+    )
+    shared = SecondOpinionReward(0.6).bind([problem])(x, owner)
+    np.testing.assert_allclose(SecondOpinionReward((0.2, 0.2, 0.2)).bind([problem])(x, owner), shared)
+    only_last = Problem("last", problem.context, extras={**problem.extras, "opinions": problem.extras["opinions"][2:]})
+    alone = SecondOpinionReward(0.25).bind([only_last])(x, owner)
+    np.testing.assert_allclose(SecondOpinionReward().bind([problem])(x, owner), alone)
+    with pytest.raises(ValueError, match="'gaussian' has 3 opinions, but 2 weights are given"):
+        SecondOpinionReward((0.1, 0.2)).bind([problem])
+
+
+def test_fitted_weights_are_those_of_the_regression_of_truth_on_opinions():
+    """truth = shared + rest; opinions shared + noise, variances 2.25, 2.25 and 1, and pure noise: 2.25 / 3.25 and 0."""
+    rng = np.random.default_rng(10)
+    basis, known = smooth_basis(), []
+    for _ in range(400):
+        shared, rest, noise, nothing = rng.normal(size=(4, RANK)) * np.array([[1.5], [1.5], [1.0], [1.0]])
+        prior = (rng.normal(size=(200, RANK)) * np.hypot(1.5, 1.5)) @ basis
+        extras = {
+            "opinions": np.stack([shared + noise, nothing]) @ basis,
+            "opinion_basis": basis,
+            "prior_samples": prior,
+        }
+        known.append(Problem("past", np.zeros(H), truth=(shared + rest) @ basis, extras=extras))
+    np.testing.assert_allclose(fit_opinion_weights(known), [2.25 / 3.25, 0.0], atol=0.06)
+    with pytest.raises(ValueError, match="'past' has no truth to fit the weights to"):
+        fit_opinion_weights([Problem("past", np.zeros(H), extras=known[0].extras)])
 
 
 def without(problem, name):
@@ -172,7 +206,7 @@ def test_a_problem_without_what_is_needed_is_named_with_the_fix(change, message)
 def test_it_is_a_reward_and_no_oracle():
     assert isinstance(SecondOpinionReward(), Reward)
     assert SecondOpinionReward().oracle is False
-    with pytest.raises(ValueError, match="finite number, got nan"):
+    with pytest.raises(ValueError, match="finite numbers, got nan"):
         SecondOpinionReward(float("nan"))
 
 
