@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sadt_ray.processes.denoiser import DenoiserConfig
 from sadt_ray.processes.diffusion import SamplerConfig
-from sadt_ray.processes.gaussian_forecast import ForecastConfig
-from sadt_ray.processes.training_windows import WindowedSeries
+from sadt_ray.processes.gaussian_forecast import ForecastConfig, RidgeConfig
+from sadt_ray.processes.training_windows import AugmentationConfig, WindowedSeries
 
 STAGES = ("forecast", "residual")
 
@@ -41,7 +41,8 @@ class FitConfig:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     forecast: StageConfig = field(default_factory=StageConfig)
     residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=6000, patience=1500, ema_decay=0.998))
-    ridge_penalty: float = 0.01
+    ridge: RidgeConfig = field(default_factory=RidgeConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     validation_stride: int = 24
     seed: int = 0
 

@@ -25,7 +25,7 @@ from sadt_ray.processes.denoiser import DiffKDenoiser
 from sadt_ray.processes.fit_config import STAGES, FitConfig, StageConfig, check_fit_config, default_fit_config
 from sadt_ray.processes.gaussian_forecast import forecast_loss
 from sadt_ray.processes.training_state import TrainingState, load_checkpoint, restore_optimizer, save_checkpoint
-from sadt_ray.processes.training_windows import WindowedSeries, Windows, normalised_windows
+from sadt_ray.processes.training_windows import WindowedSeries, Windows, augmented, normalised_windows
 from sadt_ray.rng import derive_seeds
 
 
@@ -77,9 +77,7 @@ class _Stage:
             weight_decay=self.config.weight_decay,
         )
 
-    def loss(self, batch: Windows, unknown: Float[Tensor, " B"], uniform: Tensor, noise: Tensor) -> Tensor:
-        channel = torch.where(unknown < 0.1, self.model.config.forecast.channels, batch.channel)
-        batch = batch._replace(channel=channel)
+    def loss(self, batch: Windows, uniform: Float[Tensor, " B"], noise: Float[Tensor, "B W"]) -> Float[Tensor, ""]:
         if self.name == "forecast":
             return forecast_loss(self.model.forecast, batch.context, batch.channel, batch.future)
         return residual_loss(self.model, batch, self.sigma(uniform), noise)
@@ -104,7 +102,7 @@ class _Stage:
         for _ in range(1 if self.name == "forecast" else 4):
             uniform = (torch.arange(n) + torch.rand(1, generator=generator)) * 0.6180339887 % 1
             noise = torch.randn(n, width, generator=generator)
-            losses.append(self.loss(windows, torch.ones(n), uniform, noise))
+            losses.append(self.loss(windows, uniform, noise))
         self.train()
         return float(torch.stack(losses).mean())
 
@@ -136,7 +134,7 @@ def fit_denoiser(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = DiffKDenoiser(config.denoiser)
-        model.forecast.fit_ridge_(train.context.series, train.future, config.ridge_penalty)
+        model.forecast.fit_ridge_(train.context, train.channel, train.future, config.ridge)
         state, tensors = TrainingState(STAGES[0]), None
         if resume and checkpoint is not None and checkpoint.exists():
             state, tensors = load_checkpoint(checkpoint, asdict(config))
@@ -169,7 +167,7 @@ def _run_stage(
     settings = stage.config
     while state.step < settings.max_steps and state.step - state.best_step < settings.patience:
         state.step += 1
-        loss = _train_step(stage, state, train, config.seed)
+        loss = _train_step(stage, state, train, config)
         validation_loss = None
         if state.step % settings.validate_every == 0 or state.step == settings.max_steps:
             validation_loss = _validate_average(stage, state, validation)
@@ -184,13 +182,14 @@ def _run_stage(
             )
 
 
-def _train_step(stage: _Stage, state: TrainingState, train: Windows, seed: int) -> float:
+def _train_step(stage: _Stage, state: TrainingState, train: Windows, config: FitConfig) -> float:
     """One optimiser step; batch, noise and dropout are functions of (seed, stage, step)."""
-    torch.manual_seed(int(derive_seeds(seed, STAGES.index(stage.name), np.array([state.step]))[0] >> np.uint64(1)))
+    torch.manual_seed(
+        int(derive_seeds(config.seed, STAGES.index(stage.name), np.array([state.step]))[0] >> np.uint64(1))
+    )
     rows = torch.randint(0, len(train.future), (stage.config.batch_size,))
-    unknown, uniform = torch.rand(2, len(rows))
-    noise = torch.randn(len(rows), train.future.shape[1])
-    loss = stage.loss(train.rows(rows), unknown, uniform, noise)
+    batch = augmented(train, rows, stage.model.config.forecast.channels, config.augmentation)
+    loss = stage.loss(batch, torch.rand(len(rows)), torch.randn(len(rows), train.future.shape[1]))
     stage.optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_([parameter for _, parameter in stage.trained], 1.0)

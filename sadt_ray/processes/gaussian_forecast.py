@@ -2,9 +2,9 @@
 
     x_0 | c  ~  N(b(c), H V diag(s(c)^2) V^T H),    H = diag(h(c)),
 
-with c the instance-normalised context, b(c) linear in it, V the principal axes of the residuals of the ridge forecast
-on the training part, s(c) the spread along them and h(c) a factor an hour: a load is hard to foresee in the morning and
-easy at night, whatever its axes. Both come from one small network. Normalisation by the context's own mean and standard
+with c the instance-normalised context, b(c) a ridge regression on it, V the principal axes of its residuals on the
+training part, s(c) the spread along them and h(c) a factor an hour: a load is hard to foresee in the morning and easy
+at night, whatever its axes. Both come from one small network. Normalisation by the context's own mean and standard
 deviation is that of RevIN (Kim et al., ICLR 2022), without its affine part.
 """
 
@@ -74,9 +74,18 @@ class Spreads(NamedTuple):
     log_hourly: Float[Tensor, "B W"]
 
 
+@dataclass(frozen=True)
+class RidgeConfig:
+    """Shrinkage: ``penalty`` of the shared regression to zero, ``channel_penalty`` of each channel's to the shared."""
+
+    penalty: float = 0.01
+    channel_penalty: float = 10.0
+
+
 class GaussianForecast(nn.Module):
     """Context and channel -> mean b(c) and log spreads log s(c) along the principal axes V."""
 
+    weights: Tensor  # of b(c), [channels + 1, L, W], the last for an unknown channel
     axes: Tensor  # V, [W, W], columns are orthonormal
 
     def __init__(self, config: ForecastConfig) -> None:
@@ -84,7 +93,7 @@ class GaussianForecast(nn.Module):
         self.config = config
         width, hidden = config.prediction_length, config.hidden
         self.register_buffer("axes", torch.eye(width))
-        self.linear = nn.Linear(config.context_length, width).requires_grad_(False)  # stays the closed form
+        self.register_buffer("weights", torch.zeros(config.channels + 1, config.context_length, width))
         self.channel = nn.Embedding(config.channels + 1, config.channel_width)
         self.trunk = nn.Sequential(
             nn.Linear(config.recent + config.channel_width + 2, hidden),
@@ -104,22 +113,44 @@ class GaussianForecast(nn.Module):
         """b(c), log s(c) and log h(c), in instance-normalised units."""
         recent = context.series[:, -self.config.recent :]
         hidden = self.trunk(torch.cat([recent, *context.level, self.channel(channel)], dim=1))
-        return Spreads(self.linear(context.series), self.log_spread(hidden), self.log_hourly(hidden))
+        return Spreads(self.mean(context.series, channel), self.log_spread(hidden), self.log_hourly(hidden))
+
+    def mean(self, series: Float[Tensor, "B L"], channel: Int[Tensor, " B"]) -> Float[Tensor, "B W"]:
+        """b(c) of normalised contexts, each by its channel's regression."""
+        mean = series.new_empty(len(series), self.config.prediction_length)
+        for c in channel.unique().tolist():
+            rows = channel == c
+            mean[rows] = series[rows] @ self.weights[c]
+        return mean
 
     @torch.no_grad()
     def fit_ridge_(
-        self, context: Float[Tensor, "N L"], future: Float[Tensor, "N W"], penalty: float = 0.01
+        self, context: NormalisedContext, channel: Int[Tensor, " N"], future: Float[Tensor, "N W"], ridge: RidgeConfig
     ) -> GaussianForecast:
-        """Start from closed forms: b(c) is ridge regression, V and s are the principal axes of its residuals."""
-        covariance = context.T @ context / len(context) + penalty * torch.eye(context.shape[1])
-        weights = torch.linalg.solve(covariance, context.T @ future / len(context))
-        residual = future - context @ weights
+        """Closed forms: b(c) by ridge regression; V, and where s(c) starts, from the residuals.
+
+        One regression is shared by all channels; each channel's own is shrunk towards it. Rows count by the inverse of
+        their scale, so that the few windows of wild months do not decide.
+        """
+        weight = 1 / context.scale
+        weight = weight / weight.mean()
+        shared = _ridge(context.series, future, weight, ridge.penalty)
+        self.weights.copy_(shared)
+        for c in channel.unique().tolist():
+            rows = channel == c
+            series = context.series[rows]
+            self.weights[c] += _ridge(series, future[rows] - series @ shared, weight[rows], ridge.channel_penalty)
+        residual = future - self.mean(context.series, channel)
         variances, axes = torch.linalg.eigh(residual.T @ residual / len(residual))
         self.axes.copy_(axes.flip(1))
-        self.linear.weight.copy_(weights.T)
-        self.linear.bias.zero_()
         self.log_spread.bias.copy_(variances.flip(0).clamp_min(1e-4).log() / 2)
         return self
+
+
+def _ridge(x: Float[Tensor, "N L"], y: Float[Tensor, "N W"], weight: Float[Tensor, "N 1"], penalty: float) -> Tensor:
+    """argmin_B mean(weight |y - x B|^2) + penalty |B|^2, [L, W], in double precision."""
+    covariance = ((x * weight).T @ x / len(x)).double() + penalty * torch.eye(x.shape[1], dtype=torch.float64)
+    return torch.linalg.solve(covariance, ((x * weight).T @ y / len(x)).double()).to(x.dtype)
 
 
 def gaussian_crps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.processes.gaussian_forecast import NormalisedContext, instance_normalise
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Shares of the training rows that are mixed, flipped, or made anonymous; see ``augmented``."""
+
+    mixed: float = 0.5
+    flipped: float = 0.3
+    anonymous: float = 0.1
 
 
 class WindowedSeries(Protocol):
@@ -28,15 +38,41 @@ class WindowedSeries(Protocol):
 
 
 class Windows(NamedTuple):
-    """Channel-independent training rows in instance-normalised units."""
+    """Channel-independent training rows in instance-normalised units; the channels of a window follow each other."""
 
     context: NormalisedContext
     future: Float[Tensor, "N W"]
     channel: Int[Tensor, " N"]
 
+    def raw(self) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N W"]]:
+        """Contexts and futures before normalisation."""
+        return self.context.undo(self.context.series), self.context.undo(self.future)
+
     def rows(self, index: Tensor) -> Windows:
         context = NormalisedContext(*(column[index] for column in self.context))
         return Windows(context, self.future[index], self.channel[index])
+
+
+def augmented(windows: Windows, rows: Int[Tensor, " B"], unknown_channel: int, shares: AugmentationConfig) -> Windows:
+    """The windows at ``rows``, some of them made new. Draws from torch's global generator.
+
+    - mixed: (1 - w) x + w y with another window y of the same channel, w up to 1/2 (TSMix, Ansari et al. 2024);
+    - flipped: -x. Its channel is unknown, for no channel of the data looks like that;
+    - anonymous: the channel is unknown.
+    """
+    batch, count = windows.rows(rows), len(rows)
+    mixed, flipped, anonymous, portion = torch.rand(4, count, 1)
+    channels = int(windows.channel.max()) + 1
+    partner = windows.rows(torch.randint(0, len(windows.channel) // channels, (count,)) * channels + batch.channel)
+    portion = torch.where(mixed < shares.mixed, portion / 2, 0.0)
+    sign = torch.where(flipped < shares.flipped, -1.0, 1.0)
+    context, future = (
+        sign * torch.lerp(own, other, portion) for own, other in zip(batch.raw(), partner.raw(), strict=True)
+    )
+    normalised = instance_normalise(context)
+    unknown = (sign[:, 0] < 0) | (anonymous[:, 0] < shares.anonymous)
+    channel = torch.where(unknown, unknown_channel, batch.channel)
+    return Windows(normalised, (future - normalised.location) / normalised.scale, channel)
 
 
 def normalised_windows(dataset: WindowedSeries, split: str, stride: int) -> Windows:

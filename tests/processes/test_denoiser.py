@@ -12,7 +12,7 @@ from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.denoiser import DenoiserConfig, DiffKDenoiser
 from sadt_ray.processes.diffusion import DiffusionProcess, KnowsCleanSpread, SamplerConfig
-from sadt_ray.processes.gaussian_forecast import ForecastConfig, gaussian_crps, instance_normalise
+from sadt_ray.processes.gaussian_forecast import ForecastConfig, RidgeConfig, gaussian_crps, instance_normalise
 from sadt_ray.processes.pretrained import load_pretrained, load_prior, save_prior
 from sadt_ray.processes.sampling import sample_prior
 
@@ -29,7 +29,7 @@ def _denoiser(output_scale=0.0):
     contexts, futures, _ = DATASET.windows("train", 3)
     normalised = instance_normalise(torch.from_numpy(contexts[:, :, 0]))
     future = (torch.from_numpy(futures[:, :, 0]) - normalised.location) / normalised.scale
-    denoiser.forecast.fit_ridge_(normalised.series, future)
+    denoiser.forecast.fit_ridge_(normalised, torch.zeros(len(future), dtype=torch.long), future, RidgeConfig())
     torch.nn.init.normal_(denoiser.output.weight, std=output_scale)
     torch.nn.init.normal_(denoiser.forecast.log_hourly.weight, std=0.1)
     return denoiser.eval().requires_grad_(False)
