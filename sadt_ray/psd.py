@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.signal.windows import dpss
+from scipy.signal.windows import dpss, hann
 from torch import Tensor
 
 
@@ -24,7 +25,7 @@ def welch(x: Float[Tensor, "*batch time"], nperseg: int = 48) -> Float[Tensor, "
 
     Equal to ``scipy.signal.welch(x, nperseg=nperseg)`` (Welch 1967). Raises ValueError if no segment fits.
     """
-    return _periodogram(_segments(x, nperseg), _hann(nperseg, x.dtype, x.device)).mean(-2)
+    return _mean_periodogram(_segments(x, nperseg), _hann_transform(nperseg, x.dtype, x.device))
 
 
 def multitaper(
@@ -36,8 +37,7 @@ def multitaper(
     with them the frequencies, are those of ``welch``, so that series of different lengths can be compared.
     Raises ValueError if no segment fits or the half bandwidth leaves no taper.
     """
-    tapers = _dpss(nperseg, half_bandwidth, x.dtype, x.device)
-    return _periodogram(_segments(x, nperseg)[..., None, :], tapers).mean((-3, -2))
+    return _mean_periodogram(_segments(x, nperseg), _dpss_transform(nperseg, half_bandwidth, x.dtype, x.device))
 
 
 def log_psd(
@@ -55,38 +55,45 @@ METHODS = {"welch": welch, "multitaper": multitaper}
 def _segments(x: Tensor, nperseg: int) -> Float[Tensor, "*batch segments nperseg"]:
     if not 2 <= nperseg <= x.shape[-1]:
         raise ValueError(f"nperseg must be between 2 and the length of the series, {x.shape[-1]}, got {nperseg}")
-    pieces = x.unfold(-1, nperseg, nperseg - nperseg // 2)
-    return pieces - pieces.mean(-1, keepdim=True)
+    return x.unfold(-1, nperseg, nperseg - nperseg // 2)
 
 
-def _periodogram(segments: Tensor, window: Tensor) -> Tensor:
-    """One-sided |FFT(window x)|^2 with a window of unit energy: every frequency but 0 and 1/2 counts for two."""
-    spectrum = torch.view_as_real(torch.fft.rfft(segments * window))
-    power = spectrum.square().sum(-1)
-    return power * _one_sided(segments.shape[-1], power.dtype, power.device)
+def _mean_periodogram(
+    segments: Float[Tensor, "*batch segments nperseg"], transform: Float[Tensor, "nperseg parts frequencies"]
+) -> Float[Tensor, "*batch frequencies"]:
+    """Sum over parts (real and imaginary, every taper) of |transform segment|^2, averaged over segments.
+
+    One small matrix product: for the short segments of a reward it is several times faster than a dozen calls around
+    an FFT, and gradients flow through it.
+    """
+    spectrum = (segments @ transform.flatten(1)).unflatten(-1, transform.shape[1:])
+    return spectrum.square().sum(-2).mean(-2)
+
+
+def _transform(tapers: np.ndarray) -> np.ndarray:
+    """Remove the mean, taper, Fourier transform, scale to a one-sided density: [nperseg, 2 tapers, frequencies]."""
+    count, nperseg = tapers.shape
+    centre = np.eye(nperseg) - 1 / nperseg
+    spectrum = np.fft.rfft(centre[:, None, :] * tapers, axis=-1)  # row t: what a unit impulse at t becomes
+    one_sided = np.full(nperseg // 2 + 1, 2.0)
+    one_sided[0] = 1.0
+    if nperseg % 2 == 0:
+        one_sided[-1] = 1.0
+    spectrum = spectrum * np.sqrt(one_sided / count)
+    return np.concatenate([spectrum.real, spectrum.imag], axis=1)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a constant made inside a caller's inference mode could never see a gradient again
-def _hann(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    window = torch.hann_window(nperseg, periodic=True, dtype=torch.float64)
-    return (window / window.square().sum().sqrt()).to(device, dtype)
+def _hann_transform(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    window = hann(nperseg, sym=False)
+    return torch.tensor(_transform(window[None] / np.linalg.norm(window))).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _dpss(nperseg: int, half_bandwidth: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _dpss_transform(nperseg: int, half_bandwidth: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     count = int(2 * half_bandwidth) - 1
     if count < 1 or half_bandwidth >= nperseg / 2:
         raise ValueError(f"half_bandwidth must be between 1 and nperseg / 2 = {nperseg / 2}, got {half_bandwidth}")
-    return torch.tensor(dpss(nperseg, half_bandwidth, count, norm=2).copy()).to(device, dtype)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _one_sided(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    twice = torch.full((nperseg // 2 + 1,), 2.0, dtype=torch.float64)
-    twice[0] = 1.0
-    if nperseg % 2 == 0:
-        twice[-1] = 1.0
-    return twice.to(device, dtype)
+    return torch.tensor(_transform(dpss(nperseg, half_bandwidth, count, norm=2))).to(device, dtype)

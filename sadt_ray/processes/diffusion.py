@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
-from sadt_ray.interfaces import Problem, States, Step
+from sadt_ray.interfaces import Path, Problem, States, Step
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.schedule import karras_sigmas, posterior_coefficients
 from sadt_ray.rng import normals
@@ -38,14 +38,14 @@ class Denoiser(Protocol):
         """x_T at noise level ``sigma`` from standard normal ``noise``."""
 
     def denoised(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: Conditioning
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
     ) -> Float[Tensor, "B W"]: ...
 
     def decode(self, x: Float[Tensor, "B W"], conditioning: Conditioning) -> Tensor:
         """Clean states in the units of the data."""
 
     def features(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: Conditioning
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
     ) -> Float[Tensor, "B F"]:
         """What a flow network may know of a state, without an evaluation of the denoiser."""
 
@@ -59,7 +59,7 @@ class KnowsCleanSpread(Protocol):
     2022); with it the chain is exact for a Gaussian x_0 in any number of steps.
     """
 
-    def clean_spread(self, sigma: Float[Tensor, " B"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
+    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
         """sd(x_0 | x) along each coordinate, of coordinates that are independent given x."""
 
 
@@ -160,7 +160,6 @@ class DiffusionChain:
         """Zeros: nothing is sampled yet at the root, the dummy x_{T+1} of DTS."""
         return np.zeros((self._num_problems, self._denoiser.width), np.float32)
 
-    @torch.inference_mode()
     def advance(
         self,
         states: States,
@@ -168,25 +167,58 @@ class DiffusionChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """Each row's next branch level. Noise of denoising step i is stream i + 1 of the row's seed; x_T's is stream 0.
-
-        Rows are ordered by the steps that lie before them, so that those still moving are always a leading slice.
-        """
+        """Each row's next branch level. Noise of denoising step i is stream i + 1 of the row's seed; x_T's is stream 0."""
         levels = np.asarray(levels)
+        path = self._run(states, levels, levels + 1, problem, seeds)
+        out = np.empty_like(path.states)
+        out[path.rows] = path.states
+        return Step(out, levels + 1, path.nfe)
+
+    def run_down(
+        self,
+        states: States,
+        levels: Int[np.ndarray, " B"],
+        problem: Int[np.ndarray, " B"],
+        seeds: UInt64[np.ndarray, " B"],
+    ) -> Path:
+        """Every row to x_0, with the states at all branch levels on the way."""
+        levels = np.asarray(levels)
+        return self._run(states, levels, np.full_like(levels, len(self._done) - 1), problem, seeds)
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        states: States,
+        levels: Int[np.ndarray, " B"],
+        goals: Int[np.ndarray, " B"],
+        problem: Int[np.ndarray, " B"],
+        seeds: UInt64[np.ndarray, " B"],
+    ) -> Path:
+        """From level ``levels`` to level ``goals``, in step: a row joins when the others arrive at its noise level.
+
+        Rows are ordered by where they start. Whoever starts earlier does not finish later, so the moving rows are
+        always a slice, and all of them are at one noise level.
+        """
         if np.any(levels >= len(self._done) - 1):
-            raise ValueError(f"level {int(levels.max())} is x_0 already; advance takes levels below it")
-        nfe = self._done[levels + 1] - self._done[levels]
-        order = np.argsort(-nfe, kind="stable")
-        seeds, first, steps = np.asarray(seeds)[order], self._done[levels][order], nfe[order]
+            raise ValueError(f"level {int(levels.max())} is x_0 already; a chain goes on from levels below it")
+        order = np.argsort(levels, kind="stable")
+        levels, goals, seeds = levels[order], goals[order], np.asarray(seeds)[order]
+        first, last = self._done[levels], self._done[goals]
         conditioning = self._gather(np.asarray(problem)[order])
-        x = self._start(np.asarray(states)[order], levels[order] == 0, seeds, conditioning)
-        moving = np.searchsorted(-steps, -np.arange(steps.max()), side="left")
-        for done, count in enumerate(moving):
-            part = conditioning if count == len(x) else tuple(column[:count] for column in conditioning)
-            x[:count] = self._step(x[:count], first[:count] + done, seeds[:count], part)
-        out = np.empty((len(x), x.shape[1]), np.float32)
-        out[order] = x.cpu().numpy()
-        return Step(out, levels + 1, nfe)
+        x = self._start(np.asarray(states)[order], int(np.sum(levels == 0)), seeds, conditioning)
+        rows, row_levels, row_states = [], [], []
+        for level in range(int(levels[0]) + 1, int(goals[-1]) + 1):
+            for step in range(max(self._done[level - 1], first[0]), self._done[level]):
+                moving = slice(np.searchsorted(last, step, "right"), np.searchsorted(first, step, "right"))
+                part = tuple(column[moving] for column in conditioning)
+                x[moving] = self._step(x[moving], step, seeds[moving], part)
+            passing = np.flatnonzero((levels < level) & (level <= goals))
+            rows.append(order[passing])
+            row_levels.append(np.full(len(passing), level))
+            row_states.append(x[self._index(passing)].cpu().numpy())
+        nfe = np.empty_like(first)
+        nfe[order] = last - first
+        return Path(np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states), nfe)
 
     @torch.inference_mode()
     def decode(self, states: States, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B W"]:
@@ -214,29 +246,26 @@ class DiffusionChain:
         return torch.where(clean[:, None], x, denoised).cpu().numpy()
 
     def _start(
-        self, states: States, root: np.ndarray, seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning
+        self, states: States, num_roots: int, seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning
     ) -> Tensor:
-        """The batch on the device, roots replaced by draws of x_T."""
-        x = self._tensor(states)
-        if root.any():
-            rows = np.flatnonzero(root)
-            index = self._index(rows)
-            noise = self._tensor(normals(seeds[rows], np.zeros(len(rows), np.int64), x.shape[1]))
-            x[index] = self._denoiser.initial(noise, self._sigma_max, tuple(column[index] for column in conditioning))
+        """The batch on the device; its first rows are roots and become draws of x_T."""
+        x = self._tensor(states.copy())
+        if num_roots:
+            noise = self._tensor(normals(seeds[:num_roots], np.zeros(num_roots, np.int64), x.shape[1]))
+            roots = tuple(column[:num_roots] for column in conditioning)
+            x[:num_roots] = self._denoiser.initial(noise, self._sigma_max, roots)
         return x
 
-    def _step(
-        self, x: Tensor, step: Int[np.ndarray, " B"], seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning
-    ) -> Tensor:
-        """One ancestral step of rows that each stand at a denoising step of their own."""
-        sigma, keep, spread = self._step_table[:, self._index(step), None]
-        denoised = self._denoiser.denoised(x, sigma[:, 0], conditioning)
+    def _step(self, x: Tensor, step: int, seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning) -> Tensor:
+        """One ancestral step of rows at the same noise level."""
+        sigma, keep, spread = self._step_table[:, step, None]
+        denoised = self._denoiser.denoised(x, sigma, conditioning)
         if self._clean_spread is not None:
-            clean = self._clean_spread(sigma[:, 0], conditioning)
+            clean = self._clean_spread(sigma, conditioning)
             spread = torch.sqrt(spread.square() + ((self._noise_scale * (1 - keep)) * clean).square())
-        elif step.min() == self._step_table.shape[1] - 1:  # every row arrives at x_0 = D: no noise is needed
+        elif step == self._step_table.shape[1] - 1:  # x_0 = D: no noise is needed
             return denoised
-        noise = self._tensor(normals(seeds, step + 1, x.shape[1]))
+        noise = self._tensor(normals(seeds, np.full(len(seeds), step + 1), x.shape[1]))
         return torch.lerp(denoised, x, keep).addcmul_(noise, spread)
 
     def _gather(self, problem: Int[np.ndarray, " B"]) -> Conditioning:

@@ -213,7 +213,7 @@ class MixtureDenoiser:
         return noise * float(np.hypot(sigma, spread))
 
     def denoised(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
         x_np, sigma_np = x.double().numpy(), sigma.double().numpy()
         expected_mean = self._mixture.posterior(x_np, sigma_np) @ self._mixture.means
@@ -224,6 +224,6 @@ class MixtureDenoiser:
         return x
 
     def features(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B F"]:
         return torch.column_stack([x, sigma])
