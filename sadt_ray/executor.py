@@ -72,7 +72,7 @@ def run_search(search: Search, executor: Executor, on_progress: Callable[[Search
         on_progress: called after every batch of results, for progress bars, trajectories and checkpoints.
 
     Raises:
-        RolloutFailed: after everything else of the batch was told, when a ticket brought a failure. Tickets still in
+        RolloutFailed: after everything else that was collected was told, when a ticket brought a failure. Tickets still in
             flight are forgotten then, as they are when the caller interrupts the loop.
     """
     running = 0
@@ -83,12 +83,14 @@ def run_search(search: Search, executor: Executor, on_progress: Callable[[Search
                 running += 1
             if running == 0:
                 return
+            failures: list[Failure] = []
             for results in executor.collect():
                 running -= 1
                 search.tell(results)
+                failures.extend(results.failures)
                 if on_progress is not None:
                     on_progress(search)
-                if results.failures:
-                    raise RolloutFailed(results.failures, search.names)
+            if failures:
+                raise RolloutFailed(failures, search.names)
     finally:
         search.forget(search.open_tickets())

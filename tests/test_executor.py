@@ -1,0 +1,176 @@
+"""One loop drives any executor: budgets are spent exactly, and what was found survives interruptions and failures."""
+
+import numpy as np
+import pytest
+
+from sadt_ray.config import SearchConfig
+from sadt_ray.executor import RolloutFailed, SerialExecutor, run_search
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.markov_chain import MarkovChainProcess
+from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.rollout import rollout
+from sadt_ray.tree.search import Search
+
+PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
+PROCESS = MarkovChainProcess.random(3, 4, seed=0)
+SUM = FunctionReward(lambda samples, problem: samples.sum(1).astype(float))
+
+
+def fresh(**settings):
+    chain = PROCESS.bind(PROBLEMS)
+    return Search(SearchConfig(**settings), [p.name for p in PROBLEMS], chain.root_states(), PROCESS.num_levels)
+
+
+def assert_nothing_in_flight(search):
+    assert len(search.open_tickets()) == 0
+    np.testing.assert_array_equal(search.tree.column("in_flight"), 0)
+    np.testing.assert_array_equal(search.tree.column("pending"), 0)
+    np.testing.assert_array_equal(search.told + search.forgotten, search.asked)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1_000])
+def test_a_search_ends_with_every_budget_spent(batch_size):
+    search = fresh(n_rollouts=100)
+    run_search(search, SerialExecutor(PROCESS, SUM, PROBLEMS, batch_size))
+    np.testing.assert_array_equal(search.told, 100)
+    np.testing.assert_array_equal(search.forgotten, 0)
+    assert_nothing_in_flight(search)
+    assert search.nfe.sum() == sum(4 - level for level in fresh_levels(search))
+
+
+def fresh_levels(search):
+    """The level below which each rollout of a finished search began: that of the parent of its first node."""
+    level, parent, slot = (search.tree.column(name) for name in ("level", "parent", "slot"))
+    first = [n for n in range(3, len(level)) if parent[n] != n - 1 or slot[n] > 0 or parent[n] < 3]
+    return [level[parent[n]] for n in first]
+
+
+def test_running_a_finished_search_again_changes_nothing():
+    search = fresh(n_rollouts=20)
+    executor = SerialExecutor(PROCESS, SUM, PROBLEMS)
+    run_search(search, executor)
+    nodes = len(search.tree)
+    run_search(search, executor)
+    assert len(search.tree) == nodes
+
+
+def test_progress_is_told_after_every_batch():
+    search, seen = fresh(n_rollouts=100, widen_c=np.inf), []
+    run_search(search, SerialExecutor(PROCESS, SUM, PROBLEMS, 64), lambda s: seen.append(s.simulations))
+    assert seen == [64, 128, 192, 256, 300]
+
+
+class Impatient(Exception):
+    """Someone pressed Ctrl-C."""
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Impatient])
+def test_an_interrupted_search_is_consistent_and_goes_on_to_the_same_budget(interrupt):
+    search = fresh(n_rollouts=100)
+
+    def stop_in_the_middle(search):
+        if search.simulations >= 150:
+            raise interrupt
+
+    executor = SerialExecutor(PROCESS, SUM, PROBLEMS, 16)
+    with pytest.raises(interrupt):
+        run_search(search, executor, stop_in_the_middle)
+    assert_nothing_in_flight(search)
+    assert 150 <= search.simulations < 170
+    for samples in search.samples():
+        assert abs(samples.weights.sum() - 1) < 1e-12
+        assert len(samples.samples) > 30
+    run_search(search, executor)
+    np.testing.assert_array_equal(search.told, 100)
+
+
+def test_a_search_interrupted_inside_a_rollout_forgets_what_was_running():
+    calls = []
+
+    def interrupted_at_the_fifth_call(samples, problem):
+        calls.append(len(samples))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return samples.sum(1).astype(float)
+
+    search = fresh(n_rollouts=100)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(search, SerialExecutor(PROCESS, FunctionReward(interrupted_at_the_fifth_call), PROBLEMS[:3], 16))
+    assert_nothing_in_flight(search)
+    assert search.forgotten.sum() == 16
+    assert all(len(samples.samples) for samples in search.samples())
+
+
+def test_a_failed_rollout_ends_the_search_and_keeps_what_was_told():
+    def broken_for_b_after_a_while(samples, problem):
+        if problem.name == "b" and len(told) > 3:
+            raise ValueError("cannot score this")
+        told.append(len(samples))
+        return samples.sum(1).astype(float)
+
+    told = []
+    search = fresh(n_rollouts=100)
+    with pytest.raises(RolloutFailed, match=r"ticket \d+ of problem 'b': .*cannot score this.*and \d+ more") as failed:
+        run_search(search, SerialExecutor(PROCESS, FunctionReward(broken_for_b_after_a_while), PROBLEMS, 16))
+    assert {failure.problem for failure in failed.value.failures} == {1}
+    assert_nothing_in_flight(search)
+    assert search.failures == list(failed.value.failures)
+    assert search.told[0] > search.told[1] > 0
+    assert search.samples()[2].weights.sum() == pytest.approx(1)
+
+
+class TwoSlots:
+    """An executor with two batches in flight that returns the newer one first, both at once, or a batch twice."""
+
+    slots, batch_size = 2, 8
+
+    def __init__(self, reward=SUM):
+        self.chain, self.scorer, self.waiting, self.turn = PROCESS.bind(PROBLEMS), reward.bind(PROBLEMS), [], 0
+
+    def submit(self, tickets):
+        assert len(self.waiting) < 2
+        self.waiting.append(tickets)
+
+    def collect(self):
+        self.turn += 1
+        batches = [self.waiting.pop() for _ in range(len(self.waiting) if self.turn % 3 == 0 else 1)]
+        return [rollout(self.chain, self.scorer, PROCESS.num_levels, tickets) for tickets in batches]
+
+
+def test_an_executor_may_keep_several_batches_in_flight_and_return_them_in_any_order():
+    search = fresh(n_rollouts=90)
+    run_search(search, TwoSlots())
+    np.testing.assert_array_equal(search.told, 90)
+    assert_nothing_in_flight(search)
+
+
+def test_batches_collected_together_with_a_failed_one_are_told_as_well():
+    def only_small_sums(samples, problem):
+        rewards = samples.sum(1).astype(float)
+        return np.where(rewards > 3, np.nan, rewards)
+
+    search, told = fresh(n_rollouts=90), []
+    executor = TwoSlots(FunctionReward(only_small_sums))
+    collect = executor.collect
+
+    def counting():
+        results = collect()
+        told.extend(len(one) for one in results)
+        return results
+
+    executor.collect = counting
+    executor.turn = 2  # the first collect returns both batches
+    with pytest.raises(RolloutFailed):
+        run_search(search, executor)
+    assert search.simulations == sum(told)
+    assert_nothing_in_flight(search)
+
+
+def test_an_executor_knows_the_roots_of_its_problems():
+    executor = SerialExecutor(PROCESS, SUM, PROBLEMS)
+    assert executor.root_states().shape == (3, 4)
+
+
+def test_a_batch_size_below_one_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        SerialExecutor(PROCESS, SUM, PROBLEMS, batch_size=0)
