@@ -22,7 +22,6 @@ from sadt_ray.rewards.parse import parse_reward
 from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
 from sadt_ray.rewards.spectral import SpectralReward
 
-OPINION_NATS = 0.45  # weight of the second opinion in the log-density of the target, chosen on validation windows
 _PRIOR_SAMPLES = 100  # per problem, for the moments that the second opinion needs
 _STRIDE = 48
 
@@ -85,12 +84,12 @@ def select_problems(
 def build_reward(spec: str, spectral_weight: float, inv_temperature: float) -> WeightedSum:
     """The task's reward plus the spectral one.
 
-    The second opinion is a log-likelihood ratio: written without a weight it enters the target's log-density
-    lambda r with .45 nats a nat at any temperature, that is with weight .45 / lambda.
+    The second opinion is a log-likelihood ratio, its weights are fitted at lambda = 1. Written without any it is
+    divided by lambda, so that it enters the target's log-density lambda r with those weights at any temperature.
     """
     spectral = SpectralReward(spectral_weight) if spectral_weight > 0 else None
     if spec in ("second-opinion", "second_opinion"):
-        spec = f"second-opinion:{OPINION_NATS / inv_temperature:.12g}"
+        spec = f"{1 / inv_temperature:.12g}*second-opinion"
     return parse_reward(spec, spectral)
 
 

@@ -97,7 +97,7 @@ class SearchJob:
     widen_alpha: float = 0.8
     """See widen_c."""
     batch_size: int | None = None
-    """Rollouts in flight; one a context by default, within 16 and 256."""
+    """Rollouts in flight; two a context by default, within 16 and 256."""
     device: str = "cpu"
     """Where the prior runs: cpu, cuda, cuda:1 ..."""
     threads: int = 1

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 
-def log_mean_exp(log_values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
+def log_mean_exp(log_values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, ...]:
     """log( (1/n) sum_i exp(a_i) ) over the last axis; -inf where all are -inf. Raises ValueError for n = 0."""
     n = np.shape(log_values)[-1]
     if n == 0:
@@ -20,14 +20,14 @@ def log_mean_exp(log_values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, ".
     return logsumexp(log_values, axis=-1) - np.log(n)
 
 
-def soft_backup_sampled(values: Float[np.ndarray, "... n"], lam: float) -> Float[np.ndarray, "..."]:
+def soft_backup_sampled(values: Float[np.ndarray, "... n"], lam: float) -> Float[np.ndarray, ...]:
     """V = (1/lambda) log (1/n) sum_i exp(lambda v_i), children sampled from the prior (DTS, arXiv 2506.20701)."""
     return log_mean_exp(lam * np.asarray(values, dtype=float)) / lam
 
 
 def soft_backup_enumerated(
     values: Float[np.ndarray, "... n"], log_probs: Float[np.ndarray, "... n"], lam: float
-) -> Float[np.ndarray, "..."]:
+) -> Float[np.ndarray, ...]:
     """V = (1/lambda) log sum_k p_k exp(lambda v_k) / sum_k p_k: exact where the p_k sum to one.
 
     Where they sum to less, this is the value given that the next state is one of those enumerated; the missing mass

@@ -34,7 +34,9 @@ def run(quick: bool) -> BenchResult:
     rows = []
     for method in (snis(n_rollouts=rollouts), dts(n_rollouts=rollouts), dts_late(n_rollouts=rollouts)):
         _search_rate(process, problems, method)  # compile, warm up
-        pairs = [(_bare_rate(process, problems, rollouts), _search_rate(process, problems, method)) for _ in range(rounds)]
+        pairs = [
+            (_bare_rate(process, problems, rollouts), _search_rate(process, problems, method)) for _ in range(rounds)
+        ]
         bare, searched = np.median(np.array(pairs), axis=0)
         rows.append(
             {

@@ -1,0 +1,170 @@
+"""``python -m jobs.search`` with tiny numbers: the real program, the shipped prior, a real run directory."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import search as job
+from sadt_ray.trajectories import read_trajectories
+
+TINY = ("--dataset", "synthetic", "--num-windows", "1", "--channels", "channel_6", "--seed", "3")
+
+
+def failing_reward(samples, problem):
+    """NaN for about one sample in twenty."""
+    return np.where(np.floor(samples[:, 0] * 1000) % 20 == 0, np.nan, -np.abs(samples[:, 0]))
+
+
+def slow_reward(samples, problem):
+    time.sleep(0.2)
+    return -np.abs(samples).mean(1)
+
+
+def run(monkeypatch, *arguments):
+    """Exit code of the real main."""
+    monkeypatch.setattr(sys, "argv", ["search", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        job.main()
+    return stopped.value.code
+
+
+def samples_of(directory, method):
+    rows = [row for row in pq.read_table(directory / "samples.parquet").to_pylist() if row["method"] == method]
+    return np.array([row["values"] for row in rows]), np.array([row["weight"] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("search") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        methods = ("--method", "prior", "best-of-n", "snis", "dts", "dts-late", "dts-star")
+        code = run(monkeypatch, *TINY, *methods, "--max-nfe", 960, "--out", directory)
+    assert code == 0
+    return directory
+
+
+def test_every_method_spends_the_same_evaluations_and_leaves_weights_that_sum_to_one(finished):
+    rows = json.loads((finished / "summary.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["prior", "best-of-n", "snis", "dts", "dts-late", "dts-star"]
+    assert all(960 <= row["nfe"] <= 960 + 16 * 16 for row in rows)  # at most one batch more
+    for row in rows:
+        _, weights = samples_of(finished, row["method"])
+        assert weights.sum() == pytest.approx(1, abs=1e-9)
+        assert row["ess"] == pytest.approx(1 / np.square(weights).sum())
+
+
+def test_independent_methods_share_their_samples_and_differ_in_the_weights(finished):
+    prior, flat = samples_of(finished, "prior")
+    best, single = samples_of(finished, "best-of-n")
+    assert np.array_equal(prior, best)
+    assert np.ptp(flat) < 1e-12
+    assert np.sort(single)[-2:].tolist() == [0, 1]
+
+
+def test_the_tilt_raises_the_mean_reward_and_lowers_the_effective_sample_size(finished):
+    rows = {row["method"]: row for row in json.loads((finished / "summary.json").read_text())["rows"]}
+    assert rows["prior"]["reward"] < rows["snis"]["reward"] <= rows["best-of-n"]["reward"]
+    assert rows["best-of-n"]["ess"] == pytest.approx(1)
+    assert rows["snis"]["ess"] < rows["prior"]["ess"]
+
+
+def test_the_trajectories_are_the_tree(finished):
+    tree = pq.read_table(finished / "tree" / "dts.parquet")
+    told = read_trajectories(finished / "trajectories" / "dts")
+    assert told["node"].to_pylist() == tree["node"].to_pylist()
+    assert told["parent"].to_pylist() == tree["parent"].to_pylist()
+    leaves = np.array(tree["level"]) == 5
+    assert np.array_equal(np.array(told["reward"].to_pylist(), float)[leaves], np.array(tree["value"])[leaves])
+    values, _ = samples_of(finished, "dts")
+    assert leaves.sum() == len(values)
+
+
+def test_the_run_directory_says_what_it_follows_from_and_has_a_report(finished):
+    config = json.loads((finished / "config.json").read_text())
+    assert config["search"]["seed"] == 3
+    assert {"commit", "numpy", "torch", "cpu"} <= config["environment"].keys()
+    assert "best-of-n" in (finished / "report.html").read_text()
+    assert list((finished / "plots").glob("*.png"))
+
+
+def test_the_same_seed_gives_the_same_samples(finished, monkeypatch, tmp_path):
+    run(monkeypatch, *TINY, "--method", "dts", "--max-nfe", 960, "--out", tmp_path / "again", "--no-report")
+    once, twice = samples_of(finished, "dts"), samples_of(tmp_path / "again", "dts")
+    assert np.array_equal(once[0], twice[0])
+    assert np.array_equal(once[1], twice[1])
+
+
+def test_a_reward_that_fails_ends_the_run_with_an_error_and_keeps_what_there_is(monkeypatch, tmp_path, capsys):
+    reward = f"{__name__}:failing_reward"
+    arguments = (*TINY, "--method", "snis", "--n-rollouts", 400, "--reward", reward, "--out", tmp_path / "run")
+    assert run(monkeypatch, *arguments) == 1
+    assert "NaN" in capsys.readouterr().out.replace("nan", "NaN")
+    values, weights = samples_of(tmp_path / "run", "snis")
+    assert 0 < len(values) < 400
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
+    command = [sys.executable, "-m", "jobs.search", *TINY, "--method", "snis", "--n-rollouts", "100000"]
+    command += ["--reward", "tests.jobs.test_search_job:slow_reward", "--no-report", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Ctrl-C" in output
+    values, _ = samples_of(tmp_path / "run", "snis")
+    assert len(values) >= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "dst"), "no method 'dst'"),
+        (("--temperature", "0"), "temperature must be positive"),
+        (("--temperature", "1", "--inv-temperature", "1"), "not both"),
+        (("--channels", "XX"), "no channel 'XX'"),
+        (("--windows", "999"), "window 999 does not exist"),
+        (("--reward", "spectrum"), "unknown reward 'spectrum'"),
+        (("--dataset", "ETTm7"), "'ETTm7' is not built in"),
+        (("--n-rollouts", "0"), "n_rollouts must be"),
+    ],
+)
+def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, arguments, message):
+    dataset = () if "--dataset" in arguments else ("--dataset", "synthetic")
+    code = run(monkeypatch, *dataset, *arguments, "--out", tmp_path / "run")
+    assert message in str(code)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(finished, monkeypatch):
+    assert "holds a run already" in str(run(monkeypatch, *TINY, "--out", finished))
+
+
+def test_underscores_and_the_seeds_flags_are_understood(monkeypatch, tmp_path):
+    flags = (
+        "--backbone",
+        "diff-k",
+        "--spectral_gamma",
+        "2.0",
+        "--n_rollouts",
+        "20",
+        "--method",
+        "dts",
+        "--temperature",
+        "0.1",
+    )
+    run(monkeypatch, *TINY, *flags, "--reward", "none", "--no-report", "--out", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["search"]["inv_temperature"] == pytest.approx(10)
+    assert config["search"]["spectral_gamma"] == 2.0
+    assert config["methods"][0]["search"]["n_rollouts"] == 20
