@@ -72,7 +72,7 @@ def run_search(search: Search, executor: Executor, on_progress: Callable[[Search
         on_progress: called after every batch of results, for progress bars, trajectories and checkpoints.
 
     Raises:
-        RolloutFailed: after everything else that was collected was told, when a ticket brought a failure. Tickets still in
+        RolloutFailed: when a ticket brought a failure, after everything collected with it was told. Tickets still in
             flight are forgotten then, as they are when the caller interrupts the loop.
     """
     running = 0
