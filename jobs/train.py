@@ -19,7 +19,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
@@ -38,7 +37,6 @@ _COLUMNS = (
     MofNCompleteColumn(),
     TextColumn("loss {task.fields[loss]}"),
     TimeElapsedColumn(),
-    TimeRemainingColumn(),
 )
 
 
@@ -46,7 +44,7 @@ _COLUMNS = (
 class TrainPriorConfig:
     """Train diff-k, the diffusion prior, on the training part of a series; the validation part says when to stop.
 
-    About five minutes on two cores. Ctrl-C keeps a checkpoint; the same command with --resume continues from it.
+    A few minutes on two cores. Ctrl-C keeps a checkpoint; the same command with --resume continues from it.
     """
 
     dataset: str = "ETTh1"
@@ -114,7 +112,7 @@ class _Bars:
     def __call__(self, now: TrainingProgress) -> None:
         if now.stage not in self._tasks:
             self._tasks[now.stage] = self._bars.add_task(now.stage, total=now.max_steps, loss="")
-        loss = f"{now.train_loss:.4f}, best on validation {now.best_loss:.4f} at {now.best_step}"
+        loss = f"{now.train_loss:.3f}, best on val {now.best_loss:.4f} at {now.best_step}"
         self._bars.update(self._tasks[now.stage], completed=now.step, loss=loss)
 
 

@@ -46,7 +46,7 @@ class DenoiserConfig:
     depth: int = 3
     encoder: int = 256
     frequencies: int = 16
-    dropout: float = 0.2
+    dropout: float = 0.3
 
 
 class Block(nn.Module):
@@ -104,7 +104,7 @@ class DiffKDenoiser(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "B W"],
-        sigma: Float[Tensor, " B"],
+        sigma: Float[Tensor, " #B"],
         spread: Float[Tensor, "B W"],
         shift: Float[Tensor, "B H*depth"],
     ) -> Float[Tensor, "B W"]:
@@ -141,12 +141,12 @@ class DiffKDenoiser(nn.Module):
         return torch.sqrt(spread.square() + sigma**2) * noise
 
     def denoised(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
         """D(u; sigma, c), one evaluation a row."""
         return self(x, sigma, conditioning[0], conditioning[1])
 
-    def clean_spread(self, sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
+    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
         """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2), that of the Gaussian forecast."""
         spread = conditioning[0]
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
@@ -157,7 +157,7 @@ class DiffKDenoiser(nn.Module):
         return torch.addcmul(mean, hourly, x @ self.forecast.axes.T)
 
     def features(
-        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " B"], conditioning: tuple[Tensor, ...]
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B 3*W+1"]:
         """c_in u, the forecast's mean and log hourly spread, log(sigma)/4. At the root u is zeros: not sampled yet."""
         spread, _, mean, hourly = conditioning

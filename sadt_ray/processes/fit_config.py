@@ -25,8 +25,8 @@ class StageConfig:
     """
 
     max_steps: int = 2000
-    patience: int = 600
-    validate_every: int = 50
+    patience: int = 500
+    validate_every: int = 100
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -40,7 +40,7 @@ class FitConfig:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     forecast: StageConfig = field(default_factory=StageConfig)
-    residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=6000, patience=1500, ema_decay=0.998))
+    residual: StageConfig = field(default_factory=lambda: StageConfig(max_steps=4000, patience=1000, ema_decay=0.998))
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     validation_stride: int = 24

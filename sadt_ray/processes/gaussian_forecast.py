@@ -37,10 +37,10 @@ class ForecastConfig:
     context_length: int = 336
     prediction_length: int = 96
     channels: int = 7
-    recent: int = 168
+    recent: int = 96
     hidden: int = 256
     channel_width: int = 16
-    dropout: float = 0.3
+    dropout: float = 0.2
 
 
 class NormalisedContext(NamedTuple):

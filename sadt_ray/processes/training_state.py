@@ -45,6 +45,7 @@ def save_atomically(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part, dict(metadata))
+    part.chmod(0o644)  # safetensors creates files that only their owner may read
     os.replace(part, path)
 
 
