@@ -125,7 +125,7 @@ class DiffKDenoiser(nn.Module):
         return self.encoder(torch.cat([context.series, *context.level, self.channel(channel)], dim=1))
 
     def encode(self, problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, ...]:
-        """Per problem: s(c), shifts, b(c) and h(c) in the context's units. ValueError names a problem that does not fit."""
+        """Per problem: s(c), shifts, b(c) and h(c) in the context's units. ValueError names one that does not fit."""
         context = torch.from_numpy(np.stack([self._context(problem) for problem in problems])).to(device)
         channel = torch.tensor([self._channel(problem) for problem in problems], device=device)
         normalised = instance_normalise(context)

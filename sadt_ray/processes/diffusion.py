@@ -167,7 +167,7 @@ class DiffusionChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """Each row's next branch level. Noise of denoising step i is stream i + 1 of the row's seed; x_T's is stream 0."""
+        """Each row's next branch level. Noise of denoising step i is stream i + 1 of the row's seed, x_T's stream 0."""
         levels = np.asarray(levels)
         path = self._run(states, levels, levels + 1, problem, seeds)
         out = np.empty_like(path.states)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sadt_ray.interfaces import GenerativeProcess, PredictsClean, Problem
+from sadt_ray.interfaces import GenerativeProcess, PredictsClean, Problem, RunsDown
 from sadt_ray.processes.diffusion import DiffusionProcess, SamplerConfig
 from sadt_ray.processes.sampling import run_to_end, sample_prior
 from sadt_ray.rng import derive_seeds
@@ -24,7 +24,8 @@ class GaussianDenoiser:
         return conditioning[0] + torch.sqrt(self.spread**2 + sigma**2) * noise
 
     def denoised(self, x, sigma, conditioning):
-        assert len(x) == len(sigma) == len(conditioning[0])
+        assert len(x) == len(conditioning[0])
+        assert len(sigma) in (1, len(x))
         weight = self.spread**2 / (self.spread**2 + sigma[:, None] ** 2)
         return conditioning[0] + weight * (x - conditioning[0])
 
@@ -60,6 +61,7 @@ def test_the_process_keeps_the_contracts():
     process = _process()
     assert isinstance(process, GenerativeProcess)
     assert isinstance(process.bind(PROBLEMS), PredictsClean)
+    assert isinstance(process.bind(PROBLEMS), RunsDown)
     assert (process.num_levels, process.state_shape, process.state_dtype) == (7, (3,), np.float32)
 
 
@@ -111,6 +113,24 @@ def test_a_row_does_not_depend_on_its_companions_even_at_other_levels():
         alone = chain.advance(states[only], levels[only], problem[only], seeds[only])
         np.testing.assert_allclose(alone.states[0], together.states[row], rtol=1e-5, atol=1e-6)
         assert alone.nfe[0] == together.nfe[row]
+
+
+def test_running_down_in_one_go_passes_the_states_that_advancing_level_by_level_does():
+    process = _process(branch_steps=(0, 2, 3, 6))
+    chain = process.bind(PROBLEMS)
+    generator = np.random.default_rng(2)
+    levels, problem, seeds = generator.integers(0, 4, 30), generator.integers(0, 2, 30), _seeds(30)
+    states = generator.normal(0, 3, (30, 3)).astype(np.float32)
+    path = chain.run_down(states, levels, problem, seeds)
+    for row in range(30):
+        own = path.rows == row
+        np.testing.assert_array_equal(path.levels[own], np.arange(levels[row] + 1, 5))
+        one, state, level, nfe = slice(row, row + 1), states[row : row + 1], levels[row : row + 1], 0
+        for passed in path.states[own]:
+            step = chain.advance(state, level, problem[one], seeds[one])
+            np.testing.assert_allclose(step.states[0], passed, rtol=1e-5, atol=1e-5)
+            state, level, nfe = step.states, step.levels, nfe + step.nfe[0]
+        assert path.nfe[row] == nfe
 
 
 def test_each_row_pays_for_its_own_denoising_steps():
