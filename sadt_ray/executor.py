@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
 from sadt_ray.rollout import rollout
 from sadt_ray.tree.search import Search
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs batches of tickets. ``slots`` batches of ``batch_size`` tickets keep it busy."""
 

@@ -57,6 +57,7 @@ class Path(NamedTuple):
     nfe: Int[np.ndarray, " B"]
 
 
+@runtime_checkable
 class Chain(Protocol):
     """A process bound to problems. Row b of every batch belongs to problem ``problem[b]``.
 
@@ -140,6 +141,7 @@ class PredictsClean(Protocol):
     ) -> States: ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A reward bound to problems."""
 

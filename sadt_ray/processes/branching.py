@@ -17,7 +17,7 @@ PRESETS = ("published", "every", "late", "none")
 _LATE_SIGMAS = (0.05, 0.5)  # nodes at these noise levels have the children whose choice decides the reward
 
 
-def branch_steps_by_name(name: str, sigmas: Float[np.ndarray, " num_steps+1"]) -> tuple[int, ...]:
+def branch_steps_by_name(name: str, sigmas: Float[np.ndarray, " levels"]) -> tuple[int, ...]:
     """The branch steps of a preset for a noise schedule.
 
     - ``published``: x_T and every quarter of the chain, the spacing of DTS (arXiv 2506.20701): five levels;

@@ -24,6 +24,7 @@ from sadt_ray.rng import normals
 Conditioning = tuple[Tensor, ...]  # one row a problem, or a row of the batch once gathered
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """D(x; sigma, c) = E[x_0 | x_0 + sigma * epsilon = x, c], with the units of its states."""
 
@@ -81,7 +82,7 @@ class SamplerConfig:
     noise_scale: float = 1.0
 
     @property
-    def sigmas(self) -> Float[np.ndarray, " num_steps+1"]:
+    def sigmas(self) -> Float[np.ndarray, " levels"]:
         return karras_sigmas(self.num_steps, self.sigma_min, self.sigma_max, self.rho)
 
 

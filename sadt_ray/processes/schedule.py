@@ -14,7 +14,7 @@ from torch import Tensor
 
 def karras_sigmas(
     num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
-) -> Float[np.ndarray, " num_steps+1"]:
+) -> Float[np.ndarray, " levels"]:
     """Decreasing noise levels sigma_0 = sigma_max > ... > sigma_{n-1} = sigma_min > sigma_n = 0.
 
     sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho
@@ -35,8 +35,8 @@ def karras_sigmas(
 
 
 def posterior_coefficients(
-    sigmas: Float[np.ndarray, " num_steps+1"],
-) -> tuple[Float[np.ndarray, " num_steps"], Float[np.ndarray, " num_steps"]]:
+    sigmas: Float[np.ndarray, " levels"],
+) -> tuple[Float[np.ndarray, " levels-1"], Float[np.ndarray, " levels-1"]]:
     """``keep`` and ``spread`` of every step: x_next ~ N(D + keep (x - D), spread^2).
 
     q(x_s | x_t, x_0) = N(x_0 + (sigma_s^2 / sigma_t^2)(x_t - x_0), sigma_s^2 (sigma_t^2 - sigma_s^2) / sigma_t^2)

@@ -8,7 +8,7 @@ analogues see single remembered cases.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from sadt_ray.interfaces import Problem
 DAY = 24  # rows of the daily cycle
 
 
+@runtime_checkable
 class TrainingSeries(Protocol):
     """A multichannel series whose training part can be cut into windows, for example ``SeriesDataset``."""
 
