@@ -24,7 +24,7 @@ _Forecaster = Callable[[SeriesDataset, Sequence[Problem]], Float[np.ndarray, "P 
 
 
 def run(quick: bool = False) -> BenchResult:
-    """Score diff-k, seasonal-naive and exponential smoothing on every test window (59) and channel (7), or on a few if ``quick``."""
+    """Score diff-k, seasonal-naive and ETS on every test window (59) and channel (7); ETS on a few if ``quick``."""
     dataset = load_etth1()
     problems = problems_of(dataset, "test")
     statistical = _every_nth_window(problems, _QUICK_WINDOWS, len(dataset.columns)) if quick else problems
@@ -46,8 +46,8 @@ def run(quick: bool = False) -> BenchResult:
     notes = [
         f"{SAMPLES} samples a forecast; CRPS is the fair estimator; mse is of the sample mean, mae of the median.",
         "seasonal-naive repeats the last day and adds the context's own errors of that rule, in day blocks.",
-        "ETS (statsforecast) is ETS(A,N,A) fitted to each context, season 24: of its ETS, theta and MSTL models the best "
-        "on the validation part. Its samples are Gaussian, from its intervals.",
+        "ETS (statsforecast) is ETS(A,N,A) with season 24, fitted to each context: of its ETS, theta and MSTL models "
+        "the best on the validation part. Its samples are Gaussian, from its intervals.",
     ]
     if quick:
         notes.append(f"--quick: ETS on {len(statistical)} forecasts of evenly spaced windows only.")
