@@ -71,7 +71,8 @@ def _notes(seeds: int) -> tuple[str, ...]:
         f"{min(seeds, _MMD_SEEDS)} seeds. 100 steps, sigma 80 -> 0.02; DTS: nodes at steps 0, 25, 50, 75, 100; late "
         f"DTS: at {', '.join(map(str, LATE))}; one level: at {', '.join(map(str, ONE_LEVEL))}.",
         "0.3 lambda: inverse temperature of the selection. By counts: selection at inverse temperature 0, C = 1, "
-        "alpha = .7; where simulations go then depends on visits alone, and E[Z_hat] = Z. A search overspends by less than one rollout, save where simulations end at an x_0 it has seen.",
+        "alpha = .7; where simulations go then depends on visits alone, and E[Z_hat] = Z. A search overspends by less "
+        "than one rollout, save where a simulation ends at an x_0 it has seen.",
     )
 
 

@@ -181,7 +181,10 @@ class Search:
         return _problem_of_nodes(self.tree.column("parent"))
 
     def _budgets(self) -> tuple[int, int]:
-        return self.config.n_rollouts or _NO_LIMIT, self.config.max_nfe or _NO_LIMIT
+        """Simulations and evaluations. There are never more of the former than of the latter, or a tree that widens
+        no further would be walked for ever without an evaluation."""
+        max_nfe = self.config.max_nfe or _NO_LIMIT
+        return self.config.n_rollouts or max_nfe, max_nfe
 
 
 class _Params(NamedTuple):

@@ -154,6 +154,15 @@ def test_a_budget_of_evaluations_ends_a_problem_once_it_is_spent():
     np.testing.assert_array_equal(search.reward_calls, 15)
 
 
+def test_a_tree_that_cannot_widen_any_more_does_not_wait_for_its_evaluations_for_ever():
+    """Two children a node: after a few rollouts every simulation ends at an x_0 already there, at no cost."""
+    search = bare_search(2, n_rollouts=None, max_nfe=500, widen_c=2.0, widen_alpha=0.0)
+    while len(tickets := search.ask(4)):
+        search.tell(made_up(tickets, np.zeros(len(tickets)), 2))
+    assert search.nfe[0] < 20
+    assert search.told[0] == 500
+
+
 def test_samples_know_what_had_been_spent_when_they_arrived():
     search = bare_search(2, 2, n_rollouts=5)
     while len(tickets := search.ask(2)):
