@@ -18,6 +18,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+_LOG_SPREADS = (-4.0, 4.0)  # bounds: below, a channel that stands still would drive the likelihood to infinity
+_LOG_HOURLY = (-2.0, 2.0)
+_LEVEL = 4.0
 SCALE_FLOOR = 0.05  # added to the standard deviation of a context, so that a flat one does not divide by zero
 
 
@@ -52,8 +55,11 @@ class NormalisedContext(NamedTuple):
 
     @property
     def level(self) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
-        """Log scale and location as inputs of a network: what normalisation hides from it."""
-        return self.scale.log(), self.location
+        """Log scale and location as inputs of a network: what normalisation hides from it.
+
+        Cut off at ``_LEVEL``, in standard deviations of the training part, beyond which it could only extrapolate.
+        """
+        return self.scale.log().clamp(-_LEVEL, _LEVEL), self.location.clamp(-_LEVEL, _LEVEL)
 
     def undo(self, future: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         return self.location + self.scale * future
@@ -113,7 +119,11 @@ class GaussianForecast(nn.Module):
         """b(c), log s(c) and log h(c), in instance-normalised units."""
         recent = context.series[:, -self.config.recent :]
         hidden = self.trunk(torch.cat([recent, *context.level, self.channel(channel)], dim=1))
-        return Spreads(self.mean(context.series, channel), self.log_spread(hidden), self.log_hourly(hidden))
+        return Spreads(
+            self.mean(context.series, channel),
+            self.log_spread(hidden).clamp(*_LOG_SPREADS),
+            self.log_hourly(hidden).clamp(*_LOG_HOURLY),
+        )
 
     def mean(self, series: Float[Tensor, "B L"], channel: Int[Tensor, " B"]) -> Float[Tensor, "B W"]:
         """b(c) of normalised contexts, each by its channel's regression."""
@@ -143,7 +153,7 @@ class GaussianForecast(nn.Module):
         residual = future - self.mean(context.series, channel)
         variances, axes = torch.linalg.eigh(residual.T @ residual / len(residual))
         self.axes.copy_(axes.flip(1))
-        self.log_spread.bias.copy_(variances.flip(0).clamp_min(1e-4).log() / 2)
+        self.log_spread.bias.copy_(variances.flip(0).clamp_min(1e-3).log() / 2)
         return self
 
 
