@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import logsumexp
 
 from sadt_ray.rng import derive_seeds, uniform_at
 
@@ -34,7 +33,7 @@ def grow(config, chain, scorer, num_levels, seed, simulations):
             node.visits += 1
             if node.children:
                 log_weights = config.inv_temperature * np.array([child.value for child in node.children])
-                node.value = (logsumexp(log_weights) - math.log(len(log_weights))) / config.inv_temperature
+                node.value = (np.logaddexp.reduce(log_weights) - math.log(len(log_weights))) / config.inv_temperature
             node = node.parent
     return nodes
 
