@@ -38,7 +38,10 @@ def main() -> None:
     console = Console()
     console.print(f"[bold]{bench.QUESTION}[/bold]")
     environment = describe_environment()
-    result = bench.run(quick=config.quick)
+    try:
+        result = bench.run(quick=config.quick)
+    except FileNotFoundError as error:
+        raise SystemExit(f"jobs.bench: {error}") from None
     print_table(console, result.rows)
     for note in result.notes:
         console.print(note)

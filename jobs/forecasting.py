@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from sadt_ray.api import sample
@@ -58,7 +59,11 @@ def load_dataset(dataset: str, data_file: Path | None, console: Console) -> Seri
 def load_process(
     data: SeriesDataset, backbone: str, checkpoint: Path | None, device: str
 ) -> tuple[DiffusionProcess, list[str]]:
-    """The prior, and what has to be said about it."""
+    """The prior, and what has to be said about it. Raises ValueError for a device that cannot be used here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None
     if checkpoint is not None:
         return load_prior(checkpoint, device=device), []
     if data.name == "synthetic":
@@ -87,7 +92,7 @@ def build_reward(spec: str, spectral_weight: float, inv_temperature: float) -> W
     The second opinion is a log-likelihood ratio, its weights are fitted at lambda = 1. Written without any it is
     divided by lambda, so that it enters the target's log-density lambda r with those weights at any temperature.
     """
-    spectral = SpectralReward(spectral_weight) if spectral_weight > 0 else None
+    spectral = SpectralReward(spectral_weight) if spectral_weight != 0 else None
     if spec in ("second-opinion", "second_opinion"):
         spec = f"{1 / inv_temperature:.12g}*second-opinion"
     return parse_reward(spec, spectral)

@@ -36,7 +36,7 @@ from jobs.progress import SearchBar
 from jobs.tables import print_table
 from sadt_ray.api import start_search
 from sadt_ray.executor import RolloutFailed, run_search
-from sadt_ray.methods import Method, method_named
+from sadt_ray.methods import METHODS, Method, method_named
 from sadt_ray.report.page import write_report
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems, write_samples, write_tree
 from sadt_ray.runs.environment import describe_environment
@@ -108,6 +108,16 @@ class SearchJob:
     """Run directory; runs/search/DATE-TIME by default."""
     report: bool = True
     """Write report.html and plots/."""
+    trajectories: bool = True
+    """Write trajectories/, every node of every tree with its state: 400 bytes a node."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not self.method:
+            raise ValueError(f"no method is given; name one or more of {', '.join(METHODS)}")
 
     def resolved_inv_temperature(self) -> float:
         """lambda from either flag. Raises ValueError if both are given or the temperature is not positive."""
@@ -188,7 +198,7 @@ def run_methods(
     while waiting:
         group = [method for method in waiting if waiting[0].same_search(method)]
         waiting = [method for method in waiting if method not in group]
-        recorder = Recorder(run, group[0].name)
+        recorder = Recorder(run, group[0].name, keep_trajectories=job.trajectories)
         search, executor = start_search(task.process, task.problems, task.reward, group[0], job.batch_size)
         label = ", ".join(method.name for method in group)
         try:
@@ -212,9 +222,9 @@ def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method]) -> di
 
 
 def main() -> None:
-    job = tyro.cli(SearchJob, description=__doc__)
     console = Console()
     try:
+        job = tyro.cli(SearchJob, description=__doc__)
         torch.set_num_threads(job.threads)
         task = build_task(job, console)
         methods = build_methods(job, task.process.sampler.num_steps)

@@ -29,11 +29,13 @@ class Recorder:
     Args:
         run: the run directory.
         method: name of the method, under which the records are filed.
+        keep_trajectories: whether every node is written with its state.
         seconds_between: time between two lines of ``metrics.jsonl``.
     """
 
-    def __init__(self, run: Path, method: str, seconds_between: float = 0.5) -> None:
+    def __init__(self, run: Path, method: str, keep_trajectories: bool = True, seconds_between: float = 0.5) -> None:
         self._run, self._method, self._seconds_between = run, method, seconds_between
+        self._keep_trajectories = keep_trajectories
         self._started = self._last_line = time.perf_counter()
         self._writer: TrajectoryWriter | None = None
         self._num_nodes = 0
@@ -78,6 +80,8 @@ class Recorder:
 
     def _append_nodes(self, search: Search) -> None:
         """Nodes that were not there at the last call."""
+        if not self._keep_trajectories:
+            return
         if self._writer is None:
             states = search.states.values
             directory = self._run / "trajectories" / self._method

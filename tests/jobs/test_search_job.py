@@ -137,6 +137,8 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
         (("--reward", "spectrum"), "unknown reward 'spectrum'"),
         (("--dataset", "ETTm7"), "'ETTm7' is not built in"),
         (("--n-rollouts", "0"), "n_rollouts must be"),
+        (("--device", "abacus"), "device 'abacus' cannot be used"),
+        (("--threads", "0"), "threads must be at least 1"),
     ],
 )
 def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, arguments, message):
