@@ -59,6 +59,7 @@ class Search:
         self.states.extend(root_states)
         self.sample_store = SampleStore()
         self.asked, self.told, self.forgotten, self.nfe, self.reward_calls = np.zeros((5, len(names)), np.int64)
+        self._dearest = np.zeros(len(names), np.int64)  # evaluations of the most expensive result of each problem
         self.ignored_tells = 0
         self.failures: list[Failure] = []
         self._ticket_node = GrowingArray((), np.int32)  # by ticket id; _CLOSED once told or forgotten
@@ -82,12 +83,14 @@ class Search:
         """Up to ``n`` tickets, one problem after the other; fewer, or none, when budgets end.
 
         A simulation that arrives at an x_0 already in the tree needs no rollout: it is counted and backed up here.
+        Evaluations are reserved for tickets in flight, as many as a problem's most expensive one so far needed and,
+        before that is known, all of them; a budget of evaluations is overspent by less than one rollout.
         """
         node, problem = np.empty(n, np.int64), np.empty(n, np.int64)
         seed = np.empty(n, np.uint64)
         count, self._turn = _ask(
             self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
-            *self._budgets(), self._turn, node, problem, seed,
+            self._dearest, *self._budgets(), self._turn, node, problem, seed,
         )  # fmt: skip
         node, problem, seed = node[:count], problem[:count], seed[:count]
         first = len(self._ticket_node)
@@ -130,7 +133,7 @@ class Search:
         nfe_at = np.empty(len(results), np.int64)
         problem = np.full(len(results), _CLOSED)
         _count(
-            self.tree.columns.parent, node, results.nfe, results.reward_calls, self.told, self.nfe,
+            self.tree.columns.parent, node, results.nfe, results.reward_calls, self.told, self.nfe, self._dearest,
             self.reward_calls, problem, nfe_at,
         )  # fmt: skip
         of_ticket = np.repeat(np.arange(len(results)), np.diff(results.sample_splits))
@@ -263,12 +266,22 @@ def _check_results(results: Results, num_tickets: int, num_levels: int) -> None:
 
 
 @compiled
-def _ask(t, p, seeds, asked, told, forgotten, nfe, n_rollouts, max_nfe, turn, node, problem, seed):  # type: ignore[no-untyped-def]
+def _spent(t, root, nfe, dearest, max_nfe):  # type: ignore[no-untyped-def]
+    """Evaluations of a problem, spent or reserved."""
+    if max_nfe < _NO_LIMIT and t.in_flight[root] > 0:
+        return nfe[root] + t.in_flight[root] * dearest[root] if dearest[root] > 0 else max_nfe
+    return nfe[root]
+
+
+@compiled
+def _ask(  # type: ignore[no-untyped-def]
+    t, p, seeds, asked, told, forgotten, nfe, dearest, n_rollouts, max_nfe, turn, node, problem, seed
+):
     count, idle = 0, 0
     while count < node.shape[0] and idle < asked.shape[0]:
         root = turn
         turn = (turn + 1) % asked.shape[0]
-        if asked[root] - forgotten[root] >= n_rollouts or nfe[root] >= max_nfe:
+        if asked[root] - forgotten[root] >= n_rollouts or _spent(t, root, nfe, dearest, max_nfe) >= max_nfe:
             idle += 1
             continue
         idle = 0
@@ -331,12 +344,15 @@ def _root(parent, node):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _count(parent, node, row_nfe, row_calls, told, nfe, reward_calls, problem, nfe_at):  # type: ignore[no-untyped-def]
+def _count(  # type: ignore[no-untyped-def]
+    parent, node, row_nfe, row_calls, told, nfe, dearest, reward_calls, problem, nfe_at
+):
     for row in range(node.shape[0]):
         if node[row] != _CLOSED:
             root = _root(parent, node[row])
             told[root] += 1
             nfe[root] += row_nfe[row]
+            dearest[root] = max(dearest[root], row_nfe[row])
             reward_calls[root] += row_calls[row]
             problem[row], nfe_at[row] = root, nfe[root]
 

@@ -154,6 +154,20 @@ def test_a_budget_of_evaluations_ends_a_problem_once_it_is_spent():
     np.testing.assert_array_equal(search.reward_calls, 15)
 
 
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_a_budget_of_evaluations_is_overspent_by_less_than_one_rollout_whatever_the_batch(batch):
+    """Evaluations are reserved for what is in flight; one ticket alone tells what a rollout costs."""
+    search = bare_search(3, 2, n_rollouts=None, max_nfe=1_000)
+    first = search.ask(batch)
+    assert len(first) == min(batch, 2)
+    search.tell(made_up(first, np.zeros(len(first)), 3, nfe=16))
+    while len(tickets := search.ask(batch)):
+        search.tell(made_up(tickets, np.zeros(len(tickets)), 3, nfe=16))
+    assert (search.nfe >= 1_000).all()
+    assert (search.nfe < 1_016).all()
+    assert_consistent(search, [])
+
+
 def test_a_tree_that_cannot_widen_any_more_does_not_wait_for_its_evaluations_for_ever():
     """Two children a node: after a few rollouts every simulation ends at an x_0 already there, at no cost."""
     search = bare_search(2, n_rollouts=None, max_nfe=500, widen_c=2.0, widen_alpha=0.0)
