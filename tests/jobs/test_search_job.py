@@ -141,10 +141,11 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
         (("--threads", "0"), "threads must be at least 1"),
     ],
 )
-def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, arguments, message):
+def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, capsys, arguments, message):
     dataset = () if "--dataset" in arguments else ("--dataset", "synthetic")
     code = run(monkeypatch, *dataset, *arguments, "--out", tmp_path / "run")
-    assert message in str(code)
+    assert code != 0
+    assert message in str(code) + capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
