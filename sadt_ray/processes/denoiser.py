@@ -106,7 +106,7 @@ class DiffKDenoiser(nn.Module):
         u: Float[Tensor, "B W"],
         sigma: Float[Tensor, " #B"],
         spread: Float[Tensor, "B W"],
-        shift: Float[Tensor, "B H*depth"],
+        shift: Float[Tensor, "B shifts"],
     ) -> Float[Tensor, "B W"]:
         """D from u, the forecast's spreads and the context's shifts: the preconditioned network."""
         sigma = sigma[:, None]
@@ -120,7 +120,7 @@ class DiffKDenoiser(nn.Module):
         relative = spread * c_in
         return relative * (relative * u + sigma * self.output(h))
 
-    def shift(self, context: NormalisedContext, channel: Int[Tensor, " B"]) -> Float[Tensor, "B H*depth"]:
+    def shift(self, context: NormalisedContext, channel: Int[Tensor, " B"]) -> Float[Tensor, "B shifts"]:
         """What every block adds for a context: computed once a problem."""
         return self.encoder(torch.cat([context.series, *context.level, self.channel(channel)], dim=1))
 
@@ -158,7 +158,7 @@ class DiffKDenoiser(nn.Module):
 
     def features(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
-    ) -> Float[Tensor, "B 3*W+1"]:
+    ) -> Float[Tensor, "B features"]:
         """c_in u, the forecast's mean and log hourly spread, log(sigma)/4. At the root u is zeros: not sampled yet."""
         spread, _, mean, hourly = conditioning
         u = x * torch.rsqrt(sigma.square()[:, None] + spread.square())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ class AugmentationConfig:
     anonymous: float = 0.1
 
 
+@runtime_checkable
 class WindowedSeries(Protocol):
     """What training needs of a dataset; ``sadt_ray.data`` has several."""
 
