@@ -202,6 +202,9 @@ class DiffusionChain:
         """
         if np.any(levels >= len(self._done) - 1):
             raise ValueError(f"level {int(levels.max())} is x_0 already; a chain goes on from levels below it")
+        if len(levels) == 0:
+            nothing = np.zeros(0, np.int64)
+            return Path(nothing, nothing, np.zeros((0, self._denoiser.width), np.float32), nothing)
         order = np.argsort(levels, kind="stable")
         levels, goals, seeds = levels[order], goals[order], np.asarray(seeds)[order]
         first, last = self._done[levels], self._done[goals]

@@ -214,3 +214,11 @@ def test_changing_the_sampler_or_the_branches_leaves_the_original_alone():
     assert process.with_branch_steps("none").num_levels == 1
     assert process.with_sampler("none", num_steps=9).sampler.num_steps == 9
     assert (process.num_levels, process.sampler.num_steps) == (7, 6)
+
+
+def test_a_batch_of_no_rows_stays_empty():
+    chain = _process().bind([Problem("empty", np.zeros(1))])
+    nothing = np.zeros(0, np.int64)
+    step = chain.advance(chain.root_states()[:0], nothing, nothing, nothing.astype(np.uint64))
+    assert step.states.shape == (0, chain.root_states().shape[1])
+    assert len(step.levels) == len(step.nfe) == 0
