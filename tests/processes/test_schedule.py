@@ -62,13 +62,22 @@ def test_published_spacing_has_x_T_and_every_quarter_and_late_branches_where_lit
     assert branch_steps_by_name("published", sigmas) == (0, 4, 8, 12, 16)
     assert branch_steps_by_name("every", sigmas) == tuple(range(17))
     assert branch_steps_by_name("none", sigmas) == (16,)
-    late = branch_steps_by_name("late", sigmas)
-    assert ((sigmas[list(late[:-1])] >= 0.05) & (sigmas[list(late[:-1])] <= 0.5)).all()
-    assert len(late) > 4
+    assert branch_steps_by_name("late", sigmas) == (10, 12, 14, 16)
+
+
+def test_late_has_the_same_noise_levels_whatever_the_number_of_steps():
+    for num_steps in (16, 32, 100):
+        sigmas = karras_sigmas(num_steps, 0.02, 5.0)
+        late = branch_steps_by_name("late", sigmas)
+        np.testing.assert_allclose(sigmas[list(late[:-1])], (0.2, 0.09, 0.035), rtol=0.1)
+
+
+def test_late_nodes_of_a_coarse_schedule_may_coincide():
+    assert branch_steps_by_name("late", karras_sigmas(3, 0.05, 5.0)) == (1, 2, 3)
 
 
 def test_an_unknown_preset_and_one_that_does_not_fit_are_explained():
     with pytest.raises(ValueError, match="'early'; choose one of published"):
         branch_steps_by_name("early", karras_sigmas(16, 0.02, 5.0))
-    with pytest.raises(ValueError, match=r"no step has a noise level within 0\.05\.\.0\.5"):
+    with pytest.raises(ValueError, match=r"noise levels 5\.\.1 do not reach 0\.2"):
         branch_steps_by_name("late", karras_sigmas(4, 1.0, 5.0))
