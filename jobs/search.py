@@ -87,15 +87,15 @@ class SearchJob:
     channels: tuple[str, ...] = ()
     """Channels by name; all by default."""
     branch_steps: tuple[int, ...] = ()
-    """Denoising steps after which dts and dts-star make a node, the last being the number of steps."""
+    """Denoising steps after which dts, dts-late and dts-star make a node, the last being the number of steps."""
     selection_inv_temperature: float | None = None
-    """Inverse temperature of DTS's selection; lambda by default. Lower explores more."""
-    c_uct: float = 1.0
-    """Exploration constant of dts-star, in units of the reward."""
-    widen_c: float = 2.0
-    """A node may have widen_c N^widen_alpha children."""
-    widen_alpha: float = 0.8
-    """See widen_c."""
+    """Inverse temperature of selection; by default lambda for dts, lambda / 2 for dts-late. Lower explores more."""
+    c_uct: float | None = None
+    """Exploration constant of dts-star, in units of the reward; 1 by default."""
+    widen_c: float | None = None
+    """A node may have widen_c N^widen_alpha children; 2 by default."""
+    widen_alpha: float | None = None
+    """See widen_c; by default .8 for dts and dts-star, .5 for dts-late."""
     batch_size: int | None = None
     """Rollouts in flight; two a context by default, within 16 and 256."""
     device: str = "cpu"
@@ -141,16 +141,13 @@ def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
         "max_nfe": max_nfe,
         "seed": job.seed,
     }
-    tree = {
-        "widen_c": job.widen_c,
-        "widen_alpha": job.widen_alpha,
-        "c_uct": job.c_uct,
-        "selection_inv_temperature": job.selection_inv_temperature,
-    }
+    names = ("selection_inv_temperature", "c_uct", "widen_c", "widen_alpha")
+    tree = {name: getattr(job, name) for name in names if getattr(job, name) is not None}
+    if job.branch_steps:
+        tree["branch_steps"] = job.branch_steps
     methods = []
     for name in dict.fromkeys(job.method):
-        steps = {"branch_steps": job.branch_steps} if job.branch_steps and name in ("dts", "dts-star") else {}
-        methods.append(method_named(name, **shared, **({**tree, **steps} if name.startswith("dts") else {})))
+        methods.append(method_named(name, **shared, **(tree if name.startswith("dts") else {})))
     return methods
 
 

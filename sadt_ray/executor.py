@@ -29,6 +29,9 @@ class Executor(Protocol):
     def collect(self) -> Sequence[Results]:
         """Wait until at least one submitted batch is finished; every batch is returned exactly once."""
 
+    def cancel(self) -> None:
+        """Drop every batch that was submitted and not collected."""
+
 
 class SerialExecutor:
     """Runs each batch in this process, when it is collected."""
@@ -54,6 +57,9 @@ class SerialExecutor:
 
     def collect(self) -> Sequence[Results]:
         return [rollout(self._chain, self._scorer, self._num_levels, self._waiting.pop(0))]
+
+    def cancel(self) -> None:
+        self._waiting.clear()
 
 
 class RolloutFailed(RuntimeError):
@@ -94,4 +100,5 @@ def run_search(search: Search, executor: Executor, on_progress: Callable[[Search
             if failures:
                 raise RolloutFailed(failures, search.names)
     finally:
+        executor.cancel()
         search.forget(search.open_tickets())

@@ -213,3 +213,4 @@ class Failure(NamedTuple):
     ticket: int
     problem: int
     message: str
+    nfe: int = 0  # evaluations it cost all the same

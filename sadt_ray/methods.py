@@ -57,8 +57,15 @@ def dts(**settings: Any) -> Method:
 
 
 def dts_late(**settings: Any) -> Method:
-    """DTS that branches where the reward is decided, late in the chain."""
-    return _tree("dts-late", "late", **settings)
+    """DTS that branches where the reward is decided, late in the chain, and reaches those levels at small budgets.
+
+    With the published alpha = .8 a node has grandchildren only after some forty visits, so levels below the first stay
+    unused; alpha = .5 gives each level its share, and selection at lambda / 2 halves the bias that comes with it
+    (validation windows of ETTh1, docs/experiments.md).
+    """
+    inv_temperature = settings.get("inv_temperature", SearchConfig.inv_temperature)
+    late = {"widen_alpha": 0.5, "selection_inv_temperature": inv_temperature / 2}
+    return _tree("dts-late", "late", **{**late, **settings})
 
 
 def dts_star(**settings: Any) -> Method:

@@ -44,7 +44,7 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets) -> 
         reward_calls=np.ones(len(lengths), np.int64),
         seconds=time.perf_counter() - started,
         failures=tuple(
-            Failure(int(tickets.id[row]), int(tickets.problem[row]), message)
+            Failure(int(tickets.id[row]), int(tickets.problem[row]), message, int(path.nfe[row]))
             for row, message in sorted(messages.items())
         ),
     )

@@ -48,6 +48,18 @@ def test_a_kernel_in_a_file_outside_the_fingerprint_is_refused():
         compiled(lambda x: x)
 
 
+def a_copy(tmp_path, probe):
+    """A package of two kernel files, rng.py and the probe."""
+    package = tmp_path / "sadt_ray"
+    (package / "tree").mkdir(parents=True)
+    for name in ("compiled.py", "rng.py"):
+        shutil.copy(PACKAGE / name, package / name)
+    (package / "__init__.py").write_text("")
+    (package / "tree" / "__init__.py").write_text("")
+    (package / "tree" / "probe.py").write_text(probe)
+    return package
+
+
 def run_probe(root):
     """What the probe returns in a fresh process, and whether its machine code came from the cache."""
     code = (
@@ -64,13 +76,7 @@ def run_probe(root):
 
 def test_a_later_process_runs_the_cached_code_and_a_changed_callee_is_noticed(tmp_path):
     """probe.py itself stays as it is: numba alone would go on running the old rng.py inside it."""
-    package = tmp_path / "sadt_ray"
-    (package / "tree").mkdir(parents=True)
-    for name in ("__init__.py", "compiled.py", "rng.py"):
-        shutil.copy(PACKAGE / name, package / name)
-    (package / "__init__.py").write_text("")
-    (package / "tree" / "__init__.py").write_text("")
-    (package / "tree" / "probe.py").write_text(PROBE)
+    package = a_copy(tmp_path, PROBE)
     first, hits = run_probe(tmp_path)
     assert hits == 0
     assert run_probe(tmp_path) == (first, 1)
@@ -81,3 +87,28 @@ def test_a_later_process_runs_the_cached_code_and_a_changed_callee_is_noticed(tm
     halved, hits = run_probe(tmp_path)
     assert hits == 0
     assert float.fromhex(halved) == pytest.approx(float.fromhex(first) / 2)
+
+
+TUPLE_PROBE = """
+from typing import NamedTuple
+import numpy as np
+from sadt_ray.compiled import compiled
+
+class Before(NamedTuple):
+    a: float
+
+@compiled
+def add_one(t):
+    return t.a + 1.0
+
+def probe(seed):
+    return np.float64(add_one(Before(1.0)))
+probe.stats = add_one.stats
+"""
+
+
+def test_a_renamed_tuple_does_not_break_what_an_older_version_cached(tmp_path):
+    package = a_copy(tmp_path, TUPLE_PROBE)
+    assert run_probe(tmp_path) == ((2.0).hex(), 0)
+    (package / "tree" / "probe.py").write_text(TUPLE_PROBE.replace("Before", "After"))
+    assert run_probe(tmp_path) == ((2.0).hex(), 0)

@@ -136,6 +136,9 @@ class TwoSlots:
         batches = [self.waiting.pop() for _ in range(len(self.waiting) if self.turn % 3 == 0 else 1)]
         return [rollout(self.chain, self.scorer, PROCESS.num_levels, tickets) for tickets in batches]
 
+    def cancel(self):
+        self.waiting.clear()
+
 
 def test_an_executor_may_keep_several_batches_in_flight_and_return_them_in_any_order():
     search = fresh(n_rollouts=90)
@@ -174,3 +177,17 @@ def test_an_executor_knows_the_roots_of_its_problems():
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         SerialExecutor(PROCESS, SUM, PROBLEMS, batch_size=0)
+
+
+def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one():
+    """A batch left over would be collected in place of a batch of the next search, which would end short."""
+    executor = TwoSlots()
+
+    def interrupt(search):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(fresh(n_rollouts=90), executor, interrupt)
+    again = fresh(n_rollouts=90)
+    run_search(again, executor)
+    np.testing.assert_array_equal(again.told, 90)

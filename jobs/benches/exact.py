@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.benches import BenchResult
 from sadt_ray.interfaces import Problem
-from sadt_ray.methods import Method, best_of_n, dts, dts_late, dts_star, snis
+from sadt_ray.methods import Method, best_of_n, dts, dts_star, snis
 from sadt_ray.metrics import mmd_rbf, total_variation
 from sadt_ray.processes.gaussian_mixture import (
     DensityRatioReward,
@@ -33,14 +33,14 @@ _METHODS: dict[str, tuple[str, Callable[..., Method]]] = {
     "dts": ("DTS", dts),
     "dts_03": ("DTS, 0.3 lambda", partial(dts, selection_inv_temperature=0.3)),
     "dts_star": ("DTS*", dts_star),
-    "late": ("late DTS", partial(dts_late, branch_steps=LATE)),
+    "late": ("late DTS", partial(dts, branch_steps=LATE)),
     "late_03": (
         "late DTS, 0.3 lambda",
-        partial(dts_late, branch_steps=LATE, selection_inv_temperature=0.3),
+        partial(dts, branch_steps=LATE, selection_inv_temperature=0.3),
     ),
     "counts": (
         "late DTS, one level, by counts",
-        partial(dts_late, branch_steps=ONE_LEVEL, selection_inv_temperature=0.0, widen_c=1.0, widen_alpha=0.7),
+        partial(dts, branch_steps=ONE_LEVEL, selection_inv_temperature=0.0, widen_c=1.0, widen_alpha=0.7),
     ),
 }
 _BANDWIDTH = 2.5  # of the MMD, half the distance of two modes

@@ -12,9 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def karras_sigmas(
-    num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
-) -> Float[np.ndarray, " levels"]:
+def karras_sigmas(num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Float[np.ndarray, " levels"]:
     """Decreasing noise levels sigma_0 = sigma_max > ... > sigma_{n-1} = sigma_min > sigma_n = 0.
 
     sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho

@@ -93,7 +93,7 @@ class Recorder:
         tree = search.tree
         level = tree.column("level")[new]
         self._writer.append(
-            problem=search.problem_of_nodes()[new],
+            problem=search.problem_of_nodes(new.start),
             node=np.arange(new.start, new.stop),
             parent=tree.column("parent")[new],
             level=level,

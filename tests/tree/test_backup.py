@@ -7,7 +7,7 @@ from sadt_ray.config import SearchConfig
 from sadt_ray.logspace import soft_backup_enumerated, soft_backup_sampled
 from sadt_ray.tree import draw
 from sadt_ray.tree.backup import add_child, finish_visit
-from sadt_ray.tree.search import _Params
+from sadt_ray.tree.simulate import Params
 from sadt_ray.tree.tree import SEPARATE, SHARED, Tree
 
 from .forests import bare_search, made_up, markov
@@ -86,7 +86,7 @@ def back_up(tree, params, num_levels):
 def test_a_tree_of_all_children_has_the_soft_values_of_exhaustive_sums(selection):
     process, reward = markov(num_tokens=3, depth=4)
     lam = 2.5
-    params = _Params.of(SearchConfig(inv_temperature=lam, selection_inv_temperature=selection), process.num_levels)
+    params = Params.of(SearchConfig(inv_temperature=lam, selection_inv_temperature=selection), process.num_levels)
     assert params.selection == (SHARED if selection is None else SEPARATE)
     chain = process.bind([None])
     tree = enumerated_tree(chain, process, reward, params)
@@ -101,7 +101,7 @@ def test_a_tree_of_all_children_has_the_soft_values_of_exhaustive_sums(selection
 def test_the_draw_from_a_tree_of_all_children_is_the_exact_target():
     process, reward = markov(num_tokens=3, depth=3)
     lam = 2.0
-    params = _Params.of(SearchConfig(inv_temperature=lam), process.num_levels)
+    params = Params.of(SearchConfig(inv_temperature=lam), process.num_levels)
     tree = enumerated_tree(process.bind([None]), process, reward, params)
     back_up(tree, params, process.num_levels)
     leaves = np.flatnonzero(tree.column("level") == process.num_levels)
@@ -114,7 +114,7 @@ def test_mass_that_was_not_enumerated_is_divided_out():
     """Two of three children of every node: the value given that the next state is one of them."""
     process, reward = markov(num_tokens=3, depth=3)
     lam = 2.0
-    params = _Params.of(SearchConfig(inv_temperature=lam), process.num_levels)
+    params = Params.of(SearchConfig(inv_temperature=lam), process.num_levels)
     tree = enumerated_tree(process.bind([None]), process, reward, params, kept=slice(2))
     back_up(tree, params, process.num_levels)
 

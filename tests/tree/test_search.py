@@ -293,11 +293,13 @@ def test_forgetting_a_ticket_never_asked_is_an_error():
 def test_failures_are_recorded_once_and_their_simulations_asked_anew():
     search = bare_search(2, n_rollouts=3)
     tickets = search.ask(3)
-    failed = Failure(int(tickets.id[1]), 0, "the reward returned nan")
+    failed = Failure(int(tickets.id[1]), 0, "the reward returned nan", nfe=7)
     results = replace(part(made_up(tickets, np.zeros(3), 2), [0, 2]), failures=(failed,))
     search.tell(results)
     search.tell(results)
     assert search.failures == [failed]
+    assert search.nfe[0] == results.nfe.sum() + 7  # what failed was paid for
+    assert search.reward_calls[0] == 3
     assert (search.told[0], search.forgotten[0]) == (2, 1)
     again = search.ask(3)
     assert len(again) == 1
