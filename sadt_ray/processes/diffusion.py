@@ -214,12 +214,12 @@ class DiffusionChain:
         for level in range(int(levels[0]) + 1, int(goals[-1]) + 1):
             for step in range(max(self._done[level - 1], first[0]), self._done[level]):
                 moving = slice(np.searchsorted(last, step, "right"), np.searchsorted(first, step, "right"))
-                part = tuple(column[moving] for column in conditioning)
+                part = conditioning if moving == slice(0, len(x)) else tuple(column[moving] for column in conditioning)
                 x[moving] = self._step(x[moving], step, seeds[moving], part)
-            passing = np.flatnonzero((levels < level) & (level <= goals))
+            passing = slice(np.searchsorted(goals, level, "left"), np.searchsorted(levels, level, "left"))
             rows.append(order[passing])
-            row_levels.append(np.full(len(passing), level))
-            row_states.append(x[self._index(passing)].cpu().numpy())
+            row_levels.append(np.full(len(rows[-1]), level))
+            row_states.append(x[passing].cpu().numpy().copy())
         nfe = np.empty_like(first)
         nfe[order] = last - first
         return Path(np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states), nfe)

@@ -103,7 +103,7 @@ def add_child(t, p, node, level, value, log_flow, log_prior):  # type: ignore[no
     return child
 
 
-@compiled
+@compiled(inline="always")
 def _move_to_larger_block(t, p, node):  # type: ignore[no-untyped-def]
     """Give a node whose block is full one of twice the capacity; the outgrown block is kept for reuse."""
     old_first, old, count = t.first_slot[node], t.log2_capacity[node], t.num_children[node]

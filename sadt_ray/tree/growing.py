@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_GROWTH = 1.5
+_GROWTH = 2
 
 
 class GrowingArray:

@@ -134,7 +134,8 @@ class Search:
             if row == len(results):
                 break
             self.tree.reserve(int(path_length[row:].sum()), slots)
-        self.states.extend(results.path_state[np.repeat(accepted, path_length)])
+        new_nodes = slice(None) if accepted.all() else np.repeat(accepted, path_length)
+        self.states.extend(results.path_state[new_nodes])
         nfe_at = np.empty(len(results), np.int64)
         problem = np.full(len(results), CLOSED)
         count_batch(

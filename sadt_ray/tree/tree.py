@@ -127,7 +127,7 @@ def _absent_columns(selection: int, enumerated: bool) -> set[str]:
     return absent
 
 
-@compiled
+@compiled(inline="always")
 def slots_needed(t, node, path_length):  # type: ignore[no-untyped-def]
     """Slots that adding a path of new nodes under ``node`` may take: a larger block, then one slot a node."""
     return block_size(t.log2_capacity[node] + 1) + path_length
