@@ -50,7 +50,7 @@ def run(quick: bool) -> BenchResult:
     figures = {f"nfe_ratio_{row['method'].replace('-', '_')}": row["ratio, median of pairs"] for row in rows}
     notes = (
         f"{len(problems)} contexts of {data.name}, batches of {_BATCH}, one thread, spectral reward. Bare: the process "
-        "alone runs full batches from x_T to decoded samples, with no tree, no reward and nothing kept. Runs alternate.",
+        "alone runs full batches from x_T to decoded samples; no tree, no reward, nothing kept. Runs alternate.",
     )
     return BenchResult(rows, {"nfe_ratio": figures["nfe_ratio_dts"], **figures}, notes)
 

@@ -213,7 +213,7 @@ class DiffusionChain:
         rows, row_levels, row_states = [], [], []
         for level in range(int(levels[0]) + 1, int(goals[-1]) + 1):
             for step in range(max(self._done[level - 1], first[0]), self._done[level]):
-                moving = slice(np.searchsorted(last, step, "right"), np.searchsorted(first, step, "right"))
+                moving = slice(int(np.searchsorted(last, step, "right")), int(np.searchsorted(first, step, "right")))
                 part = conditioning if moving == slice(0, len(x)) else tuple(column[moving] for column in conditioning)
                 x[moving] = self._step(x[moving], step, seeds[moving], part)
             passing = slice(np.searchsorted(goals, level, "left"), np.searchsorted(levels, level, "left"))
