@@ -9,6 +9,7 @@ TORCH_INDEX := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-ind
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .PHONY: search test check clean
+.DELETE_ON_ERROR:
 
 search: $(VENV)/.search
 	$(PY) -m jobs.search $(ARGS)
@@ -25,13 +26,16 @@ check: $(VENV)/.dev
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --upgrade --quiet pip
-	$(PY) -m pip install --quiet --no-deps $(TORCH_INDEX) $(TORCH)
 
-$(VENV)/.search: $(PY) pyproject.toml constraints.txt
+$(VENV)/.torch: $(PY) constraints.txt
+	$(PY) -m pip install --quiet --no-deps $(TORCH_INDEX) $(TORCH)
+	touch $@
+
+$(VENV)/.search: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(PY) pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	touch $@ $(VENV)/.search
 
