@@ -6,13 +6,15 @@ This is the one module of ``sadt_ray`` that reads the environment: ``$SADT_DATA`
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
+import io
 import os
 import tempfile
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,10 @@ class DataNotFound(FileNotFoundError):
     """The data are in none of the places where they may be; the message lists the places and the ways out."""
 
 
+class WrongChecksum(ValueError):
+    """A file has ETTh1's name but not its content."""
+
+
 def load_etth1(download: bool = True, timeout: float = 20.0) -> SeriesDataset:
     """ETTh1 from ``$SADT_DATA``, ``../shared/data``, the user's cache, or its public address, in this order.
 
@@ -38,20 +44,24 @@ def load_etth1(download: bool = True, timeout: float = 20.0) -> SeriesDataset:
         timeout: seconds to wait for it.
 
     Raises:
-        DataNotFound: if it is nowhere.
-        ValueError: if the file found is not ETTh1 (its checksum differs).
+        DataNotFound: if it is nowhere; the message says why the download failed, if it did.
+        WrongChecksum: a ValueError, if the file found on disk is not ETTh1.
     """
     looked = []
     for path in _candidates():
         if path.is_file():
-            _check_sha256(path.read_bytes(), str(path))
+            _check_sha256(path.read_bytes(), path)
             return load_csv(path, "ETTh1")
         looked.append(str(path))
     if download:
         try:
-            return load_csv(_download(timeout), "ETTh1")
-        except OSError as error:
-            looked.append(f"{ADDRESS} ({error})")
+            content = _download(timeout)
+        except (OSError, HTTPException, ValueError) as error:
+            looked.append(f"{ADDRESS} ({str(error) or type(error).__name__})")
+        else:
+            _keep(content)
+            text = io.StringIO(content.decode("utf-8-sig"), newline="")
+            return _parse(text, ADDRESS, "ETTh1", CONTEXT_LENGTH, PREDICTION_LENGTH)
     raise DataNotFound(_not_found_message(looked))
 
 
@@ -72,15 +82,7 @@ def load_csv(
     if not path.is_file():
         raise DataNotFound(f"there is no file {path}; give the path of a CSV whose first column is a date")
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [cell.strip() for cell in next(reader, [])]
-        _check_header(header, path)
-        rows = [_parse_row(cells, header, number, path) for number, cells in enumerate(reader, start=2) if cells]
-    raw: Float[np.ndarray, "rows C"] = np.array(rows, np.float64).reshape(len(rows), len(header) - 1)
-    try:
-        return standardised(name or path.stem, tuple(header[1:]), raw, context_length, prediction_length)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; give a longer file") from None
+        return _parse(file, str(path), name or path.stem, context_length, prediction_length)
 
 
 def cache_directory() -> Path:
@@ -96,27 +98,35 @@ def _candidates() -> Iterator[Path]:
         yield root / "etth" / "ETTh1.csv"
 
 
-def _check_sha256(content: bytes, origin: str) -> None:
+def _check_sha256(content: bytes, path: Path) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise ValueError(
-            f"{origin} is not the ETTh1 of the literature: sha256 {found}, expected {SHA256}. Delete it to have it "
+        raise WrongChecksum(
+            f"{path} is not the ETTh1 of the literature: sha256 {found}, expected {SHA256}. Delete it to have it "
             f"fetched again, or pass it as --data-file if it is meant to be another series"
         )
 
 
-def _download(timeout: float) -> Path:
-    """Fetch ETTh1 into the cache; the file appears there whole and verified, or not at all."""
+def _download(timeout: float) -> bytes:
+    """Fetch ETTh1. Raises OSError, HTTPException, or ValueError if something else came."""
     request = urllib.request.Request(ADDRESS, headers={"User-Agent": "sadt_ray"})
     with urllib.request.urlopen(request, timeout=timeout) as response:
-        content = response.read(_MAX_BYTES)
-    _check_sha256(content, ADDRESS)
+        content: bytes = response.read(_MAX_BYTES)
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"what it sent is not ETTh1: {len(content)} bytes, sha256 {found}, expected {SHA256}")
+    return content
+
+
+def _keep(content: bytes) -> None:
+    """Put ETTh1 into the cache, where it appears whole or not at all; where that cannot be written, do without."""
     target = cache_directory() / "ETTh1.csv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
-        part.write(content)
-    os.replace(part.name, target)
-    return target
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as directory:
+            part = Path(directory) / target.name
+            part.write_bytes(content)
+            os.replace(part, target)
 
 
 def _not_found_message(looked: list[str]) -> str:
@@ -129,32 +139,49 @@ def _not_found_message(looked: list[str]) -> str:
     )
 
 
-def _check_header(header: list[str], path: Path) -> None:
+def _parse(lines: Iterable[str], origin: str, name: str, context_length: int, prediction_length: int) -> SeriesDataset:
+    """A data set from the lines of a CSV; ``origin`` is what errors call it."""
+    reader = csv.reader(lines)
+    header = [cell.strip() for cell in next(reader, [])]
+    _check_header(header, origin)
+    rows = [_parse_row(cells, header, number, origin) for number, cells in enumerate(reader, start=2) if cells]
+    raw: Float[np.ndarray, "rows C"] = np.array(rows, np.float64).reshape(len(rows), len(header) - 1)
+    try:
+        return standardised(name, tuple(header[1:]), raw, context_length, prediction_length)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}; give a longer file") from None
+
+
+def _check_header(header: list[str], origin: str) -> None:
     if not header:
-        raise ValueError(f"{path} is empty; the first line must name the columns, a date first")
+        raise ValueError(f"{origin} is empty; the first line must name the columns, a date first")
     if len(header) < 2:
-        raise ValueError(f"{path}: the only column is {header[0]!r}; a date column and at least one channel are needed")
+        raise ValueError(
+            f"{origin}: the only column is {header[0]!r}; a date column and at least one channel are needed"
+        )
     for column in header:
         if not column:
-            raise ValueError(f"{path}: column {header.index(column) + 1} has no name in row 1; name every column")
+            raise ValueError(f"{origin}: column {header.index(column) + 1} has no name in row 1; name every column")
         if header.count(column) > 1:
-            raise ValueError(f"{path}: column {column!r} occurs {header.count(column)} times in row 1; rename one")
+            raise ValueError(f"{origin}: column {column!r} occurs {header.count(column)} times in row 1; rename one")
 
 
-def _parse_row(cells: list[str], header: list[str], number: int, path: Path) -> list[float]:
+def _parse_row(cells: list[str], header: list[str], number: int, origin: str) -> list[float]:
     """The numbers of one row; ``number`` counts lines of the file from 1, the header being 1."""
     if len(cells) != len(header):
-        raise ValueError(f"{path}: row {number} has {len(cells)} cells, the header has {len(header)}; repair that row")
+        raise ValueError(
+            f"{origin}: row {number} has {len(cells)} cells, the header has {len(header)}; repair that row"
+        )
     try:
         numbers = [float(cell) for cell in cells[1:]]
     except ValueError:
         numbers = [float("nan")]
     if not np.isfinite(numbers).all():
-        _raise_bad_cell(cells, header, number, path)
+        _raise_bad_cell(cells, header, number, origin)
     return numbers
 
 
-def _raise_bad_cell(cells: list[str], header: list[str], number: int, path: Path) -> None:
+def _raise_bad_cell(cells: list[str], header: list[str], number: int, origin: str) -> None:
     for column, cell in zip(header[1:], cells[1:], strict=True):
         text = cell.strip()
         try:
@@ -165,4 +192,4 @@ def _raise_bad_cell(cells: list[str], header: list[str], number: int, path: Path
         missing = not text or text.lower() in {"nan", "na", "null", "none"}
         problem = "is missing" if missing else f"is {text!r}, not a finite number"
         fix = "fill it in or drop the row" if missing else "correct it or remove the column"
-        raise ValueError(f"{path}: the value in row {number}, column {column!r} {problem}; {fix}")
+        raise ValueError(f"{origin}: the value in row {number}, column {column!r} {problem}; {fix}")

@@ -1,12 +1,14 @@
 """Finding ETTh1, verifying it, and what is said about files that do not fit."""
 
 import hashlib
+import urllib.request
+from http.client import IncompleteRead
 
 import numpy as np
 import pytest
 
 from sadt_ray.data import etth1
-from sadt_ray.data.etth1 import DataNotFound, load_csv, load_etth1
+from sadt_ray.data.etth1 import DataNotFound, WrongChecksum, load_csv, load_etth1
 
 ROWS = 1000
 
@@ -128,7 +130,7 @@ def test_etth1_is_found_beside_the_repository_from_any_directory(alone, monkeypa
 def test_another_file_under_etth1s_name_is_refused(alone, monkeypatch):
     monkeypatch.setenv("SADT_DATA", str(alone))
     _write(alone / "ETTh1.csv")
-    with pytest.raises(ValueError, match=r"ETTh1\.csv is not the ETTh1 of the literature: sha256"):
+    with pytest.raises(WrongChecksum, match=r"ETTh1\.csv is not the ETTh1 of the literature: sha256"):
         load_etth1(download=False)
 
 
@@ -142,11 +144,35 @@ def test_a_download_is_verified_and_kept_whole_in_the_cache(alone, monkeypatch):
     assert load_etth1().values.shape == (ROWS, 2)
 
 
-def test_a_damaged_download_is_refused_and_leaves_nothing_behind(alone):
+def test_a_damaged_download_is_as_good_as_none_and_leaves_nothing_behind(alone):
     _write(alone / "nowhere.csv")
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(DataNotFound, match=r"nowhere\.csv \(what it sent is not ETTh1: \d+ bytes, sha256"):
         load_etth1()
     assert not (alone / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (IncompleteRead(b"half"), "IncompleteRead"),
+        (TimeoutError("timed out"), "timed out"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_a_download_that_fails_in_any_way_is_in_the_message(alone, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(DataNotFound, match=rf"nowhere\.csv \(.*{said}"):
+        load_etth1()
+
+
+def test_a_download_is_used_even_where_the_cache_cannot_be_written(alone, monkeypatch):
+    _pretend_to_be_etth1(_write(alone / "nowhere.csv"), monkeypatch)
+    (alone / "cache").write_text("a file where the directory should be")
+    dataset = load_etth1()
+    assert (dataset.name, dataset.values.shape) == ("ETTh1", (ROWS, 2))
 
 
 def test_the_real_etth1_has_17420_rows_and_7_channels():
