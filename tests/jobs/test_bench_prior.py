@@ -1,5 +1,8 @@
 """``jobs.bench prior``: what its opponents forecast, and the figures that are followed over time."""
 
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 
@@ -34,12 +37,29 @@ def test_the_figures_have_the_names_under_which_they_are_followed(monkeypatch):
     monkeypatch.setattr(prior, "load_etth1", lambda: DATASET)
     monkeypatch.setattr(prior, "diff_k_samples", perfect)
     monkeypatch.setattr(prior, "ets_samples", perfect)
+    monkeypatch.setattr(prior, "_statsforecast_installed", lambda: True)
     result = prior.run(quick=True)
     assert {"crps", "coverage90", "mse", "crps_seasonal_naive", "crps_ets"} <= result.figures.keys()
     assert abs(result.figures["crps"]) < 1e-12
     assert result.figures["mse"] < 1e-12
     assert result.figures["coverage90"] == 1
     assert all(row.keys() == result.rows[0].keys() for row in result.rows)
+
+
+def test_without_statsforecast_there_is_no_ets_and_a_note_that_says_so(monkeypatch):
+    def perfect(dataset, problems):
+        return np.stack([np.tile(problem.truth, (prior.SAMPLES, 1)) for problem in problems])
+
+    monkeypatch.setattr(prior, "load_etth1", lambda: DATASET)
+    monkeypatch.setattr(prior, "diff_k_samples", perfect)
+    monkeypatch.setitem(sys.modules, "statsforecast", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = prior.run(quick=True)
+    assert [row["method"] for row in result.rows] == ["diff-k", "seasonal-naive"]
+    assert "crps_ets" not in result.figures
+    assert [note for note in result.notes if "ETS" in note] == [
+        "ETS is left out: statsforecast is not installed. pip install -e '.[bench]'"
+    ]
 
 
 def test_the_shipped_prior_beats_seasonal_naive_on_unseen_months():
