@@ -14,6 +14,7 @@ from rich.console import Console
 
 from jobs import benches
 from jobs.tables import print_table
+from sadt_ray.data.etth1 import WrongChecksum
 from sadt_ray.runs.environment import describe_environment
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(benches.__path__))
@@ -40,16 +41,16 @@ def main() -> None:
     environment = describe_environment()
     try:
         result = bench.run(quick=config.quick)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, WrongChecksum) as error:
         raise SystemExit(f"jobs.bench: {error}") from None
     print_table(console, result.rows)
     for note in result.notes:
-        console.print(note)
-    console.print(", ".join(f"{key} {value}" for key, value in environment.items()), style="dim")
+        console.print(note, markup=False)
+    console.print(", ".join(f"{key} {value}" for key, value in environment.items()), style="dim", markup=False)
     out = config.out or Path("runs/bench") / config.name
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({k: float(v) for k, v in result.figures.items()}, indent=2) + "\n")
-    console.print(f"figures: {out / 'bench.json'}", style="dim")
+    console.print(f"figures: {out / 'bench.json'}", style="dim", markup=False)
 
 
 if __name__ == "__main__":

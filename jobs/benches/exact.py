@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.benches import BenchResult
 from sadt_ray.interfaces import Problem
-from sadt_ray.methods import Method, best_of_n, dts, dts_star, snis
+from sadt_ray.methods import Method, best_of_n, dts, dts_late, dts_star, snis
 from sadt_ray.metrics import mmd_rbf, total_variation
 from sadt_ray.processes.gaussian_mixture import (
     DensityRatioReward,
@@ -33,13 +33,14 @@ _METHODS: dict[str, tuple[str, Callable[..., Method]]] = {
     "dts": ("DTS", dts),
     "dts_03": ("DTS, 0.3 lambda", partial(dts, selection_inv_temperature=0.3)),
     "dts_star": ("DTS*", dts_star),
-    "late": ("late DTS", partial(dts, branch_steps=LATE)),
+    "late": ("DTS, late branching", partial(dts, branch_steps=LATE)),
     "late_03": (
-        "late DTS, 0.3 lambda",
+        "DTS, late branching, 0.3 lambda",
         partial(dts, branch_steps=LATE, selection_inv_temperature=0.3),
     ),
+    "dts_late": ("dts-late", partial(dts_late, branch_steps=LATE)),
     "counts": (
-        "late DTS, one level, by counts",
+        "DTS, one late level, by counts",
         partial(dts, branch_steps=ONE_LEVEL, selection_inv_temperature=0.0, widen_c=1.0, widen_alpha=0.7),
     ),
 }
@@ -69,15 +70,21 @@ def _notes(seeds: int) -> tuple[str, ...]:
         "give to the 25 prior modes (nearest) and the exact masses. log Z error: mean |log Z_hat|; exactly, log Z = 0.",
         f"value bias: mean V_hat(root), exactly 0. MMD^2: kernel width {_BANDWIDTH}, against 1,000 exact draws, "
         f"{min(seeds, _MMD_SEEDS)} seeds. 100 steps, sigma 80 -> 0.02; DTS: nodes at steps 0, 25, 50, 75, 100; late "
-        f"DTS: at {', '.join(map(str, LATE))}; one level: at {', '.join(map(str, ONE_LEVEL))}.",
-        "0.3 lambda: inverse temperature of the selection. By counts: selection at inverse temperature 0, C = 1, "
-        "alpha = .7; where simulations go then depends on visits alone, and E[Z_hat] = Z. A search overspends by less "
-        "than one rollout, save where a simulation ends at an x_0 it has seen.",
+        f"branching: at {', '.join(map(str, LATE))}; one late level: at {', '.join(map(str, ONE_LEVEL))}.",
+        "0.3 lambda: inverse temperature of the selection. dts-late: the shipped preset, alpha = .5 and selection at "
+        "lambda / 2, with late branching. By counts: selection at inverse temperature 0, C = 1, alpha = .7; where "
+        "simulations go then depends on visits alone, and E[Z_hat] = Z.",
+        "Searches have one rollout in flight, now and then two or three: a simulation that ends at an x_0 seen before "
+        "costs nothing and gives its place to another search. A search overspends by less than one rollout.",
     )
 
 
 def search_forest(method: Method, seeds: int) -> list[WeightedSamples]:
-    """A problem a seed, each asking for one rollout at a time, so that no search is disturbed by rollouts in flight."""
+    """A problem a seed, with as many rollouts in flight as there are problems that want one: mostly one each.
+
+    A simulation that ends at a known x_0 needs no rollout and gives its place to another problem, which then has two or
+    three in flight.
+    """
     process = GaussianMixtureProcess(grid_prior(), branch_steps=method.branch_steps)
     problems = [Problem(f"seed {seed}", np.zeros(0)) for seed in range(seeds)]
     chain = process.bind(problems)

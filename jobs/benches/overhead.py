@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,16 +12,19 @@ from jobs.benches import BenchResult
 from sadt_ray.api import start_search
 from sadt_ray.data.etth1 import DataNotFound, load_etth1
 from sadt_ray.data.synthetic import synthetic_hourly
-from sadt_ray.executor import run_search
+from sadt_ray.executor import Executor
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method, dts, dts_late, snis
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
+from sadt_ray.tree.search import Search
 
 QUESTION = "What share of the bare process's denoiser evaluations a second does a search reach, at the same batch size?"
-_WINDOWS = 10  # of 7 channels: 70 contexts, which jobs.search would run in batches of 140
-_BATCH = 140
+_LARGE, _LARGE_BATCH = 70, 140  # contexts: ten windows of seven channels; the batch jobs.search would run them in
+_SMALL, _SMALL_BATCH = 28, 56  # the same of its default, four windows
+_GROWN, _ROLLOUTS = 200, 240  # simulations a context when the clock starts, and at the end
+_FORESTS, _BATCHES_A_PAIR = 3, 4
 
 
 def run(quick: bool) -> BenchResult:
@@ -29,50 +33,92 @@ def run(quick: bool) -> BenchResult:
         data = load_etth1()
     except DataNotFound:
         data = synthetic_hourly()
-    problems = [data.problem("test", window, channel) for window in range(_WINDOWS) for channel in data.columns]
+    contexts = _SMALL if quick else _LARGE
+    windows = range(-(-contexts // len(data.columns)))
+    problems = [data.problem("test", window, channel) for window in windows for channel in data.columns][:contexts]
     process = load_pretrained("diff-k", "ETTh1")
-    rounds, rollouts = (3, 8) if quick else (9, 40)
-    rows = []
-    for method in (snis(n_rollouts=rollouts), dts(n_rollouts=rollouts), dts_late(n_rollouts=rollouts)):
-        _search_rate(process, problems, method)  # compile, warm up
-        pairs = [
-            (_bare_rate(process, problems, rollouts), _search_rate(process, problems, method)) for _ in range(rounds)
-        ]
-        bare, searched = np.median(np.array(pairs), axis=0)
+    cases = {
+        "snis": (snis, contexts, _LARGE_BATCH),
+        "dts": (dts, contexts, _LARGE_BATCH),
+        "dts_late": (dts_late, contexts, _LARGE_BATCH),
+        "dts_batch56": (dts, _SMALL, _SMALL_BATCH),
+    }
+    rows, figures = [], {}
+    for key, (method, count, batch) in cases.items():
+        pairs = np.array(
+            [
+                pair
+                for seed in range(_FORESTS)
+                for pair in _paired_rates(process, problems[:count], method(n_rollouts=_ROLLOUTS, seed=seed), batch)
+            ]
+        )
+        ratio = figures[f"nfe_ratio_{key}"] = float(np.median(pairs[:, 0] / pairs[:, 1]))
         rows.append(
             {
-                "method": method.name,
-                "NFE/s in the search": searched,
-                "NFE/s bare": bare,
-                "ratio, median of pairs": float(np.median([s / b for b, s in pairs])),
+                "method": method().name,
+                "contexts": count,
+                "batch": batch,
+                "NFE/s in the search": float(np.median(pairs[:, 0])),
+                "NFE/s bare": float(np.median(pairs[:, 1])),
+                "ratio, median of pairs": ratio,
+                "pairs": len(pairs),
             }
         )
-    figures = {f"nfe_ratio_{row['method'].replace('-', '_')}": row["ratio, median of pairs"] for row in rows}
     notes = (
-        f"{len(problems)} contexts of {data.name}, batches of {_BATCH}, one thread, spectral reward. Bare: the process "
-        "alone runs full batches from x_T to decoded samples; no tree, no reward, nothing kept. Runs alternate.",
+        f"Contexts of {data.name}, one thread, spectral reward. {_FORESTS} forests a row, grown untimed to about "
+        f"{_GROWN} simulations a context, then timed up to {_ROLLOUTS}: ask, chain, reward, tell, samples kept.",
+        f"A pair: {_BATCHES_A_PAIR} batches of the search, then as many of the process alone, all full; alone it runs "
+        "from x_T to decoded samples, with no tree, no reward, nothing kept.",
     )
     return BenchResult(rows, {"nfe_ratio": figures["nfe_ratio_dts"], **figures}, notes)
 
 
-def _bare_rate(process: DiffusionProcess, problems: list[Problem], rollouts: int) -> float:
-    """Evaluations a second of the chain alone, on full batches."""
-    chain = process.with_branch_steps("none").bind(problems)
-    roots = chain.root_states()
-    batches = len(problems) * rollouts // _BATCH
-    nfe, started = 0, time.perf_counter()
-    for batch in range(batches):
-        problem = (np.arange(_BATCH) + batch * _BATCH) % len(problems)
-        seeds = np.arange(_BATCH, dtype=np.uint64) + np.uint64(batch * _BATCH)
-        path = chain.run_down(roots[problem], np.zeros(_BATCH, np.int64), problem, seeds)
-        chain.decode(path.states, problem)
-        nfe += int(path.nfe.sum())
-    return nfe / (time.perf_counter() - started)
+def _paired_rates(
+    process: DiffusionProcess, problems: Sequence[Problem], method: Method, batch_size: int
+) -> Iterator[tuple[float, float]]:
+    """Evaluations a second in the search and of the chain alone, in turns, while a grown search has full batches."""
+    search, executor = start_search(process, problems, SpectralReward(), method, batch_size)
+    while search.told.mean() < _GROWN:
+        _advance(search, executor, batches=1)
+    bare = _BareProcess(process, problems, batch_size)
+    bare.rate(batches=1)  # warm up
+    while True:
+        nfe, started = int(search.nfe.sum()), time.perf_counter()
+        if not _advance(search, executor, _BATCHES_A_PAIR):
+            return
+        rate = (int(search.nfe.sum()) - nfe) / (time.perf_counter() - started)
+        yield rate, bare.rate(_BATCHES_A_PAIR)
 
 
-def _search_rate(process: DiffusionProcess, problems: list[Problem], method: Method) -> float:
-    """Evaluations a second of a whole search: selection, chain, reward, backup, samples kept."""
-    search, executor = start_search(process, problems, SpectralReward(), method, _BATCH)
-    started = time.perf_counter()
-    run_search(search, executor)
-    return int(search.nfe.sum()) / (time.perf_counter() - started)
+def _advance(search: Search, executor: Executor, batches: int) -> bool:
+    """Ask, run and tell some batches; False at one that is not full, which is run and told as well."""
+    for _ in range(batches):
+        tickets = search.ask(executor.batch_size)
+        if len(tickets):
+            executor.submit(tickets)
+            for results in executor.collect():
+                search.tell(results)
+        if len(tickets) < executor.batch_size:
+            return False
+    return True
+
+
+class _BareProcess:
+    """The chain alone, on full batches from its roots."""
+
+    def __init__(self, process: DiffusionProcess, problems: Sequence[Problem], batch_size: int) -> None:
+        self._chain = process.with_branch_steps("none").bind(problems)
+        self._problem = np.arange(batch_size) % len(problems)
+        self._states = self._chain.root_states()[self._problem]
+        self._batches = 0
+
+    def rate(self, batches: int) -> float:
+        """Evaluations a second."""
+        size, nfe, started = len(self._problem), 0, time.perf_counter()
+        for _ in range(batches):
+            seeds = np.arange(size, dtype=np.uint64) + np.uint64(size * self._batches)
+            path = self._chain.run_down(self._states, np.zeros(size, np.int64), self._problem, seeds)
+            self._chain.decode(path.states, self._problem)
+            nfe += int(path.nfe.sum())
+            self._batches += 1
+        return nfe / (time.perf_counter() - started)

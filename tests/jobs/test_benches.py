@@ -1,0 +1,69 @@
+"""``jobs.bench``: what it prints, how it ends without data, and small versions of its benchmarks."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from jobs import bench
+from jobs.benches import BenchResult, exact, overhead, owner
+from sadt_ray.data.etth1 import DataNotFound, WrongChecksum
+from sadt_ray.data.synthetic import synthetic_hourly
+
+
+def _call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["jobs.bench", *arguments])
+    bench.main()
+
+
+def test_notes_are_printed_as_they_are_and_figures_written(monkeypatch, tmp_path, capsys):
+    note = "pip install -e '.[bench]'"
+    monkeypatch.setattr(owner, "run", lambda quick: BenchResult([{"method": "one"}], {"a": 1}, [note]))
+    _call(monkeypatch, "owner", "--out", str(tmp_path))
+    assert note in capsys.readouterr().out
+    assert json.loads((tmp_path / "bench.json").read_text()) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("error", [DataNotFound, WrongChecksum])
+def test_data_that_are_missing_or_damaged_end_it_with_a_message(monkeypatch, tmp_path, error):
+    def run(quick):
+        raise error("no such data")
+
+    monkeypatch.setattr(owner, "run", run)
+    with pytest.raises(SystemExit, match=r"jobs\.bench: no such data"):
+        _call(monkeypatch, "owner", "--out", str(tmp_path))
+
+
+def test_the_owner_is_rated_by_all_batches_and_by_the_median(monkeypatch):
+    monkeypatch.setattr(owner, "_SMALL", 100)
+    monkeypatch.setattr(owner, "_LARGE", 200)
+    result = owner.run(quick=True)
+    assert {"simulations_per_second", "simulations_per_second_1m_nodes", "bytes_per_node"} <= result.figures.keys()
+    assert result.figures["simulations_per_second"] == result.rows[0]["simulations/s"]
+    assert result.rows[0]["median"] > 0
+
+
+def test_overhead_times_every_case_on_trees_already_grown(monkeypatch):
+    def unavailable():
+        raise DataNotFound("nowhere")
+
+    for name, value in {"_LARGE": 4, "_LARGE_BATCH": 8, "_SMALL": 2, "_SMALL_BATCH": 4, "_FORESTS": 1}.items():
+        monkeypatch.setattr(overhead, name, value)
+    monkeypatch.setattr(overhead, "_GROWN", 4)
+    monkeypatch.setattr(overhead, "_ROLLOUTS", 24)
+    monkeypatch.setattr(overhead, "load_etth1", unavailable)
+    monkeypatch.setattr(overhead, "synthetic_hourly", lambda: synthetic_hourly(rows=2880, channels=2))
+    result = overhead.run(quick=False)
+    cases = {"nfe_ratio_snis", "nfe_ratio_dts", "nfe_ratio_dts_late", "nfe_ratio_dts_batch56"}
+    assert result.figures.keys() == {"nfe_ratio"} | cases
+    assert result.figures["nfe_ratio"] == result.figures["nfe_ratio_dts"]
+    assert all(row["pairs"] > 0 and np.isfinite(row["ratio, median of pairs"]) for row in result.rows)
+
+
+def test_late_branching_is_measured_with_dts_as_published_and_as_shipped():
+    as_published, shipped = (exact._METHODS[key][1](max_nfe=1_000) for key in ("late", "dts_late"))
+    assert as_published.branch_steps == shipped.branch_steps == exact.LATE
+    assert (as_published.search.widen_alpha, shipped.search.widen_alpha) == (0.8, 0.5)
+    measured = exact.measure(exact.search_forest(shipped, seeds=3))
+    assert all(np.isfinite(value) for value, _ in measured.values())
