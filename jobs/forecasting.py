@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
-from sadt_ray.api import sample
-from sadt_ray.data.etth1 import DataNotFound, load_csv, load_etth1
-from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.data.windows import SeriesDataset
-from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
-from sadt_ray.methods import prior
+from sadt_ray.interfaces import Problem
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained, load_prior
+from sadt_ray.processes.sampling import sample_prior
 from sadt_ray.rewards.combine import WeightedSum
 from sadt_ray.rewards.opinions import fit_opinions
 from sadt_ray.rewards.parse import parse_reward
@@ -37,23 +33,8 @@ class Forecasting:
 
     process: DiffusionProcess
     problems: list[Problem]
-    reward: Reward
+    reward: WeightedSum
     notes: list[str]
-
-
-def load_dataset(dataset: str, data_file: Path | None, console: Console) -> SeriesDataset:
-    """The series by name or file. Where ETTh1 cannot be had, a synthetic one stands in, and the console says so."""
-    if data_file is not None:
-        return load_csv(data_file, dataset if dataset != "ETTh1" else None)
-    if dataset == "synthetic":
-        return synthetic_hourly()
-    if dataset != "ETTh1":
-        raise ValueError(f"the dataset {dataset!r} is not built in; give its CSV with --data-file, or use ETTh1")
-    try:
-        return load_etth1()
-    except DataNotFound as error:
-        console.print(f"[yellow]{error}[/yellow]\n[yellow]Going on with the built-in synthetic hourly series.[/yellow]")
-        return synthetic_hourly()
 
 
 def load_process(
@@ -65,11 +46,13 @@ def load_process(
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None
     if checkpoint is not None:
-        return load_prior(checkpoint, device=device), []
-    if data.name == "synthetic":
-        note = "The series is synthetic and the prior was trained on ETTh1: a demonstration, not a result."
-        return load_pretrained(backbone, "ETTh1", device=device), [note]
-    return load_pretrained(backbone, data.name, device=device), []
+        process = load_prior(checkpoint, device=device)
+    else:
+        process = load_pretrained(backbone, "ETTh1" if data.name == "synthetic" else data.name, device=device)
+    trained_on = getattr(getattr(process.denoiser, "config", None), "dataset", data.name)
+    if trained_on == data.name:
+        return process, []
+    return process, [f"The prior was trained on {trained_on}, the series is {data.name}: its channels are new to it."]
 
 
 def select_problems(
@@ -77,6 +60,9 @@ def select_problems(
 ) -> list[Problem]:
     """Windows by number, or ``num_windows`` spread evenly over the part; all channels if none is named."""
     available = len(data.window_starts(split, _STRIDE))
+    for name, chosen in (("window", windows), ("channel", channels)):
+        if len(set(chosen)) < len(chosen):
+            raise ValueError(f"a {name} is given twice: {', '.join(map(str, chosen))}")
     if not windows:
         if not 1 <= num_windows <= available:
             raise ValueError(f"num_windows is {num_windows}; {data.name}/{split} has {available} windows")
@@ -89,25 +75,25 @@ def select_problems(
 def build_reward(spec: str, spectral_weight: float, inv_temperature: float) -> WeightedSum:
     """The task's reward plus the spectral one.
 
-    The second opinion is a log-likelihood ratio, its weights are fitted at lambda = 1. Written without any it is
-    divided by lambda, so that it enters the target's log-density lambda r with those weights at any temperature.
+    The second opinion is a log-likelihood ratio, its weights are fitted at lambda = 1. Here it is divided by lambda, so
+    that it enters the target's log-density lambda r with those weights at any temperature.
     """
     spectral = SpectralReward(spectral_weight) if spectral_weight != 0 else None
-    if spec in ("second-opinion", "second_opinion"):
-        spec = f"{1 / inv_temperature:.12g}*second-opinion"
-    return parse_reward(spec, spectral)
+    terms = parse_reward(spec, spectral).terms
+    opinion = SecondOpinionReward
+    return WeightedSum(*((w / inv_temperature if isinstance(r, opinion) else w, r) for w, r in terms))
 
 
 def with_opinions_if_needed(
-    problems: list[Problem], reward: WeightedSum, data: SeriesDataset, process: GenerativeProcess, seed: int
+    problems: list[Problem], reward: WeightedSum, data: SeriesDataset, process: DiffusionProcess, seed: int
 ) -> tuple[list[Problem], list[str]]:
     """The problems with what the second opinion asks for, if it is part of the reward."""
     if not any(isinstance(term, SecondOpinionReward) for _, term in reward.terms):
         return problems, []
-    drawn = sample(process, problems, WeightedSum(), prior(n_rollouts=_PRIOR_SAMPLES, seed=seed + 1))
-    nfe = int(drawn[0].nfe_at[-1])
+    drawn = sample_prior(process.with_branch_steps("none"), problems, _PRIOR_SAMPLES, seed)
+    nfe = _PRIOR_SAMPLES * process.sampler.num_steps
     note = (
         f"The second opinion needs the prior's moments: {_PRIOR_SAMPLES} samples a context, {nfe:,} evaluations, "
         "the same for every method and not counted in the table."
     )
-    return with_second_opinions(problems, fit_opinions(data), [samples.samples for samples in drawn]), [note]
+    return with_second_opinions(problems, fit_opinions(data), list(drawn)), [note]

@@ -12,11 +12,11 @@ Examples:
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,32 +24,22 @@ import torch
 import tyro
 from rich.console import Console
 
-from jobs.forecasting import (
-    Forecasting,
-    build_reward,
-    load_dataset,
-    load_process,
-    select_problems,
-    with_opinions_if_needed,
-)
+from jobs.datasets import load_dataset_or_synthetic
+from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
+from jobs.interrupt import InterruptGuard
+from jobs.outcome import Outcome
 from jobs.progress import SearchBar
-from jobs.tables import print_table
 from sadt_ray.api import start_search
 from sadt_ray.executor import RolloutFailed, run_search
 from sadt_ray.methods import METHODS, Method, method_named
 from sadt_ray.report.page import write_report
-from sadt_ray.runs.directory import create_run_directory, write_json, write_problems, write_samples, write_tree
+from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.recorder import Recorder
-from sadt_ray.runs.summary import summary_row
-from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
+from sadt_ray.tree.warm_up import compile_kernels
 
 _DEFAULT_ROLLOUTS = 500
-_TABLE_COLUMNS = (
-    "method", "rollouts", "nfe", "reward_calls", "s/context", "reward", "log_z", "ess", "root_ess", "crps",
-    "coverage90", "spec_w1", "log_spectral_distance",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,8 @@ class SearchJob:
 
     backbone: str = "diff-k"
     """Prior: diff-k, the diffusion forecaster."""
-    dataset: str = "ETTh1"
-    """ETTh1, synthetic, or a name of your own together with --data-file."""
+    dataset: str | None = None
+    """ETTh1 (the default), synthetic, or a name for the --data-file, which else is called after the file."""
     data_file: Path | None = None
     """A CSV of ETTh1's shape: a date column, then one numeric column a channel."""
     checkpoint: Path | None = None
@@ -76,7 +66,7 @@ class SearchJob:
     """The same as 1/lambda."""
     reward: str = "second-opinion"
     """The task: none, second-opinion, limit:max<1.5, module:function, or a sum such as 'none + 2*limit:max<1'."""
-    spectral_gamma: Annotated[float, tyro.conf.arg(aliases=["--spectral-weight"])] = 1.0
+    spectral_weight: Annotated[float, tyro.conf.arg(aliases=["--spectral-gamma", "--spectral_gamma"])] = 1.0
     """Weight of the spectral reward -mean|log S_x - log S_context|, added to the task; 0 leaves it out."""
     split: str = "test"
     """Part of the series that windows are taken from: train, val or test."""
@@ -116,6 +106,9 @@ class SearchJob:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        lam = self.resolved_inv_temperature()
+        if not 0 < lam < math.inf:
+            raise ValueError(f"the inverse temperature must be a positive number, got {lam}")
         if not self.method:
             raise ValueError(f"no method is given; name one or more of {', '.join(METHODS)}")
 
@@ -153,99 +146,89 @@ def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
 
 def build_task(job: SearchJob, console: Console) -> Forecasting:
     """Load data and prior, choose windows, build the reward."""
-    data = load_dataset(job.dataset, job.data_file, console)
+    data = load_dataset_or_synthetic(job.dataset, job.data_file, console)
     process, prior_notes = load_process(data, job.backbone, job.checkpoint, job.device)
-    reward = build_reward(job.reward, job.spectral_gamma, job.resolved_inv_temperature())
+    reward = build_reward(job.reward, job.spectral_weight, job.resolved_inv_temperature())
+    oracle_notes = ["The reward reads the truth: ORACLE results, not deployable ones."] if reward.oracle else []
     problems = select_problems(data, job.split, job.windows, job.num_windows, job.channels)
     problems, reward_notes = with_opinions_if_needed(problems, reward, data, process, job.seed)
-    return Forecasting(process, problems, reward, prior_notes + reward_notes)
-
-
-@dataclass
-class Outcome:
-    """What has been finished so far: a row and the samples of each method, and sentences to print below."""
-
-    notes: list[str]
-    rows: list[dict[str, object]] = field(default_factory=list)
-    samples: dict[str, list[WeightedSamples]] = field(default_factory=dict)
-
-    def add(self, group: Sequence[Method], search: Search, task: Forecasting, run: Path, seconds: float) -> None:
-        """The methods that share a search, drawn each in its own way; a search that was cut short counts as it is."""
-        if (search.told == 0).any():
-            self.notes.append(f"{group[0].name} was stopped before every context had a sample; it is left out.")
-            return
-        for method in group:
-            self.samples[method.name] = drawn = search.samples(method.search)
-            self.rows.append(summary_row(method, search, task.problems, drawn, seconds))
-        if search.num_levels > 1:
-            write_tree(run, group[0].name, search)
-
-    def write(self, run: Path, names: Sequence[str]) -> None:
-        """summary.json and samples.parquet."""
-        write_json(run / "summary.json", {"rows": self.rows, "notes": self.notes})
-        if self.samples:
-            write_samples(run, names, self.samples)
+    return Forecasting(process, problems, reward, prior_notes + reward_notes + oracle_notes)
 
 
 def run_methods(
-    job: SearchJob, task: Forecasting, methods: Sequence[Method], run: Path, outcome: Outcome, console: Console
+    job: SearchJob, task: Forecasting, methods: Sequence[Method], outcome: Outcome, console: Console
 ) -> None:
     """Search, once for all methods that differ in the draw alone. What an interruption leaves is recorded too."""
     waiting = list(methods)
     while waiting:
         group = [method for method in waiting if waiting[0].same_search(method)]
         waiting = [method for method in waiting if method not in group]
-        recorder = Recorder(run, group[0].name, keep_trajectories=job.trajectories)
         search, executor = start_search(task.process, task.problems, task.reward, group[0], job.batch_size)
         label = ", ".join(method.name for method in group)
-        try:
-            with SearchBar(console, label, group[0].search, len(task.problems)) as bar:
-                run_search(search, executor, partial(bar.update, recorder))
-        finally:
-            recorder.close(search)
-            outcome.add(group, search, task, run, recorder.seconds)
+        recorder = Recorder(outcome.run, group[0].name, keep_trajectories=job.trajectories)
+        with InterruptGuard() as guard, SearchBar(console, label, group[0].search, len(task.problems)) as bar:
+
+            def on_progress(search: Search, bar: SearchBar = bar, recorder: Recorder = recorder) -> None:
+                bar.update(recorder, search)
+                guard.check()
+
+            try:
+                run_search(search, executor, on_progress)
+            finally:
+                seconds = recorder.seconds
+                recorder.close(search)
+                outcome.add(group, search, seconds)
 
 
 def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method]) -> dict[str, Any]:
     """Everything that the run follows from, resolved."""
+    branch_steps = {m.name: task.process.with_branch_steps(m.branch_steps).branch_steps for m in methods}
     return {
         "search": {**asdict(job), "inv_temperature": job.resolved_inv_temperature(), "reward": repr(task.reward)},
-        "methods": [asdict(method) for method in methods],
+        "methods": [{**asdict(method), "branch_steps": branch_steps[method.name]} for method in methods],
         "process": {"sampler": asdict(task.process.sampler), "device": str(task.process.device)},
         "problems": [problem.name for problem in task.problems],
+        "oracle": task.reward.oracle,
         "environment": describe_environment(),
         "command": " ".join(["python", "-m", "jobs.search", *sys.argv[1:]]),
     }
 
 
+def prepare(console: Console) -> tuple[SearchJob, Forecasting, list[Method], Path]:
+    """Everything that can be wrong with the input is found here, before a run directory exists."""
+    job = tyro.cli(SearchJob, description=__doc__)
+    torch.set_num_threads(job.threads)
+    with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
+        compile_kernels()
+        task = build_task(job, console)
+    methods = build_methods(job, task.process.sampler.num_steps)
+    config = describe(job, task, methods)
+    run = create_run_directory(job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f"))
+    write_json(run / "config.json", config)
+    write_problems(run, task.problems)
+    return job, task, methods, run
+
+
 def main() -> None:
     console = Console()
     try:
-        job = tyro.cli(SearchJob, description=__doc__)
-        torch.set_num_threads(job.threads)
-        task = build_task(job, console)
-        methods = build_methods(job, task.process.sampler.num_steps)
-        run = create_run_directory(job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S"))
+        job, task, methods, run = prepare(console)
     except (ValueError, OSError) as error:
         raise SystemExit(f"jobs.search: {error}") from None
-    write_json(run / "config.json", describe(job, task, methods))
-    write_problems(run, task.problems)
-    outcome, exit_code = Outcome(task.notes), 0
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    outcome, exit_code = Outcome(run, task.problems, task.notes), 0
     try:
-        run_methods(job, task, methods, run, outcome, console)
+        run_methods(job, task, methods, outcome, console)
     except KeyboardInterrupt:
         outcome.notes.append("Stopped by Ctrl-C: the budgets were not spent.")
+        exit_code = 130
     except RolloutFailed as error:
         outcome.notes.append(f"Stopped by a rollout that failed: {error}")
         exit_code = 1
-    outcome.write(run, [problem.name for problem in task.problems])
-    print_table(console, [{column: row[column] for column in _TABLE_COLUMNS} for row in outcome.rows])
-    for note in outcome.notes:
-        console.print(note)
-    if job.report and outcome.rows:
-        console.print(f"report: {write_report(run)}")
-    else:
-        console.print(f"run: {run}")
+    outcome.close(console)
+    page = write_report(run) if job.report and outcome.rows else None
+    console.print(f"report: {page}" if page else f"run: {run}", markup=False, soft_wrap=True)
     raise SystemExit(exit_code)
 
 

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
-from sadt_ray.data.etth1 import load_csv, load_etth1
+from jobs.datasets import load_dataset
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
@@ -47,8 +47,8 @@ class TrainPriorConfig:
     A few minutes on two cores. Ctrl-C keeps a checkpoint; the same command with --resume continues from it.
     """
 
-    dataset: str = "ETTh1"
-    """Name of the dataset: ETTh1, or any name together with --data-file."""
+    dataset: str | None = None
+    """Name of the dataset: ETTh1 by default, or after the --data-file."""
     data_file: Path | None = None
     """A CSV of ETTh1's shape: a date column, then one numeric column a channel."""
     out: Path | None = None
@@ -67,8 +67,8 @@ def train_prior(config: TrainPriorConfig, console: Console) -> Path:
     """Fit, save, score on the validation part; returns the path of the weights."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    dataset = _load(config)
-    out = config.out or Path("runs/train") / config.dataset / "diff_k.safetensors"
+    dataset = load_dataset(config.dataset, config.data_file)
+    out = config.out or Path("runs/train") / dataset.name / "diff_k.safetensors"
     settings = _settings(config, dataset)
     console.print(f"diff-k on {dataset.name}: {len(dataset.columns)} channels, {len(dataset.values):,} rows -> {out}")
     start = time.perf_counter()
@@ -84,14 +84,6 @@ def train_prior(config: TrainPriorConfig, console: Console) -> Path:
     size = f"{denoiser.parameter_count:,} parameters, {out.stat().st_size / 1e6:.1f} MB, {minutes:.1f} minutes"
     console.print(f"{size}; validation part: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
     return out
-
-
-def _load(config: TrainPriorConfig) -> SeriesDataset:
-    if config.data_file is not None:
-        return load_csv(config.data_file, config.dataset)
-    if config.dataset != "ETTh1":
-        raise ValueError(f"the dataset {config.dataset!r} is not built in; give its CSV with --data-file")
-    return load_etth1()
 
 
 def _settings(config: TrainPriorConfig, dataset: SeriesDataset) -> FitConfig:
@@ -133,7 +125,7 @@ def _run(job: Callable[[], object], console: Console) -> None:
     try:
         job()
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         console.print("stopped; the same command with --resume continues")

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from sadt_ray.api import sample, search
     from sadt_ray.config import SearchConfig
     from sadt_ray.data.etth1 import load_csv, load_etth1
+    from sadt_ray.executor import RolloutFailed
     from sadt_ray.interfaces import Problem
     from sadt_ray.methods import best_of_n, dts, dts_late, dts_star, method_named, prior, snis
-    from sadt_ray.processes.pretrained import load_pretrained
+    from sadt_ray.processes.pretrained import load_pretrained, load_prior
+    from sadt_ray.processes.sampling import sample_prior
     from sadt_ray.rewards.combine import WeightedSum
     from sadt_ray.rewards.function import FunctionReward
     from sadt_ray.rewards.limit import LimitReward
+    from sadt_ray.rewards.opinions import fit_opinions
+    from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
     from sadt_ray.tree.samples import WeightedSamples
     from sadt_ray.tree.search import Search
@@ -26,8 +30,10 @@ _HOME = {
     "FunctionReward": "sadt_ray.rewards.function",
     "LimitReward": "sadt_ray.rewards.limit",
     "Problem": "sadt_ray.interfaces",
+    "RolloutFailed": "sadt_ray.executor",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
+    "SecondOpinionReward": "sadt_ray.rewards.second_opinion",
     "SpectralReward": "sadt_ray.rewards.spectral",
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
@@ -35,22 +41,28 @@ _HOME = {
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
     "dts_star": "sadt_ray.methods",
+    "fit_opinions": "sadt_ray.rewards.opinions",
     "load_csv": "sadt_ray.data.etth1",
     "load_etth1": "sadt_ray.data.etth1",
     "load_pretrained": "sadt_ray.processes.pretrained",
+    "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
     "sample": "sadt_ray.api",
+    "sample_prior": "sadt_ray.processes.sampling",
     "search": "sadt_ray.api",
     "snis": "sadt_ray.methods",
+    "with_second_opinions": "sadt_ray.rewards.second_opinion",
 }
 
 __all__ = [
     "FunctionReward",
     "LimitReward",
     "Problem",
+    "RolloutFailed",
     "Search",
     "SearchConfig",
+    "SecondOpinionReward",
     "SpectralReward",
     "WeightedSamples",
     "WeightedSum",
@@ -58,14 +70,18 @@ __all__ = [
     "dts",
     "dts_late",
     "dts_star",
+    "fit_opinions",
     "load_csv",
     "load_etth1",
     "load_pretrained",
+    "load_prior",
     "method_named",
     "prior",
     "sample",
+    "sample_prior",
     "search",
     "snis",
+    "with_second_opinions",
 ]
 
 

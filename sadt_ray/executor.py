@@ -63,20 +63,22 @@ class SerialExecutor:
 
 
 class RolloutFailed(RuntimeError):
-    """A rollout brought no result. What was told before is in the search, and its samples can be drawn."""
+    """A rollout brought no result. What was told until then is in ``search``, whose samples can be drawn."""
 
-    def __init__(self, failures: Sequence[Failure], names: Sequence[str]) -> None:
+    def __init__(self, failures: Sequence[Failure], search: Search) -> None:
         self.failures = tuple(failures)
+        self.search = search
         first = failures[0]
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        super().__init__(f"ticket {first.ticket} of problem {names[first.problem]!r}: {first.message}{more}")
+        super().__init__(f"ticket {first.ticket} of problem {search.names[first.problem]!r}: {first.message}{more}")
 
 
 def run_search(search: Search, executor: Executor, on_progress: Callable[[Search], None] | None = None) -> None:
     """Ask, run and tell until every problem has spent its budget.
 
     Args:
-        on_progress: called after every batch of results, for progress bars, trajectories and checkpoints.
+        on_progress: called after every batch of results, for progress bars, trajectories and checkpoints. What it
+            raises ends the search between two batches, with everything told.
 
     Raises:
         RolloutFailed: when a ticket brought a failure, after everything collected with it was told. Tickets still in
@@ -98,7 +100,7 @@ def run_search(search: Search, executor: Executor, on_progress: Callable[[Search
                 if on_progress is not None:
                     on_progress(search)
             if failures:
-                raise RolloutFailed(failures, search.names)
+                raise RolloutFailed(failures, search)
     finally:
         executor.cancel()
         search.forget(search.open_tickets())

@@ -18,15 +18,15 @@ from sadt_ray.tree.search import Search
 
 
 def create_run_directory(directory: Path) -> Path:
-    """Make the directory. Raises ValueError if it holds a run already: nothing is ever overwritten."""
-    if (directory / "config.json").exists():
-        raise ValueError(f"{directory} holds a run already; choose another --out or remove it")
+    """Make the directory, or take an empty one. Raises ValueError if anything is in it: nothing is ever overwritten."""
     directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise ValueError(f"{directory} is not empty; choose another --out or remove it")
     return directory
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object; numbers that JSON does not know (NaN, infinities) become null."""
+    """Write a JSON object; NaN becomes null, infinities the strings "inf" and "-inf"."""
     unfinished = path.with_name(path.name + ".writing")
     unfinished.write_text(json.dumps(_plain(content), indent=2) + "\n")
     os.replace(unfinished, path)
@@ -110,5 +110,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
-        return None
+        return None if np.isnan(value) else str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     simulations: int
     nfe: int
     rollouts_per_second: float
-    mean_reward: float  # of all samples so far, unweighted: what the search looks at, not what it will draw
+    mean_reward: float  # of the samples so far that are not -inf, unweighted: what is looked at, not what is drawn
     best_reward: float
 
 
@@ -39,7 +39,7 @@ class Recorder:
         self._started = self._last_line = time.perf_counter()
         self._writer: TrajectoryWriter | None = None
         self._num_nodes = 0
-        self._num_rewards, self._reward_sum, self._best = 0, 0.0, -np.inf
+        self._num_rewards, self._num_finite, self._reward_sum, self._best = 0, 0, 0.0, -np.inf
 
     @property
     def seconds(self) -> float:
@@ -68,13 +68,15 @@ class Recorder:
         _, rewards = search.sample_store.rewards()
         new = rewards[self._num_rewards :]
         self._num_rewards = len(rewards)
-        self._reward_sum += float(new[np.isfinite(new)].sum())
+        finite = new[np.isfinite(new)]
+        self._num_finite += len(finite)
+        self._reward_sum += float(finite.sum())
         self._best = max(self._best, float(new.max(initial=-np.inf)))
         return Progress(
             simulations=search.simulations,
             nfe=int(search.nfe.sum()),
             rollouts_per_second=search.simulations / max(self.seconds, 1e-9),
-            mean_reward=self._reward_sum / max(len(rewards), 1),
+            mean_reward=self._reward_sum / self._num_finite if self._num_finite else -np.inf,
             best_reward=self._best,
         )
 

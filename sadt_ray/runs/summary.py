@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,53 +13,83 @@ from sadt_ray.metrics import coverage, crps, log_spectral_distance, spec_w1
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
+_SEGMENT = 48  # shortest sample that has a spectrum, in time steps
+
+
+class Scores(NamedTuple):
+    """Scores of one problem's weighted samples; None where there is no truth, or no spectrum, to compare with."""
+
+    crps: float | None
+    coverage90: float | None
+    spec_w1: float | None
+    log_spectral_distance: float | None
+
+
+def score_problem(problem: Problem, drawn: WeightedSamples) -> Scores:
+    """Fair CRPS and coverage against the truth, spectral distances of the samples' mean PSD against the context's."""
+    samples, weights = np.asarray(drawn.samples, float), drawn.weights
+    truth = None if problem.truth is None else np.asarray(problem.truth, float)
+    context = np.asarray(problem.context, float)
+    spectral = context.ndim == 1 and samples.ndim == 2 and min(samples.shape[1], len(context)) >= _SEGMENT
+    return Scores(
+        crps=None if truth is None else float(crps(samples, truth, weights)),
+        coverage90=None if truth is None else float(coverage(samples, truth, 0.9, weights)),
+        spec_w1=float(spec_w1(samples, context, weights)) if spectral else None,
+        log_spectral_distance=float(log_spectral_distance(samples, context, weights)) if spectral else None,
+    )
+
+
+def mean_and_se(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Mean of the known values and its standard error over problems; None for what is not defined."""
+    known = np.array([value for value in values if value is not None])
+    if len(known) == 0:
+        return None, None
+    return float(known.mean()), float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else None
+
 
 def summary_row(
     method: Method,
     search: Search,
-    problems: Sequence[Problem],
     drawn: Sequence[WeightedSamples],
+    scores: Sequence[Scores],
+    prior_scores: Sequence[Scores] | None,
     seconds: float,
 ) -> dict[str, object]:
-    """Means over problems of cost and quality.
+    """Means over problems of cost and quality, a ``_se`` column being the standard error over problems.
 
-    Columns: ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average; ``s/context`` is wall-clock divided by
-    the number of problems, which are searched together; ``reward`` is the mean under the weights; ``crps``
-    (units of the samples) and ``coverage90`` need the truth, the spectral columns a context; they are None without.
+    ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average; ``seconds_per_context`` is wall-clock divided by
+    the number of problems, which are searched together; ``reward`` is the mean under the weights; ``crps_vs_prior`` is
+    the paired difference to the prior's samples of the same run, None without them.
     """
-    scores = [_scores(problem, samples) for problem, samples in zip(problems, drawn, strict=True)]
     config = method.search
-    budget = f"{config.n_rollouts:,} rollouts" if config.max_nfe is None else f"{config.max_nfe:,} NFE"
+    budgets = ((config.n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
+    crps_mean, crps_se = mean_and_se([score.crps for score in scores])
+    gain, gain_se = mean_and_se(_differences(scores, prior_scores))
     return {
         "method": method.name,
-        "budget": budget,
+        "budget": ", ".join(f"{budget:,} {unit}" for budget, unit in budgets if budget is not None),
         "rollouts": float(search.told.mean()),
         "nfe": float(search.nfe.mean()),
         "reward_calls": float(search.reward_calls.mean()),
-        "s/context": seconds / len(problems),
+        "seconds_per_context": seconds / len(drawn),
         "reward": float(np.mean([samples.mean_reward() for samples in drawn])),
         "best_reward": float(np.mean([samples.rewards.max() for samples in drawn])),
         "log_z": float(np.mean([samples.log_z for samples in drawn])),
         "ess": float(np.mean([samples.ess for samples in drawn])),
         "root_ess": float(np.mean([samples.root_ess for samples in drawn])),
-        **{column: _mean([score[column] for score in scores]) for column in scores[0]},
+        "crps": crps_mean,
+        "crps_se": crps_se,
+        "crps_vs_prior": gain,
+        "crps_vs_prior_se": gain_se,
+        "coverage90": mean_and_se([score.coverage90 for score in scores])[0],
+        "spec_w1": mean_and_se([score.spec_w1 for score in scores])[0],
+        "log_spectral_distance": mean_and_se([score.log_spectral_distance for score in scores])[0],
     }
 
 
-def _scores(problem: Problem, drawn: WeightedSamples) -> dict[str, float | None]:
-    """Scores of one problem's weighted samples, None where they are not defined."""
-    samples, weights = np.asarray(drawn.samples, float), drawn.weights
-    truth = None if problem.truth is None else np.asarray(problem.truth, float)
-    context = np.asarray(problem.context, float)
-    spectral = context.ndim == 1 and samples.ndim == 2 and samples.shape[1] >= 48
-    return {
-        "crps": None if truth is None else float(crps(samples, truth, weights)),
-        "coverage90": None if truth is None else float(coverage(samples, truth, 0.9, weights)),
-        "spec_w1": float(spec_w1(samples, context, weights)) if spectral else None,
-        "log_spectral_distance": float(log_spectral_distance(samples, context, weights)) if spectral else None,
-    }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _differences(scores: Sequence[Scores], prior_scores: Sequence[Scores] | None) -> list[float | None]:
+    """CRPS minus the prior's, problem by problem."""
+    if prior_scores is None:
+        return []
+    pairs = [(mine.crps, theirs.crps) for mine, theirs in zip(scores, prior_scores, strict=True)]
+    return [None if mine is None or theirs is None else mine - theirs for mine, theirs in pairs]

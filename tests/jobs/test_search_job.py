@@ -120,7 +120,7 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert "Ctrl-C" in output
     values, _ = samples_of(tmp_path / "run", "snis")
     assert len(values) >= 16
@@ -131,6 +131,9 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
     [
         (("--method", "dst"), "no method 'dst'"),
         (("--temperature", "0"), "temperature must be positive"),
+        (("--inv-temperature", "0"), "inverse temperature must be a positive number, got 0"),
+        (("--method", "snis", "dts", "--branch-steps", "3", "7"), "(3, 7) must ascend within 0..16 and end with 16"),
+        (("--windows", "3", "3"), "a window is given twice"),
         (("--temperature", "1", "--inv-temperature", "1"), "not both"),
         (("--channels", "XX"), "no channel 'XX'"),
         (("--windows", "999"), "window 999 does not exist"),
@@ -145,12 +148,12 @@ def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, 
     dataset = () if "--dataset" in arguments else ("--dataset", "synthetic")
     code = run(monkeypatch, *dataset, *arguments, "--out", tmp_path / "run")
     assert code != 0
-    assert message in str(code) + capsys.readouterr().err
+    assert message in " ".join((str(code) + capsys.readouterr().err).split())
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_never_overwritten(finished, monkeypatch):
-    assert "holds a run already" in str(run(monkeypatch, *TINY, "--out", finished))
+    assert "is not empty" in str(run(monkeypatch, *TINY, "--out", finished))
 
 
 def test_underscores_and_the_seeds_flags_are_understood(monkeypatch, tmp_path):
@@ -169,5 +172,54 @@ def test_underscores_and_the_seeds_flags_are_understood(monkeypatch, tmp_path):
     run(monkeypatch, *TINY, *flags, "--reward", "none", "--no-report", "--out", tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["search"]["inv_temperature"] == pytest.approx(10)
-    assert config["search"]["spectral_gamma"] == 2.0
+    assert config["search"]["spectral_weight"] == 2.0
     assert config["methods"][0]["search"]["n_rollouts"] == 20
+
+
+def bracketed_reward(samples, problem):
+    raise ValueError("lost [/b] bracket")
+
+
+def oracle_reward(samples, problem):
+    return -np.abs(samples - problem.truth).mean(1)
+
+
+def test_a_message_with_brackets_is_printed_as_it_is(monkeypatch, tmp_path, capsys):
+    reward = f"{__name__}:bracketed_reward"
+    arguments = (*TINY, "--method", "snis", "--n-rollouts", 20, "--reward", reward, "--out", tmp_path / "run")
+    assert run(monkeypatch, *arguments) == 1
+    assert "lost [/b] bracket" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_an_oracle_is_called_one_everywhere(monkeypatch, tmp_path, capsys):
+    reward = f"oracle:{__name__}:oracle_reward"
+    arguments = (*TINY, "--method", "best-of-n", "--n-rollouts", 20, "--reward", reward, "--no-report")
+    assert run(monkeypatch, *arguments, "--out", tmp_path / "run") == 0
+    assert "ORACLE" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["oracle"] is True
+    assert "ORACLE" in json.loads((tmp_path / "run" / "summary.json").read_text())["notes"][-1]
+
+
+def test_what_was_finished_before_a_failure_is_in_the_run_directory(monkeypatch, tmp_path):
+    calls = []
+
+    def fail_later(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise RuntimeError("out of memory")
+        return start_search(*arguments)
+
+    start_search = job.start_search
+    monkeypatch.setattr(job, "start_search", fail_later)
+    monkeypatch.setattr(sys, "argv", ["search", *TINY, "--method", "snis", "dts", "--out", str(tmp_path / "run")])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        job.main()
+    assert [row["method"] for row in json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]] == ["snis"]
+    assert len(samples_of(tmp_path / "run", "snis")[0]) == 500
+
+
+def test_the_crps_is_compared_with_the_prior_problem_by_problem(finished):
+    rows = {row["method"]: row for row in json.loads((finished / "summary.json").read_text())["rows"]}
+    assert rows["prior"]["crps_vs_prior"] == 0
+    for name in ("snis", "dts"):
+        assert rows[name]["crps_vs_prior"] == pytest.approx(rows[name]["crps"] - rows["prior"]["crps"])

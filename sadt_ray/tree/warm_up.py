@@ -1,0 +1,28 @@
+"""Compile the kernels before a clock starts. Once on a machine, about twenty seconds; later from the cache, at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sadt_ray.config import SearchConfig
+from sadt_ray.interfaces import Results
+from sadt_ray.rng import normals
+from sadt_ray.tree.search import Search
+
+
+def compile_kernels() -> None:
+    """Run every kernel of a search once, on one simulation of one level."""
+    search = Search(SearchConfig(n_rollouts=2), ["warm-up"], np.zeros((1, 1), np.float32), 1)
+    first, second = search.ask(1), search.ask(1)
+    one, splits = np.ones(1, np.int64), np.arange(2)
+    search.tell(
+        Results(
+            id=first.id, value=np.zeros(1), path_splits=splits, path_level=one, path_state=np.zeros((1, 1), np.float32),
+            path_log_flow=np.zeros(1), sample_splits=splits, samples=np.zeros((1, 1), np.float32), rewards=np.zeros(1),
+            sample_log_weight=np.zeros(1), nfe=one, reward_calls=one,
+        )
+    )  # fmt: skip
+    search.forget(second.id)
+    search.samples()
+    search.problem_of_nodes()
+    normals(first.seed, np.zeros(1, np.int64), 1)

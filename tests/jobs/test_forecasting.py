@@ -1,0 +1,60 @@
+"""From flags to a task: the reward that is meant, the series that is meant."""
+
+import signal
+
+import pytest
+
+from jobs.datasets import load_dataset
+from jobs.forecasting import build_reward, load_process
+from jobs.interrupt import InterruptGuard
+from sadt_ray.rewards.second_opinion import SecondOpinionReward
+from sadt_ray.rewards.spectral import SpectralReward
+
+CSV = "date,load\n" + "".join(f"2020-01-01 {i},{i % 24 + 0.1 * (i % 7)}\n" for i in range(2000))
+
+
+@pytest.mark.parametrize(
+    "spec", ["second-opinion", " second-opinion", "second-opinion + limit:max<1.5", "2*second-opinion"]
+)
+def test_the_second_opinion_tilts_by_the_same_nats_at_any_temperature(spec):
+    def nats(lam):
+        terms = build_reward(spec, 1.0, lam).terms
+        return [lam * weight for weight, reward in terms if isinstance(reward, SecondOpinionReward)]
+
+    assert nats(50.0) == pytest.approx(nats(1.0))
+    assert nats(1.0) == [2.0 if spec.startswith("2") else 1.0]
+
+
+def test_the_spectral_reward_is_added_unless_its_weight_is_zero():
+    def spectral_weights(weight):
+        terms = build_reward("limit:max<1", weight, 50.0).terms
+        return [reward.spectral_weight for _, reward in terms if isinstance(reward, SpectralReward)]
+
+    assert spectral_weights(2.0) == [2.0]
+    assert spectral_weights(0.0) == []
+
+
+def test_a_file_is_called_after_itself_and_never_takes_another_series_prior(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(CSV)
+    data = load_dataset(None, path)
+    assert data.name == "mine"
+    with pytest.raises(ValueError, match="no diff-k weights ship for the dataset 'mine'"):
+        load_process(data, "diff-k", None, "cpu")
+
+
+def test_a_prior_of_another_series_is_used_with_a_remark():
+    _, notes = load_process(load_dataset("synthetic", None), "diff-k", None, "cpu")
+    assert "trained on ETTh1, the series is synthetic" in notes[0]
+
+
+def test_the_first_interrupt_waits_for_a_safe_place_and_the_second_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    with InterruptGuard() as guard:
+        guard.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            guard.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
