@@ -138,6 +138,17 @@ def test_equal_weights_give_numpys_weibull_quantiles():
     np.testing.assert_allclose(metrics.quantiles(samples, levels), theirs, atol=1e-12)
 
 
+def test_a_far_sample_of_vanishing_weight_hardly_moves_a_quantile():
+    samples = np.random.default_rng(0).normal(size=(6, 3))
+    samples[2] = -1e3
+    weights = np.array([0.6, 0.3, 1e-9, 0.05, 0.03, 0.02])
+    weights /= weights.sum()
+    without = metrics.quantiles(
+        np.delete(samples, 2, axis=0), [0.05, 0.5, 0.95], np.delete(weights, 2) / (1 - weights[2])
+    )
+    np.testing.assert_allclose(metrics.quantiles(samples, [0.05, 0.5, 0.95], weights), without, atol=1e-3)
+
+
 def test_a_sample_of_weight_zero_changes_no_quantile():
     samples, _, _ = forecast(n=20)
     weights = np.full((3, 20), 1 / 19)

@@ -17,10 +17,11 @@ def quantiles(
 ) -> Float[np.ndarray, "*batch levels time"]:
     """Weighted quantiles, interpolated between samples.
 
-    The sample of rank i stands at the probability 1/2 + (C_i - w_i/2 - 1/2) n/(n + 1), C_i its cumulative weight and
-    n the effective sample size. With equal weights that is i/(n + 1), numpy's ``method="weibull"``: the one definition
-    under which an interval between two quantiles of n exchangeable draws covers the next draw as often as it says.
-    (numpy's default covers 88.2 % where 90 % is meant, at n = 100.) Beyond the outermost samples, the outermost.
+    The sample of rank i stands at the probability C_i - w_i/2, C_i its cumulative weight, and level p is read off at
+    1/2 + (p - 1/2)(n + 1)/n, n the effective sample size, but no further out than 1/(2n) from either end. With equal
+    weights that is numpy's ``method="weibull"``: the one definition under which an interval between two quantiles of n
+    exchangeable draws covers the next draw as often as it says. (numpy's default covers 88.2 % where 90 % is meant, at
+    n = 100.) A sample of vanishing weight has a vanishing say, also if it lies far out.
 
     Raises ValueError for levels outside 0..1 and shapes that do not fit.
     """
@@ -34,12 +35,11 @@ def quantiles(
         kept = weights[at] > 0
         x, w = samples[at][kept], weights[at][kept]
         order = np.argsort(x, axis=0)
-        effective = 1.0 / np.sum(w * w)
+        n = 1.0 / np.sum(w * w)
+        where = np.clip(0.5 + (levels - 0.5) * (n + 1) / n, 0.5 / n, 1 - 0.5 / n)
         for t in range(x.shape[1]):
             mass = w[order[:, t]]
-            centre = np.cumsum(mass) - 0.5 * mass
-            where = 0.5 + (centre - 0.5) * effective / (effective + 1.0)
-            out[*at, :, t] = np.interp(levels, where, x[order[:, t], t])
+            out[*at, :, t] = np.interp(where, np.cumsum(mass) - 0.5 * mass, x[order[:, t], t])
     return out
 
 
