@@ -90,7 +90,7 @@ def with_opinions_if_needed(
     """The problems with what the second opinion asks for, if it is part of the reward."""
     if not any(isinstance(term, SecondOpinionReward) for _, term in reward.terms):
         return problems, []
-    drawn = sample_prior(process.with_branch_steps("none"), problems, _PRIOR_SAMPLES, seed)
+    drawn = sample_prior(process, problems, _PRIOR_SAMPLES, seed)
     nfe = _PRIOR_SAMPLES * process.sampler.num_steps
     note = (
         f"The second opinion needs the prior's moments: {_PRIOR_SAMPLES} samples a context, {nfe:,} evaluations, "

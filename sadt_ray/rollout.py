@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from sadt_ray.interfaces import Chain, Failure, Path, Results, RunsDown, Scorer, Tickets
+from sadt_ray.interfaces import Chain, Failure, Results, Scorer, Tickets
+from sadt_ray.processes.sampling import run_down
 from sadt_ray.rewards.checked import score_checked
 
 
@@ -17,10 +18,7 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets) -> 
     the others as results.
     """
     started = time.perf_counter()
-    if isinstance(chain, RunsDown):
-        path = chain.run_down(tickets.state, tickets.level, tickets.problem, tickets.seed)
-    else:
-        path = level_by_level(chain, num_levels, tickets)
+    path = run_down(chain, num_levels, tickets.state, tickets.level, tickets.problem, tickets.seed)
     order = np.argsort(path.rows, kind="stable")  # ticket by ticket, each from the top down
     lengths = np.bincount(path.rows, minlength=len(tickets))
     samples = chain.decode(path.states[order[np.cumsum(lengths) - 1]], tickets.problem)
@@ -48,20 +46,3 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets) -> 
             for row, message in sorted(messages.items())
         ),
     )
-
-
-def level_by_level(chain: Chain, num_levels: int, tickets: Tickets) -> Path:
-    """Advance all rows one level at a time; those that have arrived leave the batch. Rows may start at any level."""
-    states, levels = tickets.state.copy(), tickets.level.copy()
-    nfe = np.zeros(len(tickets), np.int64)
-    live = np.flatnonzero(levels < num_levels)
-    rows, row_levels, row_states = [], [], []
-    while len(live):
-        step = chain.advance(states[live], levels[live], tickets.problem[live], tickets.seed[live])
-        states[live], levels[live] = step.states, step.levels
-        nfe[live] += step.nfe
-        rows.append(live)
-        row_levels.append(step.levels)
-        row_states.append(step.states)
-        live = live[step.levels < num_levels]
-    return Path(np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states), nfe)

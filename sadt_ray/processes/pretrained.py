@@ -45,15 +45,12 @@ def load_prior(path: str | Path, **process_options: Any) -> DiffusionProcess:
     return process
 
 
-def load_pretrained(
-    backbone: str = BACKBONE, dataset: str = "ETTh1", data_file: str | Path | None = None, **process_options: Any
-) -> DiffusionProcess:
+def load_pretrained(backbone: str = BACKBONE, dataset: str = "ETTh1", **process_options: Any) -> DiffusionProcess:
     """The prior that ships with the package for a dataset.
 
     Args:
         backbone: ``"diff-k"``.
         dataset: the dataset's name.
-        data_file: only for the message, which then says how to train on that file.
         process_options: those of ``DiffusionProcess``, such as ``branch_steps="late"`` or ``device="cuda"``.
 
     Raises:
@@ -66,8 +63,8 @@ def load_pretrained(
         shipped = ", ".join(sorted(p.stem.removeprefix("diff_k_") for p in WEIGHTS.glob("diff_k_*.safetensors")))
         raise ValueError(
             f"no {backbone} weights ship for the dataset {dataset!r} (shipped: {shipped or 'none'}). Train them: "
-            f"python -m jobs.train prior --dataset {dataset} --data-file {data_file or 'FILE.csv'} "
-            f"--out {dataset}.safetensors, and give that file"
+            f"python -m jobs.train prior --dataset {dataset} --data-file FILE.csv --out {dataset}.safetensors, and load "
+            f"that file with load_prior, or search with --checkpoint {dataset}.safetensors"
         )
     return load_prior(path, **process_options)
 

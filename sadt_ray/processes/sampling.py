@@ -1,4 +1,4 @@
-"""Independent samples straight from a prior: no tree, no reward."""
+"""Running a chain down to x_0, and independent samples straight from a prior: no tree, no reward."""
 
 from __future__ import annotations
 
@@ -7,25 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from sadt_ray.interfaces import Chain, GenerativeProcess, Problem, States
+from sadt_ray.interfaces import Chain, GenerativeProcess, Path, Problem, RunsDown, States
 from sadt_ray.rng import derive_seeds
 
 
-def run_to_end(
-    chain: Chain, num_levels: int, problem: Int[np.ndarray, " B"], seeds: UInt64[np.ndarray, " B"]
-) -> tuple[States, Int[np.ndarray, " B"]]:
-    """States at x_0, each row from its problem's root under one seed, and the function evaluations each row cost.
-
-    A row whose chain ends early keeps its state while the others go on.
-    """
-    states = chain.root_states()[problem]
-    levels = np.zeros(len(problem), np.int64)
-    nfe = np.zeros(len(problem), np.int64)
-    while (moving := np.flatnonzero(levels < num_levels)).size:
-        step = chain.advance(states[moving], levels[moving], problem[moving], seeds[moving])
-        states[moving], levels[moving] = step.states, step.levels
-        nfe[moving] += step.nfe
-    return states, nfe
+def run_down(
+    chain: Chain,
+    num_levels: int,
+    states: States,
+    levels: Int[np.ndarray, " B"],
+    problem: Int[np.ndarray, " B"],
+    seeds: UInt64[np.ndarray, " B"],
+) -> Path:
+    """Every row to x_0, in one go where the chain can, else level by level. Rows may start at any level above it."""
+    if isinstance(chain, RunsDown):
+        return chain.run_down(states, levels, problem, seeds)
+    states, levels = states.copy(), np.array(levels)
+    nfe = np.zeros(len(states), np.int64)
+    live = np.flatnonzero(levels < num_levels)
+    rows, row_levels, row_states = [live[:0]], [levels[:0]], [states[:0]]
+    while len(live):
+        step = chain.advance(states[live], levels[live], problem[live], seeds[live])
+        states[live], levels[live] = step.states, step.levels
+        nfe[live] += step.nfe
+        rows.append(live)
+        row_levels.append(step.levels)
+        row_states.append(step.states)
+        live = live[step.levels < num_levels]
+    return Path(np.concatenate(rows), np.concatenate(row_levels), np.concatenate(row_states), nfe)
 
 
 def sample_prior(
@@ -38,13 +47,19 @@ def sample_prior(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
+    process = process.with_branch_steps("none")
     chain = process.bind(problems)
     problem = np.repeat(np.arange(len(problems)), num_samples)
     seeds = derive_seeds(seed, 0, np.arange(len(problem)))
+    roots, level = chain.root_states(), np.zeros(batch_size, np.int64)
     parts = []
     for start in range(0, len(problem), batch_size):
-        rows = slice(start, start + batch_size)
-        states, _ = run_to_end(chain, process.num_levels, problem[rows], seeds[rows])
-        parts.append(chain.decode(states, problem[rows]))
+        rows = problem[start : start + batch_size]
+        path = run_down(
+            chain, process.num_levels, roots[rows], level[: len(rows)], rows, seeds[start : start + batch_size]
+        )
+        states = np.empty_like(path.states)
+        states[path.rows] = path.states  # one level: one state a row
+        parts.append(chain.decode(states, rows))
     samples = np.concatenate(parts)
     return samples.reshape(len(problems), num_samples, *samples.shape[1:])
