@@ -63,8 +63,8 @@ def load_pretrained(backbone: str = BACKBONE, dataset: str = "ETTh1", **process_
         shipped = ", ".join(sorted(p.stem.removeprefix("diff_k_") for p in WEIGHTS.glob("diff_k_*.safetensors")))
         raise ValueError(
             f"no {backbone} weights ship for the dataset {dataset!r} (shipped: {shipped or 'none'}). Train them: "
-            f"python -m jobs.train prior --dataset {dataset} --data-file FILE.csv --out {dataset}.safetensors, and load "
-            f"that file with load_prior, or search with --checkpoint {dataset}.safetensors"
+            f"python -m jobs.train prior --dataset {dataset} --data-file FILE.csv --out {dataset}.safetensors; then "
+            f"load that file with load_prior, or search with --checkpoint {dataset}.safetensors"
         )
     return load_prior(path, **process_options)
 
