@@ -197,6 +197,7 @@ def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method]) -> di
 def prepare(console: Console) -> tuple[SearchJob, Forecasting, list[Method], Path]:
     """Everything that can be wrong with the input is found here, before a run directory exists."""
     job = tyro.cli(SearchJob, description=__doc__)
+    sys.path.append(str(Path.cwd()))  # where python -m, but not the installed command, looks for rewards
     torch.set_num_threads(job.threads)
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
         compile_kernels()
