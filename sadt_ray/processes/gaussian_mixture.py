@@ -215,10 +215,10 @@ class MixtureDenoiser:
     def denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
-        x_np, sigma_np = x.double().numpy(), sigma.double().numpy()
+        x_np, sigma_np = x.double().cpu().numpy(), sigma.double().cpu().numpy()
         expected_mean = self._mixture.posterior(x_np, sigma_np) @ self._mixture.means
         shrink = (self._mixture.sd**2 / (self._mixture.sd**2 + sigma_np**2))[:, None]
-        return torch.as_tensor(expected_mean + shrink * (x_np - expected_mean), dtype=x.dtype)
+        return torch.as_tensor(expected_mean + shrink * (x_np - expected_mean), dtype=x.dtype, device=x.device)
 
     def decode(self, x: Float[Tensor, "B W"], conditioning: tuple[Tensor, ...]) -> Tensor:
         return x

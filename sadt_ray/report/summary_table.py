@@ -20,6 +20,9 @@ COLUMN_NAMES = {
     "ess": "ESS",
     "root_ess": "root ESS",
     "crps": "CRPS",
+    "crps_se": "\u00b1",
+    "crps_vs_prior": "minus prior's",
+    "crps_vs_prior_se": "\u00b1",
     "spec_w1": "Spec-W1",
     "log_spectral_distance": "log-spectral distance",
     "energy_score": "energy score",
@@ -27,7 +30,9 @@ COLUMN_NAMES = {
     "mae": "MAE",
     "coverage90": "coverage of 90\u00a0%",
 }
-DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2, "s/context": 2, "coverage90": 3}
+DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2, "coverage90": 3} | dict.fromkeys(
+    ("crps", "crps_se", "crps_vs_prior", "crps_vs_prior_se"), 4
+)
 """Of columns that read best with the same number of decimals in every row; the others follow ``number``."""
 HIGHER_IS_BETTER = ("reward", "best_reward")
 LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "mse", "mae", "abs_bias", "ed", "edp")
