@@ -58,11 +58,16 @@ def load_process(
 def select_problems(
     data: SeriesDataset, split: str, windows: Sequence[int], num_windows: int, channels: Sequence[str]
 ) -> list[Problem]:
-    """Windows by number, or ``num_windows`` spread evenly over the part; all channels if none is named."""
-    available = len(data.window_starts(split, _STRIDE))
+    """Windows by number, or ``num_windows`` spread evenly over the part; all channels if none is named.
+
+    The part ``latest`` is one window: what comes after the last row.
+    """
     for name, chosen in (("window", windows), ("channel", channels)):
         if len(set(chosen)) < len(chosen):
             raise ValueError(f"a {name} is given twice: {', '.join(map(str, chosen))}")
+    if split == "latest":
+        return [data.latest_problem(channel) for channel in (channels or data.columns)]
+    available = len(data.window_starts(split, _STRIDE))
     if not windows:
         if not 1 <= num_windows <= available:
             raise ValueError(f"num_windows is {num_windows}; {data.name}/{split} has {available} windows")

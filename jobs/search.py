@@ -8,6 +8,7 @@ Examples:
     python -m jobs.search --method dts-late snis --n-rollouts 2000 --num-windows 1 --channels OT
     python -m jobs.search --reward "limit:max<1.5" --spectral-gamma 0 --temperature 0.1
     python -m jobs.search --reward my_package.my_module:my_reward
+    python -m jobs.search --data-file mine.csv --checkpoint mine.safetensors --split latest
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class SearchJob:
     spectral_weight: Annotated[float, tyro.conf.arg(aliases=["--spectral-gamma", "--spectral_gamma"])] = 1.0
     """Weight of the spectral reward -mean|log S_x - log S_context|, added to the task; 0 leaves it out."""
     split: str = "test"
-    """Part of the series that windows are taken from: train, val or test."""
+    """Part of the series that windows are taken from: train, val, test, or latest: forecast beyond the last row."""
     windows: tuple[int, ...] = ()
     """Windows by number (stride 48); by default --num-windows of them, spread over the part."""
     num_windows: int = 4

@@ -95,12 +95,21 @@ class SeriesDataset:
                 f"window {window_index} does not exist: {self.name}/{split} has windows 0..{len(starts) - 1} "
                 f"at stride {stride}"
             )
-        column, start = self.channel_index(channel), int(starts[window_index])
+        start = int(starts[window_index])
+        return self._problem(f"{split}/{window_index:04d}", start, self.channel_index(channel))
+
+    def latest_problem(self, channel: int | str) -> Problem:
+        """What comes after the last row, named for example ``ETTh1/latest/OT``; its truth is not known yet."""
+        return self._problem("latest", len(self.values), self.channel_index(channel))
+
+    def _problem(self, where: str, start: int, column: int) -> Problem:
+        """The problem whose first target is row ``start``; without a truth where the series ends too early."""
         contexts = self.values[start - self.context_length : start]
+        targets = self.values[start : start + self.prediction_length, column]
         return Problem(
-            name=f"{self.name}/{split}/{window_index:04d}/{self.columns[column]}",
+            name=f"{self.name}/{where}/{self.columns[column]}",
             context=contexts[:, column].copy(),
-            truth=self.values[start : start + self.prediction_length, column].copy(),
+            truth=targets.copy() if len(targets) == self.prediction_length else None,
             extras={"all_contexts": contexts.copy(), "channel": column, "start": start, "dataset": self.name},
         )
 

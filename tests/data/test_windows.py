@@ -96,3 +96,11 @@ def test_the_synthetic_series_is_the_same_for_the_same_seed_and_has_daily_and_we
 def test_the_synthetic_series_is_as_long_as_ettH1_and_has_7_channels():
     assert DATASET.values.shape == (17_420, 7)
     assert DATASET.values.dtype == np.float32
+
+
+def test_the_latest_problem_has_the_last_rows_as_its_context_and_no_truth():
+    problem = DATASET.latest_problem("channel_6")
+    np.testing.assert_array_equal(problem.context, DATASET.values[-DATASET.context_length :, 6])
+    assert problem.truth is None
+    assert problem.extras["start"] == len(DATASET.values)
+    assert problem.name == "synthetic/latest/channel_6"

@@ -223,3 +223,15 @@ def test_the_crps_is_compared_with_the_prior_problem_by_problem(finished):
     assert rows["prior"]["crps_vs_prior"] == 0
     for name in ("snis", "dts"):
         assert rows[name]["crps_vs_prior"] == pytest.approx(rows[name]["crps"] - rows["prior"]["crps"])
+
+
+def test_what_comes_after_the_last_row_is_forecast_without_a_truth(monkeypatch, tmp_path):
+    arguments = ("--dataset", "synthetic", "--channels", "channel_6", "--split", "latest", "--n-rollouts", 50)
+    assert run(monkeypatch, *arguments, "--method", "prior", "snis", "--out", tmp_path / "run") == 0
+    rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
+    assert [row["crps"] for row in rows] == [None, None]
+    assert rows[1]["log_spectral_distance"] is not None
+    problem = pq.read_table(tmp_path / "run" / "problems.parquet").to_pylist()[0]
+    assert problem["problem"] == "synthetic/latest/channel_6"
+    assert problem["truth"] is None
+    assert (tmp_path / "run" / "report.html").exists()
