@@ -35,8 +35,9 @@ def test_the_soft_value_lies_between_mean_and_maximum(values, lam):
 
 @given(vectors)
 def test_the_soft_value_grows_with_lambda_from_the_mean_to_the_maximum(values):
+    """Up to rounding, which a small lambda divides: eps / lambda is 2e-9 at the first."""
     soft = [soft_backup_sampled(values, lam) for lam in (1e-7, 0.1, 1.0, 10.0, 1e7)]
-    assert np.all(np.diff(soft) >= -1e-9 * (1 + np.abs(values).max()))
+    assert np.all(np.diff(soft) >= -1e-8 * (1 + np.abs(values).max()))
     assert soft[0] == pytest.approx(values.mean(), abs=0.1)
     assert soft[-1] == pytest.approx(values.max(), abs=1e-3)
 
