@@ -140,7 +140,7 @@ def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
     if job.branch_steps:
         tree["branch_steps"] = job.branch_steps
     methods = []
-    for name in dict.fromkeys(job.method):
+    for name in sorted(dict.fromkeys(job.method), key=lambda name: name != "prior"):  # others are compared with it
         methods.append(method_named(name, **shared, **(tree if name.startswith("dts") else {})))
     return methods
 
@@ -153,6 +153,7 @@ def build_task(job: SearchJob, console: Console) -> Forecasting:
     oracle_notes = ["The reward reads the truth: ORACLE results, not deployable ones."] if reward.oracle else []
     problems = select_problems(data, job.split, job.windows, job.num_windows, job.channels)
     problems, reward_notes = with_opinions_if_needed(problems, reward, data, process, job.seed)
+    reward.bind(problems)  # a problem that does not fit the reward is refused here
     return Forecasting(process, problems, reward, prior_notes + reward_notes + oracle_notes)
 
 

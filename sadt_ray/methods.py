@@ -60,8 +60,8 @@ def dts_late(**settings: Any) -> Method:
     """DTS that branches where the reward is decided, late in the chain, and reaches those levels at small budgets.
 
     With the published alpha = .8 a node has grandchildren only after some forty visits, so levels below the first stay
-    unused; alpha = .5 gives each level its share, and selection at lambda / 2 halves the bias that comes with it
-    (validation windows of ETTh1, docs/experiments.md).
+    unused; alpha = .5 gives each level its share. Selection at lambda / 2 takes a third off the error of log Z that
+    comes with it, for a little of the mean reward (validation windows of ETTh1, docs/experiments.md).
     """
     inv_temperature = settings.get("inv_temperature", SearchConfig.inv_temperature)
     late = {"widen_alpha": 0.5, "selection_inv_temperature": inv_temperature / 2}

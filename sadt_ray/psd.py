@@ -63,8 +63,8 @@ def _mean_periodogram(
 ) -> Float[Tensor, "*batch frequencies"]:
     """Sum over parts (real and imaginary, every taper) of |transform segment|^2, averaged over segments.
 
-    One small matrix product: for the short segments of a reward it is several times faster than a dozen calls around
-    an FFT, and gradients flow through it.
+    For the short segments of a reward a product with the transform's matrix is a handful of calls where an FFT takes a
+    dozen; gradients flow through it.
     """
     rows = segments.reshape(-1, segments.shape[-1])  # one product of two matrices, not a batch of tiny ones
     power = (rows @ transform.flatten(1)).square().view(*segments.shape[:-2], -1, transform.shape[-1])

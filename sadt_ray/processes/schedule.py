@@ -7,9 +7,7 @@ Gaussian in closed form, and the ancestral chain replaces x_0 by the denoiser's 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 
 def karras_sigmas(num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Float[np.ndarray, " levels"]:
@@ -44,19 +42,3 @@ def posterior_coefficients(
     sigma, sigma_next = sigmas[:-1], sigmas[1:]
     keep = (sigma_next / sigma) ** 2
     return keep, sigma_next * np.sqrt(1 - keep)
-
-
-def ancestral_step(
-    x: Float[Tensor, "B W"],
-    denoised: Float[Tensor, "B W"],
-    sigma: Float[Tensor, " B"],
-    sigma_next: Float[Tensor, " B"],
-    noise: Float[Tensor, "B W"],
-) -> Float[Tensor, "B W"]:
-    """A draw from the posterior q(x_next | x, x_0 = denoised) at per-row noise levels; see ``posterior_coefficients``.
-
-    Where sigma_next is 0 it returns ``denoised``, whatever the noise.
-    """
-    keep = (sigma_next / sigma).square()
-    spread = sigma_next * torch.sqrt(1 - keep)
-    return torch.addcmul(torch.lerp(denoised, x, keep[:, None]), noise, spread[:, None])

@@ -138,6 +138,7 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
         (("--channels", "XX"), "no channel 'XX'"),
         (("--windows", "999"), "window 999 does not exist"),
         (("--reward", "spectrum"), "unknown reward 'spectrum'"),
+        (("--reward", "no_such_module:reward"), "no_such_module"),
         (("--dataset", "ETTm7"), "'ETTm7' is not built in"),
         (("--n-rollouts", "0"), "n_rollouts must be"),
         (("--device", "abacus"), "device 'abacus' cannot be used"),
