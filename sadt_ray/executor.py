@@ -2,105 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
 from sadt_ray.rollout import rollout
 from sadt_ray.tree.search import Search
 
+MAX_FAILURES = 3  # a ticket that failed so often is set aside
+_PIECES = 8  # that a lost batch is cut into
+
+
+class Finished(NamedTuple):
+    """A submitted batch that came back."""
+
+    tickets: Tickets  # as submitted
+    results: Results | None  # of the tickets that succeeded; None if the batch was lost as a whole
+    loss: str = ""  # why it was lost
+
+    def failures(self) -> Sequence[Failure]:
+        """The tickets that brought nothing."""
+        if self.results is not None:
+            return self.results.failures
+        ids, problems = self.tickets.id.tolist(), self.tickets.problem.tolist()
+        return [Failure(ticket, problem, self.loss) for ticket, problem in zip(ids, problems, strict=True)]
+
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs batches of tickets. ``slots`` batches of ``batch_size`` tickets keep it busy."""
+    """Runs batches of tickets. ``slots`` batches of ``batch_size`` tickets keep it busy; both may change over time."""
 
     @property
     def batch_size(self) -> int: ...
 
     @property
-    def slots(self) -> int: ...
-
-    def root_states(self) -> States:
-        """The roots that a search over the executor's problems begins with."""
+    def slots(self) -> int:
+        """At least 1."""
 
     def submit(self, tickets: Tickets) -> None:
         """Take a batch; returns at once if the executor is remote."""
 
-    def collect(self) -> Sequence[Results]:
-        """Wait until at least one submitted batch is finished; every batch is returned exactly once."""
+    def collect(self) -> Sequence[Finished]:
+        """Wait until a submitted batch is finished, or ``slots`` has grown (then there may be none to return).
+
+        Every batch is returned exactly once, also one whose worker died.
+        """
 
     def cancel(self) -> None:
         """Drop every batch that was submitted and not collected."""
 
+    def gauges(self) -> Mapping[str, float]:
+        """How busy it has been since the last call, for whoever watches."""
+
 
 class SerialExecutor:
-    """Runs each batch in this process, when it is collected."""
+    """Runs each batch in this process, when it is collected, in the order of submission.
 
-    slots = 1
+    Args:
+        slots: batches in flight at once. One is best for the tree; more imitate an executor that has workers.
+    """
 
     def __init__(
-        self, process: GenerativeProcess, reward: Reward, problems: Sequence[Problem], batch_size: int = 64
+        self,
+        process: GenerativeProcess,
+        reward: Reward,
+        problems: Sequence[Problem],
+        batch_size: int = 64,
+        slots: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.batch_size = batch_size
+        for name, value in (("batch_size", batch_size), ("slots", slots)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.batch_size, self.slots = batch_size, slots
         self._chain = process.bind(problems)
         self._scorer = reward.bind(problems)
         self._num_levels = process.num_levels
-        self._waiting: list[Tickets] = []
+        self._waiting: deque[Tickets] = deque()
 
     def root_states(self) -> States:
+        """The roots that a search over the executor's problems begins with."""
         return self._chain.root_states()
 
     def submit(self, tickets: Tickets) -> None:
         self._waiting.append(tickets)
 
-    def collect(self) -> Sequence[Results]:
-        return [rollout(self._chain, self._scorer, self._num_levels, self._waiting.pop(0))]
+    def collect(self) -> Sequence[Finished]:
+        tickets = self._waiting.popleft()
+        return [Finished(tickets, rollout(self._chain, self._scorer, self._num_levels, tickets))]
 
     def cancel(self) -> None:
         self._waiting.clear()
 
+    def gauges(self) -> Mapping[str, float]:
+        return {}
+
 
 class RolloutFailed(RuntimeError):
-    """A rollout brought no result. What was told until then is in ``search``, whose samples can be drawn."""
+    """Too many rollouts brought no result. What was told is in ``search``, whose samples can be drawn."""
 
     def __init__(self, failures: Sequence[Failure], search: Search) -> None:
         self.failures = tuple(failures)
         self.search = search
-        first = failures[0]
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        super().__init__(f"ticket {first.ticket} of problem {search.names[first.problem]!r}: {first.message}{more}")
+        super().__init__(describe_failures(failures, search.names))
 
 
-def run_search(search: Search, executor: Executor, on_progress: Callable[[Search], None] | None = None) -> None:
+def describe_failures(failures: Sequence[Failure], names: Sequence[str]) -> str:
+    """One line: the first failure, and how many more there were."""
+    first = failures[0]
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"ticket {first.ticket} of problem {names[first.problem]!r}: {first.message}{more}"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many tickets may be set aside before the search stops: ``share`` of those asked, but at least ``count``."""
+
+    count: int = 10
+    share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or not 0 <= self.share <= 1:
+            raise ValueError(f"a tolerance is a count >= 0 and a share in [0, 1], got {self.count} and {self.share}")
+
+    def exceeded(self, search: Search) -> bool:
+        return len(search.failures) > max(self.count, self.share * search.asked.sum())
+
+
+@dataclass
+class _Retries:
+    """Failed tickets that wait for another attempt.
+
+    A failure counts against a ticket that is surely its own: named by the rollout, or alone in a batch that was lost.
+    A larger lost batch is tried again in pieces, so that a ticket that kills its worker is soon alone.
+    """
+
+    waiting: deque[Tickets] = field(default_factory=deque)
+    count: Counter[int] = field(default_factory=Counter)
+    nfe: Counter[int] = field(default_factory=Counter)  # what the failed attempts cost
+
+    def sort_out(self, finished: Finished) -> list[Failure]:
+        """Queue what may be tried again; returns what may not."""
+        tickets = finished.tickets
+        if finished.results is None and len(tickets) > 1:
+            pieces = np.array_split(np.arange(len(tickets)), min(_PIECES, len(tickets)))
+            self.waiting.extend(tickets.take(piece) for piece in pieces)
+            return []
+        given_up, again = [], []
+        for failure in finished.failures():
+            self.count[failure.ticket] += 1
+            self.nfe[failure.ticket] += failure.nfe
+            if self.count[failure.ticket] < MAX_FAILURES:
+                again.append(failure.ticket)
+            else:
+                given_up.append(failure._replace(nfe=self.nfe[failure.ticket]))
+        if again:
+            self.waiting.append(tickets.take(np.isin(tickets.id, again)))
+        return given_up
+
+
+def run_search(
+    search: Search,
+    executor: Executor,
+    on_progress: Callable[[Search], None] | None = None,
+    tolerance: Tolerance | None = None,
+) -> None:
     """Ask, run and tell until every problem has spent its budget.
+
+    A ticket that failed is tried again, at the third failure it is set aside (``search.failures``) and another one is
+    asked in its place.
 
     Args:
         on_progress: called after every batch of results, for progress bars, trajectories and checkpoints. What it
             raises ends the search between two batches, with everything told.
+        tolerance: how many tickets may be set aside.
 
     Raises:
-        RolloutFailed: when a ticket brought a failure, after everything collected with it was told. Tickets still in
-            flight are forgotten then, as they are when the caller interrupts the loop.
+        RolloutFailed: when there were more. Tickets still in flight are forgotten then, as they are when the caller
+            interrupts the loop.
     """
-    running = 0
+    tolerance = tolerance or Tolerance()
+    retries, running = _Retries(), 0
     try:
         while True:
-            while running < executor.slots and len(tickets := search.ask(executor.batch_size)):
+            while running < executor.slots:
+                tickets = retries.waiting.popleft() if retries.waiting else search.ask(executor.batch_size)
+                if len(tickets) == 0:
+                    break
                 executor.submit(tickets)
                 running += 1
             if running == 0:
                 return
-            failures: list[Failure] = []
-            for results in executor.collect():
+            for finished in executor.collect():
                 running -= 1
-                search.tell(results)
-                failures.extend(results.failures)
+                given_up = retries.sort_out(finished)
+                if finished.results is not None:
+                    search.tell(replace(finished.results, failures=()))
+                search.set_aside(given_up)
                 if on_progress is not None:
                     on_progress(search)
-            if failures:
-                raise RolloutFailed(failures, search)
+            if tolerance.exceeded(search):
+                raise RolloutFailed(search.failures, search)
     finally:
         executor.cancel()
         search.forget(search.open_tickets())

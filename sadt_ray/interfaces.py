@@ -208,7 +208,7 @@ class Results:
 
 
 class Failure(NamedTuple):
-    """A ticket that could not be completed, and why: a failed rollout is a result, not an exception."""
+    """A ticket that brought nothing, and why: a failed rollout is a result, not an exception."""
 
     ticket: int
     problem: int

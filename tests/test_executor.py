@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import RolloutFailed, SerialExecutor, run_search
+from sadt_ray.executor import Finished, RolloutFailed, SerialExecutor, Tolerance, run_search
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
@@ -101,7 +101,13 @@ def test_a_search_interrupted_inside_a_rollout_forgets_what_was_running():
     assert all(len(samples.samples) for samples in search.samples())
 
 
-def test_a_failed_rollout_ends_the_search_and_keeps_what_was_told():
+def only_small_sums(samples, problem):
+    """Cannot score about an eighth of the samples, and never the same one."""
+    rewards = samples.sum(1).astype(float)
+    return np.where(rewards > 3, np.nan, rewards)
+
+
+def test_a_reward_that_fails_too_often_ends_the_search_and_keeps_what_was_told():
     def broken_for_b_after_a_while(samples, problem):
         if problem.name == "b" and len(told) > 3:
             raise ValueError("cannot score this")
@@ -115,8 +121,74 @@ def test_a_failed_rollout_ends_the_search_and_keeps_what_was_told():
     assert {failure.problem for failure in failed.value.failures} == {1}
     assert_nothing_in_flight(search)
     assert search.failures == list(failed.value.failures)
+    assert 10 < len(search.failures) < 30
     assert search.told[0] > search.told[1] > 0
     assert search.samples()[2].weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_tickets_that_fail_three_times_are_set_aside_and_others_asked_in_their_place(slots):
+    attempts = {}
+
+    def counting(samples, problem):
+        for row in samples:
+            key = (problem.name, row.tobytes())
+            attempts[key] = attempts.get(key, 0) + 1
+        return only_small_sums(samples, problem)
+
+    search = fresh(n_rollouts=100, widen_c=np.inf)
+    executor = SerialExecutor(PROCESS, FunctionReward(counting), PROBLEMS, 16, slots)
+    run_search(search, executor, tolerance=Tolerance(share=1.0))
+    np.testing.assert_array_equal(search.told, 100)
+    assert_nothing_in_flight(search)
+    assert len(search.failures) == search.forgotten.sum() > 3
+    assert len({failure.ticket for failure in search.failures}) == len(search.failures)
+    assert all(failure.nfe == 3 * 4 for failure in search.failures)  # three attempts at four levels
+    assert search.sample_store.rewards()[1].max() == 3
+
+
+def test_a_reward_that_fails_now_and_then_costs_nothing_but_another_attempt():
+    calls = []
+
+    def flaky(samples, problem):
+        calls.append(len(samples))
+        if len(calls) % 5 == 0:
+            raise ConnectionError("the service did not answer")
+        return samples.sum(1).astype(float)
+
+    search = fresh(n_rollouts=100)
+    run_search(search, SerialExecutor(PROCESS, FunctionReward(flaky), PROBLEMS, 16))
+    np.testing.assert_array_equal(search.told, 100)
+    assert search.failures == []
+
+
+@pytest.mark.parametrize("bad", [{"count": -1}, {"share": 1.5}])
+def test_a_tolerance_out_of_range_is_refused(bad):
+    with pytest.raises(ValueError, match="tolerance"):
+        Tolerance(**bad)
+
+
+class LosesBatches(SerialExecutor):
+    """Loses every batch that holds the cursed ticket, and every seventh batch whatever it holds."""
+
+    cursed, turn = 42, 0
+
+    def collect(self):
+        (finished,) = super().collect()
+        self.turn += 1
+        if self.cursed in finished.tickets.id or self.turn % 7 == 0:
+            return [Finished(finished.tickets, None, "the worker died")]
+        return [finished]
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_ticket_that_kills_its_worker_is_set_aside_and_its_neighbours_are_not(slots):
+    search = fresh(n_rollouts=100)
+    run_search(search, LosesBatches(PROCESS, SUM, PROBLEMS, 16, slots))
+    np.testing.assert_array_equal(search.told, 100)
+    assert [failure.ticket for failure in search.failures] == [42]
+    assert search.failures[0].message == "the worker died"
+    assert_nothing_in_flight(search)
 
 
 class TwoSlots:
@@ -134,10 +206,13 @@ class TwoSlots:
     def collect(self):
         self.turn += 1
         batches = [self.waiting.pop() for _ in range(len(self.waiting) if self.turn % 3 == 0 else 1)]
-        return [rollout(self.chain, self.scorer, PROCESS.num_levels, tickets) for tickets in batches]
+        return [Finished(t, rollout(self.chain, self.scorer, PROCESS.num_levels, t)) for t in batches]
 
     def cancel(self):
         self.waiting.clear()
+
+    def gauges(self):
+        return {}
 
 
 def test_an_executor_may_keep_several_batches_in_flight_and_return_them_in_any_order():
@@ -148,23 +223,19 @@ def test_an_executor_may_keep_several_batches_in_flight_and_return_them_in_any_o
 
 
 def test_batches_collected_together_with_a_failed_one_are_told_as_well():
-    def only_small_sums(samples, problem):
-        rewards = samples.sum(1).astype(float)
-        return np.where(rewards > 3, np.nan, rewards)
-
     search, told = fresh(n_rollouts=90), []
     executor = TwoSlots(FunctionReward(only_small_sums))
     collect = executor.collect
 
     def counting():
-        results = collect()
-        told.extend(len(one) for one in results)
-        return results
+        batches = collect()
+        told.extend(len(finished.results) for finished in batches)
+        return batches
 
     executor.collect = counting
     executor.turn = 2  # the first collect returns both batches
     with pytest.raises(RolloutFailed):
-        run_search(search, executor)
+        run_search(search, executor, tolerance=Tolerance(0, 0.0))
     assert search.simulations == sum(told)
     assert_nothing_in_flight(search)
 

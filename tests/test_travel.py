@@ -19,7 +19,7 @@ def test_process_reward_problems_tickets_and_results_travel():
     tickets = tree.ask(20)
     home.submit(tickets)
     away.submit(pickle.loads(pickle.dumps(tickets)))
-    (here,), (there,) = home.collect(), pickle.loads(pickle.dumps(away.collect()))
+    (here,), (there,) = ([f.results for f in e] for e in (home.collect(), pickle.loads(pickle.dumps(away.collect()))))
     for name, column in vars(here).items():
         if isinstance(column, np.ndarray):
             np.testing.assert_array_equal(column, getattr(there, name), err_msg=name)

@@ -96,8 +96,9 @@ def _advance(search: Search, executor: Executor, batches: int) -> bool:
         tickets = search.ask(executor.batch_size)
         if len(tickets):
             executor.submit(tickets)
-            for results in executor.collect():
-                search.tell(results)
+            for finished in executor.collect():
+                assert finished.results is not None
+                search.tell(finished.results)
         if len(tickets) < executor.batch_size:
             return False
     return True

@@ -50,7 +50,7 @@ class Search:
         asked, told, forgotten: simulations per problem; told + forgotten + in flight = asked.
         nfe, reward_calls: per problem, as reported by the results that were backed up.
         ignored_tells: rows told for tickets that were closed already.
-        failures: tickets that could not be completed.
+        failures: tickets that were set aside, and why.
     """
 
     def __init__(self, config: SearchConfig, names: Sequence[str], root_states: States, num_levels: int) -> None:
@@ -149,13 +149,23 @@ class Search:
             results.samples[kept], problem[of_ticket], leaf[of_ticket], results.rewards[kept],
             results.sample_log_weight[kept], nfe_at[of_ticket],
         )  # fmt: skip
-        self._set_aside(results.failures)
+        self.set_aside(results.failures)
 
     def forget(self, ids: Int[np.ndarray, " n"]) -> None:
         """Give tickets up; their simulations will be asked anew, with new seeds. Closed tickets are left alone."""
         check_asked(ids, len(self._ticket_node))
         node = close_tickets(self._ticket_node.values, np.asarray(ids, np.int64))
         forget_batch(self.tree.columns, self._params, node, self.forgotten)
+
+    def set_aside(self, failures: Sequence[Failure]) -> None:
+        """Give tickets up that failed for good: record why in ``failures``, count what they cost, and forget them."""
+        tickets = _tickets_of(failures)
+        check_asked(tickets, len(self._ticket_node))
+        for failure in itertools.compress(failures, self._ticket_node.values[tickets] != CLOSED):
+            self.failures.append(failure)
+            self.nfe[failure.problem] += failure.nfe
+            self.reward_calls[failure.problem] += 1
+        self.forget(tickets)
 
     def samples(self, config: SearchConfig | None = None) -> list[WeightedSamples]:
         """Every problem's samples under the configured draw, or under that of another configuration.
@@ -186,15 +196,6 @@ class Search:
     def problem_of_nodes(self, first: int = 0) -> Int[np.ndarray, " nodes"]:
         """The problem that each node belongs to, from node ``first`` on."""
         return roots_of_nodes(self.tree.column("parent"), first)
-
-    def _set_aside(self, failures: Sequence[Failure]) -> None:
-        """Record failures of open tickets, count what they cost, and forget the tickets."""
-        tickets = _tickets_of(failures)
-        for failure in itertools.compress(failures, self._ticket_node.values[tickets] != CLOSED):
-            self.failures.append(failure)
-            self.nfe[failure.problem] += failure.nfe
-            self.reward_calls[failure.problem] += 1
-        self.forget(tickets)
 
     def _budgets(self) -> tuple[int, int]:
         """Simulations and evaluations. There are never more of the former than of the latter, or a tree that widens
