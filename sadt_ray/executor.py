@@ -47,7 +47,7 @@ class Executor(Protocol):
         """Take a batch; returns at once if the executor is remote."""
 
     def collect(self) -> Sequence[Finished]:
-        """Wait until a submitted batch is finished, or ``slots`` has grown (then there may be none to return).
+        """Wait for a submitted batch to finish, but not for long: there may be none, so that the caller can look around.
 
         Every batch is returned exactly once, also one whose worker died.
         """
@@ -176,7 +176,7 @@ def run_search(
     asked in its place.
 
     Args:
-        on_progress: called after every batch of results, for progress bars, trajectories and checkpoints. What it
+        on_progress: called whenever the executor returns, for progress bars, trajectories and checkpoints. What it
             raises ends the search between two batches, with everything told.
         tolerance: how many tickets may be set aside.
 
@@ -202,8 +202,8 @@ def run_search(
                 if finished.results is not None:
                     search.tell(replace(finished.results, failures=()))
                 search.set_aside(given_up)
-                if on_progress is not None:
-                    on_progress(search)
+            if on_progress is not None:
+                on_progress(search)
             if tolerance.exceeded(search):
                 raise RolloutFailed(search.failures, search)
     finally:

@@ -111,6 +111,14 @@ class GenerativeProcess(Protocol):
 
 
 @runtime_checkable
+class MovesToDevice(Protocol):
+    """A process whose replica can live on an accelerator."""
+
+    def with_device(self, device: str) -> GenerativeProcess:
+        """The same prior on another device; this one stays where it is."""
+
+
+@runtime_checkable
 class RunsDown(Protocol):
     """A chain that is faster in one go than level by level: nothing is gathered twice, a cache of keys stays warm."""
 

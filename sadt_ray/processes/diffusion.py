@@ -7,6 +7,7 @@ The chain knows its denoiser only by the ``Denoiser`` protocol: a trained networ
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -127,6 +128,13 @@ class DiffusionProcess:
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> DiffusionProcess:
         """The same prior with other branch levels."""
         return DiffusionProcess(self.denoiser, self.sampler, branch_steps, self.device)
+
+    def with_device(self, device: str | torch.device) -> DiffusionProcess:
+        """The same prior with a copy of its denoiser on another device."""
+        denoiser = copy.deepcopy(self.denoiser)
+        if isinstance(denoiser, torch.nn.Module):
+            denoiser.to(device)
+        return DiffusionProcess(denoiser, self.sampler, self.branch_steps, device)
 
     def with_sampler(self, branch_steps: Sequence[int] | str = "published", **changes: Any) -> DiffusionProcess:
         """The same denoiser discretised differently: ``changes`` are fields of ``SamplerConfig``."""

@@ -1,0 +1,200 @@
+"""Batches of tickets over rollout workers that may be slow, hang, die and come back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskError
+
+from actors.gauges import Gauges
+from actors.pacing import BatchSize, Deadline
+from sadt_ray.executor import Finished
+from sadt_ray.interfaces import Tickets
+
+_PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around
+
+
+class WorkersLost(RuntimeError):
+    """No worker is left, and none will come back."""
+
+
+class _Batch(NamedTuple):
+    tickets: Tickets
+    finished_before: int  # tickets that had come back when it was submitted
+
+
+class _Call(NamedTuple):
+    reply: Any  # ObjectRef of the results
+    batch: _Batch
+
+
+@dataclass(eq=False)
+class _Worker:
+    handle: Any
+    ping: Any  # ObjectRef of ``ready``; None once it answered
+    calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
+    head_since: float = 0.0  # when the first of them began, as far as can be seen from here
+
+
+class RayExecutor:
+    """An ``Executor`` over actors that have the methods of ``RolloutWorker``.
+
+    Two calls are in flight a worker, so that it never waits for the tree, and ``spare`` batches wait here, so that
+    whoever comes back first is sent on before its results are backed up. A worker takes part as soon as it has
+    answered ``ready``, so the pool may grow, shrink and restart while a search runs.
+
+    Args:
+        workers: actor handles, ready or not.
+        branch_steps: of the search.
+        batch_size: tickets a call.
+        deadline: how long a call may take before its worker is killed and restarted.
+
+    Raises:
+        WorkersLost: by ``collect``, when every worker died for good, for example because the replica cannot be loaded.
+    """
+
+    calls_per_worker = 2
+
+    def __init__(
+        self,
+        workers: Iterable[Any],
+        branch_steps: str | Sequence[int],
+        batch_size: BatchSize,
+        deadline: Deadline | None = None,
+        spare: int = 1,
+    ) -> None:
+        self._branch_steps = branch_steps if isinstance(branch_steps, str) else tuple(branch_steps)
+        self._batch_size, self._deadline, self._spare = batch_size, deadline or Deadline(), spare
+        self._waiting: deque[_Batch] = deque()
+        self._finished: deque[Finished] = deque()
+        self._workers = [_Worker(handle, _ping(handle)) for handle in workers]
+        self._gauges = Gauges()
+        self.last_loss = ""  # what happened to the last worker that was lost
+
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size.value
+
+    @property
+    def slots(self) -> int:
+        return self.calls_per_worker * self.num_ready + self._spare if self.num_ready else 1
+
+    @property
+    def num_ready(self) -> int:
+        """Workers that take part."""
+        return sum(worker.ping is None for worker in self._workers)
+
+    def submit(self, tickets: Tickets) -> None:
+        self._gauges.batch_submitted(len(tickets) / self.batch_size)
+        self._waiting.append(_Batch(tickets, self._gauges.tickets_finished))
+        self._send()
+
+    def collect(self) -> Sequence[Finished]:
+        """One batch that is finished, or none after half a second, or when a worker has become ready."""
+        if not self._finished:
+            self._wait()
+        return [self._finished.popleft()] if self._finished else []
+
+    def cancel(self) -> None:
+        self._waiting.clear()
+        self._finished.clear()
+        for worker in self._workers:
+            worker.calls.clear()
+
+    def gauges(self) -> Mapping[str, float]:
+        """See ``Gauges.read``."""
+        return self._gauges.read(self.num_ready, len(self._waiting), self.batch_size)
+
+    def _send(self) -> None:
+        """Give waiting batches to the workers that have the least to do."""
+        while self._waiting:
+            free = [w for w in self._workers if w.ping is None and len(w.calls) < self.calls_per_worker]
+            if not free:
+                return
+            worker = min(free, key=lambda w: len(w.calls))
+            batch = self._waiting.popleft()
+            if not worker.calls:
+                worker.head_since = time.monotonic()
+            worker.calls.append(_Call(worker.handle.run.remote(self._branch_steps, batch.tickets), batch))
+
+    def _wait(self) -> None:
+        """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""
+        busy = {w.calls[0].reply: w for w in self._workers if w.calls}
+        starting = {w.ping: w for w in self._workers if w.ping is not None}
+        replies = [*busy, *starting]
+        if not replies:
+            raise WorkersLost(f"no rollout worker is left: {self.last_loss}")
+        happened, _ = ray.wait(replies, num_returns=1, timeout=_PATIENCE)
+        if happened:
+            happened, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
+        for reply in happened:
+            if reply in starting:
+                self._welcome(starting[reply])
+            else:
+                self._take_in(busy[reply])
+        self._restart_hanging()
+        self._send()
+
+    def _welcome(self, worker: _Worker) -> None:
+        """A worker answered, or will never."""
+        try:
+            ray.get(worker.ping)
+            worker.ping = None
+        except ActorDiedError as error:  # its constructor raised, or someone ended it: it will not come back
+            self.last_loss = _last_line(error)
+            self._workers.remove(worker)
+        except RayError:
+            worker.ping = _ping(worker.handle)
+
+    def _take_in(self, worker: _Worker) -> None:
+        """The worker's oldest call is over, for better or worse."""
+        (reply, batch), now = worker.calls.popleft(), time.monotonic()
+        try:
+            results = ray.get(reply)
+        except RayTaskError as error:  # the rollout raised: the worker is well
+            self._lost(batch, _last_line(error))
+        except ObjectLostError as error:  # the results died with their node
+            self._lost(batch, _last_line(error))
+        except RayError as error:  # the worker died, was out of memory, or cannot be reached
+            self._lost(batch, f"its worker was lost: {_last_line(error)}")
+            self._restarting(worker)
+        else:
+            self._batch_size.observe(len(batch.tickets), results.seconds)
+            self._deadline.observe(now - worker.head_since)
+            self._gauges.batch_finished(len(batch.tickets), results.seconds, batch.finished_before)
+            self._finished.append(Finished(batch.tickets, results))
+        worker.head_since = now
+
+    def _lost(self, batch: _Batch, message: str) -> None:
+        self.last_loss = message
+        self._gauges.lost_batches += 1
+        self._finished.append(Finished(batch.tickets, None, message))
+
+    def _restarting(self, worker: _Worker) -> None:
+        """Its other calls will fail too and are not to blame; it takes part again once it answers."""
+        self._waiting.extendleft(call.batch for call in reversed(worker.calls))
+        worker.calls.clear()
+        worker.ping = _ping(worker.handle)
+
+    def _restart_hanging(self) -> None:
+        now, limit = time.monotonic(), self._deadline.seconds
+        for worker in self._workers:
+            if worker.calls and now - worker.head_since > limit:
+                ray.kill(worker.handle, no_restart=False)
+                self._lost(worker.calls.popleft().batch, f"its worker hung: no answer in {limit:.0f} s")
+                self._restarting(worker)
+
+
+def _ping(worker: Any) -> Any:
+    """A reply that comes when the worker is up, however often it restarts before."""
+    return worker.ready.options(max_task_retries=-1).remote()
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

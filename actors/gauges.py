@@ -1,0 +1,52 @@
+"""How busy the workers have been: what an executor counts between two looks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Gauges:
+    """Counts since the last ``read``, but for ``tickets_finished`` and ``lost_batches``, which never go back."""
+
+    tickets_finished: int = 0
+    lost_batches: int = 0
+    _since: float = field(default_factory=time.monotonic)
+    _busy_seconds: float = 0.0
+    _fills: list[float] = field(default_factory=list)
+    _staleness: list[float] = field(default_factory=list)
+
+    def batch_submitted(self, fill: float) -> None:
+        """``fill``: its tickets over the batch size."""
+        self._fills.append(fill)
+
+    def batch_finished(self, rows: int, seconds: float, finished_before: int) -> None:
+        """``seconds``: time in the rollout; ``finished_before``: ``tickets_finished`` when the batch was sent."""
+        self._busy_seconds += seconds
+        self._staleness.append(self.tickets_finished - finished_before)
+        self.tickets_finished += rows
+
+    def read(self, workers: int, queue_depth: int, batch_size: int) -> dict[str, float]:
+        """The gauges, by the names of ``metrics.jsonl``, counting anew from here.
+
+        workers: that take part. utilisation: share of their time spent in rollouts. queue_depth: batches that wait for
+        a worker. batch_fill: tickets a batch over ``batch_size``. staleness: tickets that came back between the sending
+        of a batch and its return, that is how many simulations the tree had grown meanwhile. lost_batches: so far.
+        """
+        now = time.monotonic()
+        held = {
+            "workers": float(workers),
+            "utilisation": min(1.0, self._busy_seconds / max(workers * (now - self._since), 1e-9)),
+            "queue_depth": float(queue_depth),
+            "batch_size": float(batch_size),
+            "batch_fill": _mean(self._fills),
+            "staleness": _mean(self._staleness),
+            "lost_batches": float(self.lost_batches),
+        }
+        self._since, self._busy_seconds, self._fills, self._staleness = now, 0.0, [], []
+        return held
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,221 @@
+"""Rollouts on real Ray workers: the same answer as in one process, and every simulation exactly once whatever dies."""
+
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+from ray import cloudpickle
+
+from actors.executor import RayExecutor, WorkersLost
+from actors.pacing import BatchSize, Deadline
+from actors.rollout_worker import RolloutWorker
+from sadt_ray.config import SearchConfig
+from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.markov_chain import MarkovChainProcess
+from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.tree.search import Search
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
+
+PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
+PROCESS = MarkovChainProcess.random(3, 4, seed=0)
+N_ROLLOUTS = 200
+
+
+def total(samples, problem):
+    return samples.sum(1).astype(float)
+
+
+SUM = FunctionReward(total)
+
+
+def fresh(**settings):
+    chain = PROCESS.bind(PROBLEMS)
+    config = SearchConfig(n_rollouts=N_ROLLOUTS, **settings)
+    return Search(config, [p.name for p in PROBLEMS], chain.root_states(), PROCESS.num_levels)
+
+
+@pytest.fixture
+def workers(cluster):
+    """Makes worker actors, and ends them after the test."""
+    made = []
+
+    def make(count, reward=SUM, worker=RolloutWorker, **options):
+        actor = cluster.remote(worker).options(max_restarts=-1, max_task_retries=0, num_cpus=1, **options)
+        made.extend(actor.remote(PROCESS, reward, PROBLEMS) for _ in range(count))
+        return made[-count:]
+
+    yield make
+    for handle in made:
+        cluster.kill(handle)
+
+
+def ray_executor(handles, batch_size=16, **options):
+    return RayExecutor(handles, PROCESS.branch_steps, BatchSize(batch_size, batch_size), **options)
+
+
+def assert_complete(search):
+    """Exactly the asked number of simulations is backed up, none twice, none in flight."""
+    np.testing.assert_array_equal(search.told, N_ROLLOUTS)
+    np.testing.assert_array_equal(search.tree.column("visits")[: len(PROBLEMS)], N_ROLLOUTS)
+    np.testing.assert_array_equal(search.tree.column("in_flight"), 0)
+    np.testing.assert_array_equal(search.tree.column("pending"), 0)
+    np.testing.assert_array_equal(search.told + search.forgotten, search.asked)
+    assert search.ignored_tells == 0
+
+
+def assert_same_tree(one, other):
+    for name in ("parent", "level", "visits", "value"):
+        np.testing.assert_array_equal(one.tree.column(name), other.tree.column(name), err_msg=name)
+    np.testing.assert_array_equal(one.states.values, other.states.values)
+
+
+@pytest.mark.parametrize("settings", [{}, {"selection": "uct"}, {"selection_inv_temperature": 0.3}])
+def test_one_worker_grows_the_tree_of_the_serial_search_bit_for_bit(workers, settings):
+    remote, serial = fresh(**settings), fresh(**settings)
+    run_search(remote, executor := ray_executor(workers(1)))
+    run_search(serial, SerialExecutor(PROCESS, SUM, PROBLEMS, 16, slots=executor.slots))
+    assert executor.slots == 3
+    assert_complete(remote)
+    assert_same_tree(remote, serial)
+
+
+def test_many_workers_agree_with_the_serial_search_in_what_they_estimate(workers):
+    """log Z of a reward that is the same wherever simulations go: independent samples, three standard errors."""
+    remote = fresh(widen_c=np.inf)
+    run_search(remote, ray_executor(workers(3), batch_size=8))
+    assert_complete(remote)
+    samples = PROCESS.bind(PROBLEMS)
+    every = enumerate_chain(samples)
+    for drawn in remote.samples():
+        z = np.exp(drawn.rewards)
+        assert abs(z.mean() - every) < 4 * z.std() / np.sqrt(len(z))
+        assert drawn.log_z == pytest.approx(np.log(z.mean()))
+
+
+def enumerate_chain(chain):
+    """E exp(r) by walking every path."""
+    paths = [(chain.root_states()[0], 0, 0.0)]
+    while paths[0][1] < PROCESS.num_levels:
+        paths = [
+            (state, level + 1, log_p + step)
+            for parent, level, log_p in paths
+            for state, step in zip(*chain.children(parent, level, 0), strict=True)
+        ]
+    states, _, log_p = zip(*paths, strict=True)
+    samples = chain.decode(np.stack(states), np.zeros(len(states), int))
+    return float(np.exp(np.array(log_p) + total(samples, None)).sum())
+
+
+FAULTY_TICKETS = (5, 150, 310, 311)
+
+
+class Faulty(RolloutWorker):
+    """Dies, hangs or raises at some of its tickets, once at each across restarts."""
+
+    def __init__(self, process, reward, problems):
+        super().__init__(process, reward.bind_to, problems)
+        self.fault, self.marks = reward.fault, reward.marks
+
+    def run(self, branch_steps, tickets):
+        for ticket in tickets.id:
+            if ticket in FAULTY_TICKETS and not os.path.exists(mark := f"{self.marks}/{ticket}"):
+                open(mark, "w").close()
+                self.fault()
+        return super().run(branch_steps, tickets)
+
+
+class FaultyReward:
+    def __init__(self, fault, marks):
+        self.bind_to, self.fault, self.marks = SUM, fault, str(marks)
+
+
+def die():
+    os._exit(1)
+
+
+def hang():
+    time.sleep(1_000)
+
+
+def run_out_of_memory():
+    raise MemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("fault", [die, hang, run_out_of_memory])
+def test_workers_that_die_hang_or_raise_cost_no_simulation(workers, tmp_path, fault):
+    search = fresh()
+    handles = workers(2, FaultyReward(fault, tmp_path), Faulty)
+    executor = ray_executor(handles, deadline=Deadline(first=3.0, shortest=0.5))
+    run_search(search, executor)
+    assert_complete(search)
+    assert search.failures == []
+    assert {int(mark.name) for mark in tmp_path.iterdir()} == set(FAULTY_TICKETS)
+    assert executor.gauges()["lost_batches"] >= 3
+
+
+class Cursed(RolloutWorker):
+    """Dies whenever it meets ticket 42."""
+
+    def run(self, branch_steps, tickets):
+        if 42 in tickets.id:
+            die()
+        return super().run(branch_steps, tickets)
+
+
+def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):
+    search = fresh()
+    run_search(search, ray_executor(workers(2, worker=Cursed)))
+    assert_complete(search)
+    assert [failure.ticket for failure in search.failures] == [42]
+    assert "its worker was lost" in search.failures[0].message
+
+
+class Unloadable(RolloutWorker):
+    def __init__(self, process, reward, problems):
+        raise OSError("weights.safetensors is not here")
+
+
+def test_workers_that_cannot_load_their_replica_end_the_search_with_the_reason(workers):
+    search = fresh()
+    with pytest.raises(WorkersLost, match=r"weights\.safetensors is not here"):
+        run_search(search, ray_executor(workers(2, worker=Unloadable)))
+    assert len(search.open_tickets()) == 0
+
+
+def test_a_worker_that_joins_late_is_used_at_once(workers):
+    def slow(samples, problem):
+        time.sleep(0.02)
+        return samples.sum(1).astype(float)
+
+    busy = workers(1, FunctionReward(slow))
+    late = workers(1, FunctionReward(slow), resources={"late": 1})
+    search, executor = fresh(), ray_executor(busy + late)
+    seen = []
+
+    def watch(search):
+        if search.simulations > 100 and len(seen) == 0:
+            seen.append(executor.num_ready)
+            seen.append(executor.slots)
+
+    run_search(search, executor, watch)
+    assert_complete(search)
+    assert seen == [1, 3]
+
+
+def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one(workers):
+    class Enough(Exception):
+        pass
+
+    def stop(search):
+        if search.simulations > 50:
+            raise Enough
+
+    executor, stopped, whole = ray_executor(workers(2)), fresh(), fresh()
+    with pytest.raises(Enough):
+        run_search(stopped, executor, stop)
+    run_search(whole, executor)
+    assert_complete(whole)
