@@ -16,6 +16,13 @@ class GrowingArray:
         self._buffer = np.empty((capacity, *row_shape), dtype)
         self._length = 0
 
+    @classmethod
+    def of(cls, rows: np.ndarray) -> GrowingArray:
+        """An array that begins with a copy of ``rows``."""
+        array = cls(rows.shape[1:], rows.dtype, capacity=max(1024, len(rows)))
+        array.extend(rows)
+        return array
+
     def __len__(self) -> int:
         return self._length
 

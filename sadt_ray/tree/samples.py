@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,18 @@ class SampleStore:
 
     def __len__(self) -> int:
         return len(self._node)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Views of the columns by name; no ``values`` before the first sample."""
+        return {name.removeprefix("_"): column.values for name, column in vars(self).items() if column is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SampleStore:
+        """The store that ``arrays`` are of, or were before they were saved; they are copied."""
+        store = cls()
+        for name, column in arrays.items():
+            setattr(store, f"_{name}", GrowingArray.of(column))
+        return store
 
     @property
     def sample_shape(self) -> tuple[int, ...] | None:

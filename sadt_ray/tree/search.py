@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from hashlib import blake2b
 
 import numpy as np
@@ -32,6 +33,7 @@ from sadt_ray.tree.simulate import (
     roots_of_nodes,
     tell_batch,
 )
+from sadt_ray.tree.state import FORMAT_VERSION, SearchState, check_version, named
 from sadt_ray.tree.tree import Tree
 
 _PROBLEM_STREAM = 0
@@ -166,6 +168,53 @@ class Search:
             self.nfe[failure.problem] += failure.nfe
             self.reward_calls[failure.problem] += 1
         self.forget(tickets)
+
+    def state(self) -> SearchState:
+        """All that the search follows from, at any moment. Nothing is copied: save or send it before going on."""
+        return SearchState(
+            arrays={
+                **named("tree", self.tree.arrays()),
+                **named("samples", self.sample_store.arrays()),
+                **named("count", self._counters()),
+                "states": self.states.values,
+                "tickets": self._ticket_node.values,
+            },
+            facts={
+                "format_version": FORMAT_VERSION,
+                "config": asdict(self.config),
+                "names": list(self.names),
+                "num_levels": self.num_levels,
+                "turn": int(self._turn),
+                "ignored_tells": self.ignored_tells,
+                "failures": [[int(f.ticket), int(f.problem), f.message, int(f.nfe)] for f in self.failures],
+            },
+        )
+
+    @classmethod
+    def restored(cls, state: SearchState) -> Search:
+        """The search that ``state`` is of, with tickets still open; it goes on exactly as that one would have.
+
+        Arrays are copied. Raises ValueError for a state of another format version.
+        """
+        check_version(state.facts)
+        names, arrays = state.facts["names"], state.arrays
+        search = cls(state.config, names, arrays["states"][: len(names)], state.facts["num_levels"])
+        search.tree = Tree.from_arrays(len(names), search._params.selection, state.part("tree"))
+        search.states = GrowingArray.of(arrays["states"])
+        search.sample_store = SampleStore.from_arrays(state.part("samples"))
+        search._ticket_node = GrowingArray.of(arrays["tickets"])
+        for name, counter in state.part("count").items():
+            search._counters()[name][:] = counter
+        search._turn, search.ignored_tells = state.facts["turn"], state.facts["ignored_tells"]
+        search.failures = state.failures
+        return search
+
+    def _counters(self) -> dict[str, Int[np.ndarray, " P"]]:
+        """Every count of the problems, by name."""
+        return {
+            "asked": self.asked, "told": self.told, "forgotten": self.forgotten,
+            "nfe": self.nfe, "reward_calls": self.reward_calls, "dearest": self._dearest,
+        }  # fmt: skip
 
     def samples(self, config: SearchConfig | None = None) -> list[WeightedSamples]:
         """Every problem's samples under the configured draw, or under that of another configuration.

@@ -8,6 +8,7 @@ a child and replacing its value cost log(children).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,34 @@ class Tree:
             for name in dtypes.keys() - self._absent:
                 grown[name][:capacity] = getattr(self.columns, name)
             self.columns = self.columns._replace(**grown)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Views of all columns by name, nodes and slots in use only; a column that the tree lacks is empty."""
+        lengths = self._lengths()
+        return {name: array[: lengths.get(name)] for name, array in self.columns._asdict().items()}
+
+    @classmethod
+    def from_arrays(cls, num_roots: int, selection: int, arrays: Mapping[str, np.ndarray]) -> Tree:
+        """The tree that ``arrays`` are of; they are copied.
+
+        Raises ValueError if they lack a column that such a tree has.
+        """
+        tree = cls(num_roots, selection, enumerated=len(arrays["log_prior"]) > 0)
+        nodes, slots = arrays["used"].tolist()
+        tree.reserve(nodes - num_roots, slots)
+        tree.columns.used[:] = nodes, slots
+        lengths = tree._lengths()
+        for name in sorted(set(Columns._fields) - tree._absent):
+            target = getattr(tree.columns, name)[: lengths.get(name)]
+            if name not in arrays or len(arrays[name]) != len(target):
+                raise ValueError(f"the column {name!r} of the tree is missing or not of its {len(target)} entries")
+            target[:] = arrays[name]
+        return tree
+
+    def _lengths(self) -> dict[str, int]:
+        """Entries in use of each column that may have more."""
+        nodes, slots = self.columns.used.tolist()
+        return dict.fromkeys(_NODE_DTYPES, nodes) | dict.fromkeys(_SLOT_DTYPES, slots)
 
     def nbytes(self) -> int:
         """Bytes allocated for nodes and child slots; states are kept elsewhere."""
