@@ -42,6 +42,7 @@ class TrajectoryWriter:
         names: the problems' names.
         state_shape, state_dtype: of the process.
         rows_per_part: rows kept in memory before a part is written.
+        continue_after: number of parts to keep, if this search wrote some before; those behind them are removed.
     """
 
     def __init__(
@@ -51,16 +52,24 @@ class TrajectoryWriter:
         state_shape: tuple[int, ...],
         state_dtype: np.dtype,
         rows_per_part: int = 50_000,
+        continue_after: int | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.glob("part-*.arrow")):
+        if continue_after is not None:
+            _keep_parts(directory, continue_after)
+        elif any(directory.glob("part-*.arrow")):
             raise ValueError(f"{directory} holds the trajectories of another search; choose another directory")
         self._directory = directory
         self._names = pa.array(names, pa.string())
         self._schema = trajectory_schema(state_shape, state_dtype)
         self._rows_per_part = rows_per_part
         self._batches: list[pa.RecordBatch] = []
-        self._num_parts = 0
+        self._num_parts = continue_after or 0
+
+    @property
+    def num_parts(self) -> int:
+        """Parts written so far; the next one gets this number."""
+        return self._num_parts
 
     def append(
         self,
@@ -91,13 +100,27 @@ class TrajectoryWriter:
         """Write what is in memory as one more part."""
         if not self._batches:
             return
-        part = self._directory / f"part-{self._num_parts:05d}.arrow"
+        part = _part(self._directory, self._num_parts)
         unfinished = part.with_suffix(".writing")
         with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
             writer.write_table(pa.Table.from_batches(self._batches).combine_chunks())
         os.replace(unfinished, part)
         self._num_parts += 1
         self._batches = []
+
+
+def _part(directory: Path, number: int) -> Path:
+    return directory / f"part-{number:05d}.arrow"
+
+
+def _keep_parts(directory: Path, count: int) -> None:
+    """Remove all parts but the first ``count``. Raises ValueError if one of those is missing."""
+    kept = [_part(directory, number) for number in range(count)]
+    missing = [part.name for part in kept if not part.exists()]
+    if missing:
+        raise ValueError(f"{directory} should hold {count} parts to continue after, but {missing[0]} is missing")
+    for part in (set(directory.glob("part-*.arrow")) | set(directory.glob("part-*.writing"))) - set(kept):
+        part.unlink()
 
 
 def read_trajectories(directory: Path) -> pa.Table:

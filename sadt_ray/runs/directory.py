@@ -90,6 +90,27 @@ def append_metrics(run: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(_plain(record)) + "\n")
 
 
+def remove_metrics_after(run: Path, method: str, seconds: float) -> None:
+    """Drop the method's lines later than ``seconds``, and a line that was cut short. No one else may be writing."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if not _is_later(line, method, seconds)]
+    if len(kept) < len(lines):
+        unfinished = path.with_name(path.name + ".writing")
+        unfinished.write_text("".join(line + "\n" for line in kept))
+        os.replace(unfinished, path)
+
+
+def _is_later(line: str, method: str, seconds: float) -> bool:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return True
+    return bool(record["method"] == method and record["seconds"] > seconds)
+
+
 def _write_parquet(path: Path, columns: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> None:
     known = types or {}
     _write_table(path, pa.table({name: pa.array(column, known.get(name)) for name, column in columns.items()}))

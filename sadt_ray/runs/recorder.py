@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sadt_ray.runs.directory import append_metrics
+from sadt_ray.runs.directory import append_metrics, remove_metrics_after
 from sadt_ray.trajectories import TrajectoryWriter
 from sadt_ray.tree.search import Search
 
@@ -18,9 +19,17 @@ class Progress(NamedTuple):
 
     simulations: int
     nfe: int
-    rollouts_per_second: float
+    rollouts_per_second: float  # of this process
     mean_reward: float  # of the samples so far that are not -inf, unweighted: what is looked at, not what is drawn
     best_reward: float
+
+
+class _Line(NamedTuple):
+    """What the rates of the next line of metrics are counted from."""
+
+    seconds: float
+    simulations: int
+    nfe: int
 
 
 class Recorder:
@@ -31,38 +40,97 @@ class Recorder:
         method: name of the method, under which the records are filed.
         keep_trajectories: whether every node is written with its state.
         seconds_between: time between two lines of ``metrics.jsonl``.
+        resume: ``checkpoint_facts`` of the recorder to continue. What that one recorded later is removed.
     """
 
-    def __init__(self, run: Path, method: str, keep_trajectories: bool = True, seconds_between: float = 0.5) -> None:
+    def __init__(
+        self,
+        run: Path,
+        method: str,
+        keep_trajectories: bool = True,
+        seconds_between: float = 0.5,
+        resume: Mapping[str, Any] | None = None,
+    ) -> None:
         self._run, self._method, self._seconds_between = run, method, seconds_between
         self._keep_trajectories = keep_trajectories
-        self._started = self._last_line = time.perf_counter()
+        facts = resume or {"seconds": 0.0, "simulations": 0, "nfe": 0, "nodes": 0, "parts": None}
+        self._first = self._last = _Line(facts["seconds"], facts["simulations"], facts["nfe"])
+        self._num_nodes, self._num_parts = facts["nodes"], facts["parts"]
+        self._started = time.perf_counter() - facts["seconds"]
         self._writer: TrajectoryWriter | None = None
-        self._num_nodes = 0
         self._num_rewards, self._num_finite, self._reward_sum, self._best = 0, 0, 0.0, -np.inf
+        if resume is not None:
+            remove_metrics_after(run, method, facts["seconds"])
 
     @property
     def seconds(self) -> float:
-        """Wall-clock since the recorder was made."""
+        """Wall-clock since the recorder was made, with that of those it continues."""
         return time.perf_counter() - self._started
 
-    def __call__(self, search: Search) -> Progress:
+    def line_is_due(self) -> bool:
+        """Whether the next call writes a line of metrics."""
+        return self.seconds - self._last.seconds >= self._seconds_between
+
+    def __call__(self, search: Search, gauges: Mapping[str, float] | None = None) -> Progress:
+        """Record what is new; ``gauges`` are the executor's, for the line of metrics if one is due."""
         self._append_nodes(search)
         progress = self._progress(search)
-        if time.perf_counter() - self._last_line >= self._seconds_between:
-            self._write_line(progress)
+        if self.line_is_due():
+            self._write_line(search, progress, gauges or {})
         return progress
+
+    def open(self, search: Search) -> None:
+        """Make the place for trajectories before the first batch.
+
+        Raises ValueError if it holds those of another search, or not those that are to be continued.
+        """
+        if self._keep_trajectories and self._writer is None:
+            states = search.states.values
+            directory = self._run / "trajectories" / self._method
+            self._writer = TrajectoryWriter(
+                directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
+            )
 
     def close(self, search: Search) -> None:
         """Write the rows and the line that are still to be written."""
+        self._flush(search)
+        self._write_line(search, self._progress(search), {})
+
+    def checkpoint_facts(self, search: Search) -> dict[str, Any]:
+        """``facts`` after all rows so far are written: what is saved with a checkpoint of the search as it is now."""
+        self._flush(search)
+        return self.facts(search)
+
+    def facts(self, search: Search) -> dict[str, Any]:
+        """What a recorder continues from: time passed, and how much of the search is in files."""
+        return {
+            "seconds": self.seconds,
+            "simulations": search.simulations,
+            "nfe": int(search.nfe.sum()),
+            "nodes": self._num_nodes,
+            "parts": self._writer.num_parts if self._writer is not None else 0,
+        }
+
+    def _flush(self, search: Search) -> None:
         self._append_nodes(search)
-        self._write_line(self._progress(search))
         if self._writer is not None:
             self._writer.flush()
 
-    def _write_line(self, progress: Progress) -> None:
-        self._last_line = time.perf_counter()
-        append_metrics(self._run, {"seconds": self.seconds, "method": self._method, **progress._asdict()})
+    def _write_line(self, search: Search, progress: Progress, gauges: Mapping[str, float]) -> None:
+        line = _Line(self.seconds, progress.simulations, progress.nfe)
+        interval = max(line.seconds - self._last.seconds, 1e-9)
+        record = {
+            "seconds": line.seconds,
+            "method": self._method,
+            **progress._asdict(),
+            "simulations_per_second": (line.simulations - self._last.simulations) / interval,
+            "nfe_per_second": (line.nfe - self._last.nfe) / interval,
+            "in_flight": int((search.asked - search.told - search.forgotten).sum()),
+            "nodes": len(search.tree),
+            "set_aside": len(search.failures),
+        }
+        append_metrics(self._run, {**gauges, **record})
+        self._last = line
 
     def _progress(self, search: Search) -> Progress:
         _, rewards = search.sample_store.rewards()
@@ -72,26 +140,22 @@ class Recorder:
         self._num_finite += len(finite)
         self._reward_sum += float(finite.sum())
         self._best = max(self._best, float(new.max(initial=-np.inf)))
+        since = self._first
         return Progress(
             simulations=search.simulations,
             nfe=int(search.nfe.sum()),
-            rollouts_per_second=search.simulations / max(self.seconds, 1e-9),
+            rollouts_per_second=(search.simulations - since.simulations) / max(self.seconds - since.seconds, 1e-9),
             mean_reward=self._reward_sum / self._num_finite if self._num_finite else -np.inf,
             best_reward=self._best,
         )
 
     def _append_nodes(self, search: Search) -> None:
         """Nodes that were not there at the last call."""
-        if not self._keep_trajectories:
-            return
-        if self._writer is None:
-            states = search.states.values
-            directory = self._run / "trajectories" / self._method
-            self._writer = TrajectoryWriter(directory, search.names, states.shape[1:], states.dtype)
+        self.open(search)
         new = slice(self._num_nodes, len(search.tree))
-        self._num_nodes = len(search.tree)
-        if new.start == new.stop:
+        if self._writer is None or new.start == new.stop:
             return
+        self._num_nodes = len(search.tree)
         tree = search.tree
         level = tree.column("level")[new]
         self._writer.append(
