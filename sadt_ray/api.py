@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sadt_ray.executor import Executor, SerialExecutor, run_search
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.methods import Method
+from sadt_ray.plan import default_batch_size, plan_search
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
@@ -21,16 +22,11 @@ def start_search(
     """A search that has not begun, and an executor in this process for it.
 
     Args:
-        batch_size: tickets in flight at once. By default two a problem, but at least 16 and at most 256: many in flight
-            cost a tree quality at small budgets, few rows cost the model speed.
+        batch_size: tickets in flight at once; ``plan.default_batch_size`` if not given.
     """
-    if not problems:
-        raise ValueError("there is nothing to search: the list of problems is empty")
-    branching = process.with_branch_steps(method.branch_steps)
-    size = batch_size if batch_size is not None else min(max(2 * len(problems), 16), 256)
-    executor = SerialExecutor(branching, reward, problems, size)
-    names = [problem.name for problem in problems]
-    return Search(method.search, names, executor.root_states(), branching.num_levels), executor
+    plan = plan_search(process, problems, method)
+    size = default_batch_size(len(problems)) if batch_size is None else batch_size
+    return plan.begin(), SerialExecutor(process.with_branch_steps(plan.branch_steps), reward, problems, size)
 
 
 def search(

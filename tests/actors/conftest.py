@@ -5,7 +5,7 @@ import os
 import pytest
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # loopback only
-os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,57 @@
+"""What one search is, before it begins: small enough to send, complete enough to begin it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sadt_ray.config import SearchConfig
+from sadt_ray.interfaces import GenerativeProcess, Problem, States
+from sadt_ray.methods import Method
+from sadt_ray.tree.search import Search
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A forest to grow.
+
+    Attributes:
+        name: of the method; records and checkpoints are filed under it.
+        config: of the search.
+        branch_steps: of the process, for whoever rolls out.
+        names: of the problems.
+        root_states: [P, *state_shape].
+        num_levels: below the roots.
+    """
+
+    name: str
+    config: SearchConfig
+    branch_steps: str | tuple[int, ...]
+    names: tuple[str, ...]
+    root_states: States
+    num_levels: int
+
+    def begin(self) -> Search:
+        """The search, with nothing asked."""
+        return Search(self.config, self.names, self.root_states, self.num_levels)
+
+
+def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method: Method) -> SearchPlan:
+    """The search of a method over problems. Raises ValueError for problems that do not fit the process, or none."""
+    if not problems:
+        raise ValueError("there is nothing to search: the list of problems is empty")
+    branching = process.with_branch_steps(method.branch_steps)
+    return SearchPlan(
+        name=method.name,
+        config=method.search,
+        branch_steps=method.branch_steps if isinstance(method.branch_steps, str) else tuple(method.branch_steps),
+        names=tuple(problem.name for problem in problems),
+        root_states=branching.bind(problems).root_states(),
+        num_levels=branching.num_levels,
+    )
+
+
+def default_batch_size(num_problems: int) -> int:
+    """Two tickets a problem, but at least 16 and at most 256: many in flight cost a tree quality at small budgets, few
+    rows cost the model speed."""
+    return min(max(2 * num_problems, 16), 256)
