@@ -22,6 +22,7 @@ from sadt_ray.tensor_file import Damaged, read_tensors, write_tensors
 from sadt_ray.tree.state import SearchState, check_version
 
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors(\.writing)?")
+_URI = re.compile(r"[A-Za-z][\w+.-]+:/")  # two letters at least, one is a Windows drive
 _REST = 20  # times the duration of the last checkpoint, before the next
 
 
@@ -157,7 +158,7 @@ class CheckpointTimes:
 
 
 def _resolve(address: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in address:
+    if not _URI.match(address):
         return fs.LocalFileSystem(), str(Path(address).expanduser().absolute())
     files, path = fs.FileSystem.from_uri(address)
     return files, path.rstrip("/")

@@ -61,6 +61,13 @@ def test_what_is_saved_is_the_latest_wherever_it_lies(tmp_path, form):
     np.testing.assert_array_equal(again.ask(9).seed, search.ask(9).seed)
 
 
+def test_another_file_system_than_the_local_one_serves_as_well():
+    checkpoints = saved("mock:///bucket/folder", 10, 20, 30)
+    assert checkpoints.latest()[1] == {"count": 30}
+    checkpoints.remove()
+    assert checkpoints.latest() is None
+
+
 def test_infinite_settings_survive(tmp_path):
     checkpoints = saved(tmp_path, 20)
     assert checkpoints.latest()[0].config == SearchConfig(n_rollouts=200, widen_c=np.inf)
@@ -151,7 +158,7 @@ def test_removing_leaves_nothing_but_what_others_put_there(tmp_path):
     assert files(folder) == ["notes.txt"]
 
 
-@pytest.mark.parametrize("address", ["ftp://host/folder", "s4://bucket/a", "file://host/a"])
+@pytest.mark.parametrize("address", ["ftp://host/folder", "s4://bucket/a", "file://host/a", "gs:/a"])
 def test_an_address_that_cannot_be_used_is_refused(address):
     with pytest.raises(ValueError, match=f"cannot be written to '{address}'.*give a folder"):
         Checkpoints(address)

@@ -35,6 +35,31 @@ def test_a_part_appears_whole_or_not_at_all(tmp_path):
     assert read_trajectories(tmp_path).num_rows == 4
 
 
+def continued(directory, count):
+    return TrajectoryWriter(directory, ["a", "b"], (3,), np.dtype(np.float32), rows_per_part=10, continue_after=count)
+
+
+def test_a_writer_continues_after_the_parts_it_is_told_of_and_removes_those_behind(tmp_path):
+    writer = TrajectoryWriter(tmp_path, ["a", "b"], (3,), np.dtype(np.float32), rows_per_part=10)
+    for first in range(0, 40, 10):
+        append(writer, first, 10)
+    assert writer.num_parts == 4
+    (tmp_path / "part-00004.writing").write_bytes(b"half a part")
+    writer = continued(tmp_path, 2)
+    append(writer, 20, 5)
+    writer.flush()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{i}.arrow" for i in range(3)]
+    assert read_trajectories(tmp_path)["node"].to_pylist() == list(range(25))
+
+
+def test_a_writer_cannot_continue_after_parts_that_are_not_there(tmp_path):
+    writer = TrajectoryWriter(tmp_path, ["a", "b"], (3,), np.dtype(np.float32), rows_per_part=10)
+    append(writer, 0, 10)
+    with pytest.raises(ValueError, match=r"hold 3 parts to continue after, but part-00001.arrow is missing"):
+        continued(tmp_path, 3)
+    assert read_trajectories(tmp_path).num_rows == 10
+
+
 def test_any_arrow_reader_opens_a_part(tmp_path):
     writer = TrajectoryWriter(tmp_path, ["a"], (2, 2), np.dtype(np.int32))
     writer.append(np.zeros(1), np.zeros(1), np.array([-1]), np.zeros(1), np.arange(4, dtype=np.int32).reshape(1, 2, 2),

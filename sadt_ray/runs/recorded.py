@@ -83,7 +83,7 @@ def run_recorded(
     try:
         run_search(search, executor, after_batch, tolerance)
     finally:
-        recorder.close(search)
+        recorder.close(search, executor.gauges())
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.checkpoint_facts(search)})
 

@@ -91,10 +91,10 @@ class Recorder:
                 directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
             )
 
-    def close(self, search: Search) -> None:
+    def close(self, search: Search, gauges: Mapping[str, float] | None = None) -> None:
         """Write the rows and the line that are still to be written."""
         self._flush(search)
-        self._write_line(search, self._progress(search), {})
+        self._write_line(search, self._progress(search), gauges or {})
 
     def checkpoint_facts(self, search: Search) -> dict[str, Any]:
         """``facts`` after all rows so far are written: what is saved with a checkpoint of the search as it is now."""

@@ -1,6 +1,7 @@
 """What is recorded while a search runs."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import pytest
 from sadt_ray import Problem, snis
 from sadt_ray.api import start_search
 from sadt_ray.executor import run_search
+from sadt_ray.interfaces import Failure
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.runs.directory import create_run_directory, write_json
+from sadt_ray.runs.directory import append_metrics, create_run_directory, write_json
 from sadt_ray.runs.recorder import Recorder
+from sadt_ray.trajectories import read_trajectories
+from sadt_ray.tree.search import Search
 
 PROCESS = MarkovChainProcess.random(3, 3, seed=0)
 
@@ -34,6 +38,92 @@ def test_samples_of_probability_zero_do_not_make_the_mean_reward_look_better(tmp
     assert last["mean_reward"] == last["best_reward"] == -1
     assert last["simulations"] == 100
     assert not (tmp_path / "trajectories").exists()
+
+
+class Clock:
+    now = 1_000.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("sadt_ray.runs.recorder.time", clock)
+    return clock
+
+
+def begun(n_rollouts=100):
+    search, executor = start_search(PROCESS, [Problem("a", np.zeros(1))], NoTwos(), snis(n_rollouts=n_rollouts))
+
+    def simulate(count):
+        executor.submit(search.ask(count))
+        search.tell(executor.collect()[0].results)
+
+    return search, simulate
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_rates_are_those_since_the_last_line(tmp_path, clock):
+    search, simulate = begun()
+    recorder = Recorder(tmp_path, "snis", seconds_between=2.0)
+    for seconds, count in ((2.0, 10), (1.0, 10), (1.0, 20)):
+        clock.now += seconds
+        simulate(count)
+        progress = recorder(search, {"workers": 3.0, "busy": 0.5})
+    first, second = lines(tmp_path)
+    assert (first["seconds"], second["seconds"]) == (2.0, 4.0)
+    assert (first["simulations_per_second"], second["simulations_per_second"]) == (5.0, 15.0)
+    assert (first["nfe_per_second"], second["nfe_per_second"]) == (15.0, 45.0)  # three levels
+    assert progress.rollouts_per_second == second["rollouts_per_second"] == 10.0
+    assert (second["workers"], second["busy"]) == (3.0, 0.5)
+
+
+def test_a_line_says_what_is_in_flight_set_aside_and_in_the_tree(tmp_path):
+    search, simulate = begun()
+    simulate(10)
+    tickets = search.ask(7)
+    search.set_aside([Failure(int(tickets.id[0]), 0, "no reward")])
+    search.forget(tickets.id[1:3])
+    Recorder(tmp_path, "snis").close(search)
+    (line,) = lines(tmp_path)
+    assert (line["in_flight"], line["set_aside"], line["nodes"]) == (4, 1, len(search.tree))
+
+
+def test_a_recorder_continues_where_the_checkpoint_was_and_not_where_the_process_died(tmp_path, clock):
+    search, simulate = begun()
+    recorder = Recorder(tmp_path, "snis", seconds_between=0.0)
+    append_metrics(tmp_path, {"seconds": 99.0, "method": "prior"})
+    for _ in range(2):
+        clock.now += 1.0
+        simulate(10)
+        recorder(search)
+    facts, state = json.loads(json.dumps(recorder.checkpoint_facts(search))), pickle.dumps(search.state())
+    clock.now += 1.0
+    simulate(10)
+    recorder(search)
+    recorder.close(search)  # later than the checkpoint, as far as anyone knows
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"seconds": 3.5, "meth')
+
+    search = Search.restored(pickle.loads(state))
+    clock.now = 50.0
+    recorder = Recorder(tmp_path, "snis", seconds_between=0.0, resume=facts)
+    clock.now += 4.0
+    assert recorder.seconds == 6.0
+    progress = recorder(search)
+    assert [(line["method"], line["seconds"]) for line in lines(tmp_path)] == [
+        ("prior", 99.0), ("snis", 1.0), ("snis", 2.0), ("snis", 6.0)
+    ]  # fmt: skip
+    assert progress.simulations == 20
+    assert lines(tmp_path)[-1]["simulations_per_second"] == progress.rollouts_per_second == 0.0
+    assert progress.mean_reward == -1
+    table = read_trajectories(tmp_path / "trajectories" / "snis")
+    assert table["node"].to_pylist() == list(range(len(search.tree)))
 
 
 def test_a_directory_with_anything_in_it_is_refused(tmp_path):
