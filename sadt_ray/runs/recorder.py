@@ -41,6 +41,9 @@ class Recorder:
         keep_trajectories: whether every node is written with its state.
         seconds_between: time between two lines of ``metrics.jsonl``.
         resume: ``checkpoint_facts`` of the recorder to continue. What that one recorded later is removed.
+
+    Attributes:
+        last_line: the last line of ``metrics.jsonl``; empty before the first.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Recorder:
         self._started = time.perf_counter() - facts["seconds"]
         self._writer: TrajectoryWriter | None = None
         self._num_rewards, self._num_finite, self._reward_sum, self._best = 0, 0, 0.0, -np.inf
+        self.last_line: Mapping[str, Any] = {}
         if resume is not None:
             remove_metrics_after(run, method, facts["seconds"])
 
@@ -119,7 +123,8 @@ class Recorder:
     def _write_line(self, search: Search, progress: Progress, gauges: Mapping[str, float]) -> None:
         line = _Line(self.seconds, progress.simulations, progress.nfe)
         interval = max(line.seconds - self._last.seconds, 1e-9)
-        record = {
+        self.last_line = {
+            **gauges,
             "seconds": line.seconds,
             "method": self._method,
             **progress._asdict(),
@@ -129,7 +134,7 @@ class Recorder:
             "nodes": len(search.tree),
             "set_aside": len(search.failures),
         }
-        append_metrics(self._run, {**gauges, **record})
+        append_metrics(self._run, self.last_line)
         self._last = line
 
     def _progress(self, search: Search) -> Progress:

@@ -89,9 +89,12 @@ def test_a_line_says_what_is_in_flight_set_aside_and_in_the_tree(tmp_path):
     tickets = search.ask(7)
     search.set_aside([Failure(int(tickets.id[0]), 0, "no reward")])
     search.forget(tickets.id[1:3])
-    Recorder(tmp_path, "snis").close(search)
+    recorder = Recorder(tmp_path, "snis")
+    assert recorder.last_line == {}
+    recorder.close(search)
     (line,) = lines(tmp_path)
     assert (line["in_flight"], line["set_aside"], line["nodes"]) == (4, 1, len(search.tree))
+    assert recorder.last_line == line
 
 
 def test_a_recorder_continues_where_the_checkpoint_was_and_not_where_the_process_died(tmp_path, clock):
