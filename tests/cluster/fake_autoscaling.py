@@ -15,10 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 HEAD_TYPE = "ray.head.default"
@@ -45,14 +44,16 @@ class FakeCluster:
 
     address: str
     logs: Path
-    started: float = field(default_factory=time.monotonic)
 
 
 @contextmanager
 def autoscaling_cluster(
     max_workers: int, worker_resources: dict[str, int], idle_seconds: float = 3
 ) -> Iterator[FakeCluster]:
-    """A head without workers that brings up to `max_workers` nodes of `worker_resources` when they are asked for."""
+    """A head without workers that brings up to `max_workers` nodes of `worker_resources` when they are asked for.
+
+    For programs that run with `ENVIRONMENT` and end before the cluster does.
+    """
     directory = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: a socket's path is limited to 107 bytes
     address = f"{HOST}:{_free_port()}"
     config = directory / "autoscaler.json"
@@ -61,7 +62,6 @@ def autoscaling_cluster(
         _start_head(address, config, directory)
         yield FakeCluster(address, directory / "session_latest" / "logs")
     finally:
-        ray.shutdown()  # a driver that outlives its cluster is killed by Ray after a minute
         _end_processes_of(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
