@@ -29,6 +29,9 @@ class SearchConfig:
     widen_c: float = 2.0
     """A node may have widen_c N^widen_alpha children. Infinite: every simulation starts at the root."""
     widen_alpha: float = 0.8
+    virtual_loss: float = 0.0
+    """Pessimism for simulations in flight, in units of the reward: selection reads a child's value as
+    v - virtual_loss O / (N + O), N finished, O in flight. Spreads what is asked at once; backup and draw know none."""
     n_rollouts: int | None = 200
     """Simulations per problem."""
     max_nfe: int | None = None
@@ -45,6 +48,7 @@ class SearchConfig:
         _require(0 <= self.c_uct < math.inf, "c_uct", self.c_uct, "a number >= 0")
         _require(self.widen_c > 0, "widen_c", self.widen_c, "a positive number")
         _require(0 <= self.widen_alpha <= 1, "widen_alpha", self.widen_alpha, "a number in [0, 1]")
+        _require(0 <= self.virtual_loss < math.inf, "virtual_loss", self.virtual_loss, "a number >= 0")
         for name in ("n_rollouts", "max_nfe"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "None or at least 1")

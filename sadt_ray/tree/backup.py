@@ -19,38 +19,51 @@ _UNDERFLOW = 1e-200  # or when the whole sum falls below this
 
 
 @compiled(inline="always")
-def _log_weight(t, node, beta):  # type: ignore[no-untyped-def]
-    """log(p exp(beta v)) of a child."""
+def _pessimistic(t, node, virtual_loss):  # type: ignore[no-untyped-def]
+    """A child's value as selection reads it: (N v + O (v - virtual_loss)) / (N + O) = v - virtual_loss O / (N + O).
+
+    Each simulation in flight counts as a finished one that lost (virtual loss: Chaslot et al., Parallel Monte-Carlo
+    Tree Search, 2008), by so much less than the child's own value, so that a constant added to the reward changes
+    nothing. N = visits, at least 1 for a child in the tree.
+    """
+    if virtual_loss > 0.0 and t.in_flight[node] > 0:
+        return t.value[node] - virtual_loss * t.in_flight[node] / (t.visits[node] + t.in_flight[node])
+    return t.value[node]
+
+
+@compiled(inline="always")
+def _log_weight(t, node, beta, virtual_loss):  # type: ignore[no-untyped-def]
+    """log(p exp(beta v)) of a child; the backup's virtual loss is 0, whatever the selection's is."""
     log_prior = t.log_prior[node] if t.log_prior.shape[0] > 0 else 0.0
-    return log_prior + (beta * t.value[node] if beta > 0.0 else 0.0)  # 0 * -inf is no number
+    return log_prior + (beta * _pessimistic(t, node, virtual_loss) if beta > 0.0 else 0.0)  # 0 * -inf is no number
 
 
 @compiled
-def _recentre(t, node, beta, weights, centres):  # type: ignore[no-untyped-def]
+def _recentre(t, node, beta, virtual_loss, weights, centres):  # type: ignore[no-untyped-def]
     """Move the centre to the largest log-weight and recompute every weight of the node's children."""
     first = t.first_slot[node]
     top = -np.inf
     for i in range(first, first + t.num_children[node]):
-        top = max(top, _log_weight(t, t.child[i], beta))
+        top = max(top, _log_weight(t, t.child[i], beta, virtual_loss))
     centres[node] = top if top > -np.inf else 0.0
     for i in range(first, first + t.num_children[node]):
-        weights[i] = math.exp(_log_weight(t, t.child[i], beta) - centres[node])
+        weights[i] = math.exp(_log_weight(t, t.child[i], beta, virtual_loss) - centres[node])
     sum_tree.rebuild(weights, first, t.log2_capacity[node])
 
 
 @compiled(inline="always")
-def _set_weight(t, node, child, beta, weights, centres):  # type: ignore[no-untyped-def]
+def _set_weight(t, node, child, beta, virtual_loss, weights, centres):  # type: ignore[no-untyped-def]
     """Write one child's weight and the sums above it; returns the total."""
     first, capacity = t.first_slot[node], t.log2_capacity[node]
-    log_weight = _log_weight(t, child, beta)
+    log_weight = _log_weight(t, child, beta, virtual_loss)
     if log_weight - centres[node] > _OVERFLOW:
-        _recentre(t, node, beta, weights, centres)
+        _recentre(t, node, beta, virtual_loss, weights, centres)
         return sum_tree.total(weights, first, capacity)
     weights[first + t.slot[child]] = math.exp(log_weight - centres[node])
     sum_tree.refresh(weights, first, capacity, t.slot[child])
     total = sum_tree.total(weights, first, capacity)
     if total < _UNDERFLOW and log_weight > -np.inf:
-        _recentre(t, node, beta, weights, centres)
+        _recentre(t, node, beta, virtual_loss, weights, centres)
         total = sum_tree.total(weights, first, capacity)
     return total
 
@@ -62,24 +75,30 @@ def exploration_weight(t, p, node):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
+def _update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
     """Tell a node's tournament that a child's value, visits or in-flight count changed."""
     i = t.first_slot[node] + t.slot[child]
-    t.key[i] = t.value[child]
+    t.key[i] = _pessimistic(t, child, p.virtual_loss)
     t.bonus[i] = 1.0 / math.sqrt(1.0 + t.visits[child] + t.in_flight[child])
     tournament.replay(t, node, t.slot[child], exploration_weight(t, p, node))
 
 
 @compiled(inline="always")
+def selection_changed(t, p, node, child):  # type: ignore[no-untyped-def]
+    """Tell a node's selection that a child's value or counts changed. SHARED reads the backup's weights."""
+    if p.selection == SEPARATE:
+        _set_weight(t, node, child, p.select_beta, p.virtual_loss, t.key, t.select_centre)
+    elif p.selection == UCT:
+        _update_tournament(t, p, node, child)
+
+
+@compiled(inline="always")
 def child_changed(t, p, node, child):  # type: ignore[no-untyped-def]
     """Back one child's value up into its parent."""
-    total = _set_weight(t, node, child, p.lam, t.weight, t.centre)
+    total = _set_weight(t, node, child, p.lam, 0.0, t.weight, t.centre)
     mass = t.mass[node] if t.mass.shape[0] > 0 else float(t.num_children[node])
     t.value[node] = (t.centre[node] + math.log(total) - math.log(mass)) / p.lam if total > 0.0 else -np.inf
-    if p.selection == SEPARATE:
-        _set_weight(t, node, child, p.select_beta, t.key, t.select_centre)
-    elif p.selection == UCT:
-        update_tournament(t, p, node, child)
+    selection_changed(t, p, node, child)
 
 
 @compiled(inline="always")

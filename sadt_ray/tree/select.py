@@ -5,7 +5,7 @@ from __future__ import annotations
 from sadt_ray.compiled import compiled
 from sadt_ray.rng import uniform_at
 from sadt_ray.tree import sum_tree, tournament
-from sadt_ray.tree.backup import exploration_weight, update_tournament
+from sadt_ray.tree.backup import exploration_weight, selection_changed
 from sadt_ray.tree.tree import SHARED, UCT
 from sadt_ray.tree.widen import may_widen
 
@@ -21,7 +21,7 @@ def _boltzmann_slot(t, node, weights, uniform):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def select_child(t, p, node, uniform):  # type: ignore[no-untyped-def]
-    """DTS: softmax(beta v). DTS*: argmax v + c sqrt(log(N + O) / (N_c + O_c))."""
+    """DTS: softmax(beta v). DTS*: argmax v + c sqrt(log(N + O) / (N_c + O_c)). v less the virtual loss, in both."""
     if p.selection == UCT:
         slot = tournament.best_slot(t, node, exploration_weight(t, p, node))
     elif p.selection == SHARED:
@@ -66,6 +66,6 @@ def _change_in_flight(t, p, node, change):  # type: ignore[no-untyped-def]
         parent = t.parent[node]
         if parent < 0:
             return
-        if p.selection == UCT:
-            update_tournament(t, p, parent, node)
+        if p.selection == UCT or p.virtual_loss > 0.0:
+            selection_changed(t, p, parent, node)
         node = parent

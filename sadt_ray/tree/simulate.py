@@ -27,19 +27,21 @@ class Params(NamedTuple):
     c_uct: float
     widen_c: float
     widen_alpha: float
+    virtual_loss: float
     num_levels: int
 
     @classmethod
     def of(cls, config: SearchConfig, num_levels: int) -> Params:
         lam, beta = config.inv_temperature, config.selection_inv_temperature
-        boltzmann = SHARED if beta is None or beta == lam else SEPARATE
+        shared = (beta is None or beta == lam) and config.virtual_loss == 0.0  # the backup knows no virtual loss
         return cls(
             lam=float(lam),
             select_beta=float(lam if beta is None else beta),
-            selection=UCT if config.selection == "uct" else boltzmann,
+            selection=UCT if config.selection == "uct" else SHARED if shared else SEPARATE,
             c_uct=float(config.c_uct),
             widen_c=float(config.widen_c),
             widen_alpha=float(config.widen_alpha),
+            virtual_loss=float(config.virtual_loss),
             num_levels=num_levels,
         )
 

@@ -43,7 +43,7 @@ class Columns(NamedTuple):
     # one entry a slot or group
     child: Int[np.ndarray, " slots"]  # the child; of a group (UCT), its winner's slot
     weight: Float[np.ndarray, " slots"]  # p exp(lambda v - centre), p = 1 for sampled children; of a group, the sum
-    key: Float[np.ndarray, " *slots"]  # p exp(beta v - select_centre) and sums (SEPARATE), or v (UCT)
+    key: Float[np.ndarray, " *slots"]  # p exp(beta v - select_centre), sums (SEPARATE), or v (UCT), less virtual loss
     bonus: Float[np.ndarray, " *slots"]  # 1 / sqrt(N + O) (UCT); of a group, its expiry
     # bookkeeping
     used: Int[np.ndarray, " 2"]  # nodes and slots in use

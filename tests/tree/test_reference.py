@@ -1,13 +1,16 @@
 """The fast tree is the tree of the algorithm, seed for seed and node for node."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.rollout import rollout
 
 from . import reference
-from .forests import markov, mixture, problems, searched
+from .forests import markov, mixture, new_search, problems, searched
 
 SIMULATIONS = 1500
 CONFIGS = {
@@ -22,19 +25,22 @@ CONFIGS = {
 }
 
 
-def assert_that_of_the_plain_algorithm(process, reward, settings):
-    config = SearchConfig(n_rollouts=SIMULATIONS, **settings)
-    fast = searched(config, process, reward)
-    chain, scorer = process.bind(problems(1)), reward.bind(problems(1))
-    nodes = reference.grow(config, chain, scorer, process.num_levels, fast._seeds[0], SIMULATIONS)
+def assert_same_nodes(fast, nodes):
     number = {id(node): i for i, node in enumerate(nodes)}
     np.testing.assert_array_equal(fast.tree.column("parent"), [number.get(id(node.parent), -1) for node in nodes])
-    np.testing.assert_array_equal(fast.tree.column("level"), [node.level for node in nodes])
-    np.testing.assert_array_equal(fast.tree.column("visits"), [node.visits for node in nodes])
+    for name in ("level", "visits", "in_flight", "pending"):
+        np.testing.assert_array_equal(fast.tree.column(name), [getattr(node, name) for node in nodes], err_msg=name)
     np.testing.assert_array_equal(fast.states.values, [node.state for node in nodes])
     np.testing.assert_allclose(fast.tree.column("value"), [node.value for node in nodes], rtol=1e-9, atol=1e-9)
     for i, node in enumerate(nodes):
         np.testing.assert_array_equal(fast.tree.children(i), [number[id(child)] for child in node.children])
+
+
+def assert_that_of_the_plain_algorithm(process, reward, settings):
+    config = SearchConfig(n_rollouts=SIMULATIONS, **settings)
+    fast = searched(config, process, reward)
+    chain, scorer = process.bind(problems(1)), reward.bind(problems(1))
+    assert_same_nodes(fast, reference.grow(config, chain, scorer, process.num_levels, fast._seeds[0]))
 
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
@@ -56,3 +62,48 @@ def test_a_tree_is_the_same_after_a_reward_of_minus_infinity():
     process, reward = markov(num_tokens=12, depth=3)
     reward.table[reward.table < -0.3] = -np.inf
     assert_that_of_the_plain_algorithm(process, reward, {"inv_temperature": 3.0})
+
+
+PARALLEL = {
+    "DTS": {"inv_temperature": 1.5},
+    "DTS, virtual loss": {"inv_temperature": 1.5, "virtual_loss": 1.0},
+    "cooler selection": {"inv_temperature": 2.0, "selection_inv_temperature": 0.6},
+    "cooler selection, virtual loss": {"inv_temperature": 2.0, "selection_inv_temperature": 0.6, "virtual_loss": 30.0},
+    "DTS*": {"selection": "uct", "c_uct": 0.7},
+    "DTS*, virtual loss": {"selection": "uct", "c_uct": 0.7, "virtual_loss": 0.5},
+    "greedy DTS*, virtual loss": {"selection": "uct", "c_uct": 0.0, "virtual_loss": 5.0},
+    "selection by counts alone, virtual loss": {"selection_inv_temperature": 0.0, "virtual_loss": 2.0},
+    "a virtual loss beyond every double's exponent": {"inv_temperature": 50.0, "virtual_loss": 100.0},
+}
+
+
+@pytest.mark.parametrize("widening", [{}, {"widen_c": 1.0, "widen_alpha": 0.5}], ids=["published", "narrow"])
+@pytest.mark.parametrize("settings", PARALLEL.values(), ids=PARALLEL)
+def test_the_fast_tree_is_that_of_the_plain_algorithm_with_many_in_flight(settings, widening):
+    """Up to 60 in flight, asked in batches of up to 20, told in any order, every tenth forgotten."""
+    process, reward = markov(num_tokens=12, depth=4)
+    config = SearchConfig(n_rollouts=600, seed=8, **settings, **widening)
+    fast = new_search(config, process)
+    chain, scorer = process.bind(problems(1)), reward.bind(problems(1))
+    plain = reference.PlainSearch(config, chain, scorer, process.num_levels, fast._seeds[0])
+    rng, waiting = np.random.default_rng(9), []
+    while True:
+        size = int(rng.integers(1, 21))
+        tickets = fast.ask(size)
+        asked = list(itertools.takewhile(lambda one: one is not None, (plain.ask() for _ in range(size))))
+        assert [int(seed[0]) for _, seed in asked] == tickets.seed.tolist()
+        assert [plain.nodes.index(node) for node, _ in asked] == tickets.node.tolist()
+        waiting += [(tickets.take([row]), node) for row, (node, _) in enumerate(asked)]
+        if not waiting:
+            break
+        for _ in range(len(waiting) - int(rng.integers(40)) if asked else len(waiting)):
+            ticket, node = waiting.pop(rng.integers(len(waiting)))
+            if rng.random() < 0.1:
+                fast.forget(ticket.id)
+                plain.forget(node)
+            else:
+                fast.tell(rollout(chain, scorer, process.num_levels, ticket))
+                plain.tell(node, ticket.seed)
+    assert fast.told[0] == 600
+    assert fast.forgotten[0] > 10
+    assert_same_nodes(fast, plain.nodes)

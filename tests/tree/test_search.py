@@ -13,8 +13,14 @@ from sadt_ray.tree.search import Search
 
 from .forests import assert_same_tree, bare_search, columns, made_up, markov, part, searched
 
-SELECTIONS = [{}, {"selection_inv_temperature": 0.3}, {"selection": "uct"}]
-each_selection = pytest.mark.parametrize("selection", SELECTIONS, ids=["shared", "separate", "uct"])
+SELECTIONS = {
+    "shared": {},
+    "separate": {"selection_inv_temperature": 0.3},
+    "uct": {"selection": "uct"},
+    "virtual loss": {"virtual_loss": 2.0},
+    "uct, virtual loss": {"selection": "uct", "virtual_loss": 2.0},
+}
+each_selection = pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 
 
 def assert_consistent(search, waiting):

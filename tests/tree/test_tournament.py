@@ -23,7 +23,9 @@ def check(search, node):
     if len(children) == 0:
         return
     x = search.config.c_uct * np.sqrt(np.log(1.0 + t.visits[node] + t.in_flight[node]))
-    scores = t.value[children] + x / np.sqrt(1.0 + t.visits[children] + t.in_flight[children])
+    visits, in_flight = t.visits[children], t.in_flight[children]
+    values = t.value[children] - search.config.virtual_loss * in_flight / (visits + in_flight)
+    scores = values + x / np.sqrt(1.0 + visits + in_flight)
     slot = tournament.best_slot(t, node, exploration_weight(t, search._params, node))
     best = int(np.argmax(scores))
     nearly = 1e-12 * np.max(np.abs(scores[np.isfinite(scores)]), initial=1.0)
@@ -45,10 +47,12 @@ def test_the_winner_is_the_plain_argmax_while_children_arrive_and_are_visited(ki
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("c_uct", [0.0, 1.0])
-def test_the_winner_is_right_after_asks_tells_and_forgets_in_any_order(kind, c_uct):
+@pytest.mark.parametrize("virtual_loss", [0.0, 3.0])
+def test_the_winner_is_right_after_asks_tells_and_forgets_in_any_order(kind, c_uct, virtual_loss):
     """Values, visits and simulations in flight all change; forgetting makes x smaller again."""
     rng = np.random.default_rng(4)
-    search = bare_search(3, n_rollouts=3_000, selection="uct", c_uct=c_uct, widen_c=1.5, widen_alpha=0.6)
+    config = {"c_uct": c_uct, "virtual_loss": virtual_loss, "widen_c": 1.5, "widen_alpha": 0.6}
+    search = bare_search(3, n_rollouts=3_000, selection="uct", **config)
     waiting = []
     while search.wanting()[0] or waiting:
         if rng.random() < 0.5:
