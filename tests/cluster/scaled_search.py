@@ -5,7 +5,9 @@ python scaled_search.py ADDRESS NUM_WORKERS
 
 import json
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import ray
@@ -13,7 +15,7 @@ from fake_autoscaling import wait_until
 
 from actors.executor import RayExecutor
 from actors.pacing import BatchSize
-from actors.rollout_worker import RolloutWorker
+from actors.rollout_worker import RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
 from sadt_ray.executor import run_search
 from sadt_ray.interfaces import Problem
@@ -31,20 +33,20 @@ BATCH_SECONDS = 0.25  # 120 batches: 30 s for one worker, so that the others fin
 class SlowWorker(RolloutWorker):
     """Keeps a diary, and takes its time: the k-th node's worker a second more than the one before to load."""
 
-    def __init__(self, process, reward, problems):
-        super().__init__(process, reward, problems)
-        self.node = ray.get_runtime_context().get_node_id()
-        time.sleep(int(self.node[-5:]) - 1)
-        self.ready_at, self.first_run_at, self.rows = time.time(), None, 0
+    diaries = Path()  # set before workers are sent out
+
+    def __init__(self, process, reward, problems, device):
+        super().__init__(process, reward, problems, device)
+        node = ray.get_runtime_context().get_node_id()
+        time.sleep(int(node[-5:]) - 1)
+        self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
 
     def run(self, branch_steps, tickets):
-        self.first_run_at = self.first_run_at or time.time()
-        self.rows += len(tickets)
+        self.diary["first_run"] = self.diary["first_run"] or time.time()
+        self.diary["rows"] += len(tickets)
+        (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
         time.sleep(BATCH_SECONDS)
         return super().run(branch_steps, tickets)
-
-    def diary(self):
-        return {"node": self.node, "ready": self.ready_at, "first_run": self.first_run_at, "rows": self.rows}
 
 
 def total(samples, problem):
@@ -55,34 +57,35 @@ def workers_up() -> int:
     return sum(node["Alive"] for node in ray.nodes()) - 1
 
 
-def main(address: str, num_workers: int) -> dict:
+def main(address: str, num_workers: int, diaries: Path) -> dict:
     ray.init(address, log_to_driver=False, logging_level="error")
+    SlowWorker.diaries = diaries
     before, began = workers_up(), time.time()
-    actor = ray.remote(SlowWorker).options(num_cpus=0, num_gpus=1, max_restarts=-1, max_task_retries=0)
-    handles = [actor.remote(PROCESS, FunctionReward(total), PROBLEMS) for _ in range(num_workers)]
+    reward = FunctionReward(total)
+    workers = start_workers(num_workers, PROCESS, reward, PROBLEMS, worker=SlowWorker, num_cpus=0, num_gpus=1)
     config = SearchConfig(n_rollouts=N_ROLLOUTS)
     roots = PROCESS.bind(PROBLEMS).root_states()
     search = Search(config, [problem.name for problem in PROBLEMS], roots, PROCESS.num_levels)
-    executor = RayExecutor(handles, PROCESS.branch_steps, BatchSize(BATCH_SIZE, BATCH_SIZE))
+    executor = RayExecutor(workers, PROCESS.branch_steps, BatchSize(BATCH_SIZE, BATCH_SIZE))
     told = [(0.0, 0)]
     run_search(search, executor, lambda search: told.append((time.time(), int(search.told.sum()))))
-    ended = time.time()
-    diaries = ray.get([handle.diary.remote() for handle in handles], timeout=30)
-    during = workers_up()
-    for handle in handles:
-        ray.kill(handle)
+    ended, during = time.time(), workers_up()
+    for worker in workers:
+        worker.end()
     down = wait_until(lambda: workers_up() == 0, seconds=90, what="nodes go down")
-    for diary in diaries:
+    diaries_kept = [json.loads(diary.read_text()) for diary in diaries.iterdir()]
+    for diary in diaries_kept:
         diary["told_when_ready"] = max(count for at, count in told if at <= diary["ready"])
     return {
         "nodes": {"before": before, "during": during, "after": workers_up()},
-        "seconds": {"up": min(d["ready"] for d in diaries) - began, "search": ended - began, "down": down},
-        "workers": diaries,
+        "seconds": {"up": min(d["ready"] for d in diaries_kept) - began, "search": ended - began, "down": down},
+        "workers": diaries_kept,
         "told": search.told.tolist(),
         "ignored": search.ignored_tells,
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    with tempfile.TemporaryDirectory() as directory:
+        print(json.dumps(main(sys.argv[1], int(sys.argv[2]), Path(directory))))
     ray.shutdown()
