@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jobs.benches import BenchResult
+from jobs.made_up_results import made_up_results
 from sadt_ray.config import SearchConfig
-from sadt_ray.interfaces import Results, Tickets
 from sadt_ray.tree.search import Search
 
 QUESTION = "How many simulations a second can one core ask and tell, with rollouts that cost nothing?"
@@ -62,7 +62,7 @@ def run(quick: bool) -> BenchResult:
 
 def _grow(search: Search, nodes: int, rng: np.random.Generator) -> None:
     while len(search.tree) < nodes:
-        search.tell(_free_results(search.ask(512), rng))
+        search.tell(made_up_results(search.ask(512), _LEVELS, 1, rng))
 
 
 def _rates(search: Search, rng: np.random.Generator, batches: int) -> tuple[float, float]:
@@ -72,34 +72,11 @@ def _rates(search: Search, rng: np.random.Generator, batches: int) -> tuple[floa
         started = time.perf_counter()
         tickets = search.ask(_BATCH)
         asked = time.perf_counter()
-        results = _free_results(tickets, rng)
+        results = made_up_results(tickets, _LEVELS, 1, rng)
         ready = time.perf_counter()
         search.tell(results)
         seconds.append(asked - started + time.perf_counter() - ready)
     return _BATCH * batches / sum(seconds), _BATCH / float(np.median(seconds))
-
-
-def _free_results(tickets: Tickets, rng: np.random.Generator) -> Results:
-    """What rollouts of a process without cost would bring back."""
-    batch = len(tickets)
-    lengths = _LEVELS - tickets.level
-    splits = np.concatenate([[0], np.cumsum(lengths)])
-    levels = np.arange(splits[-1]) - np.repeat(splits[:-1], lengths) + np.repeat(tickets.level, lengths) + 1
-    rewards = rng.standard_normal(batch)
-    return Results(
-        id=tickets.id,
-        value=rewards,
-        path_splits=splits,
-        path_level=levels,
-        path_state=np.zeros((splits[-1], 1), np.float32),
-        path_log_flow=np.zeros(splits[-1]),
-        sample_splits=np.arange(batch + 1),
-        samples=np.zeros((batch, 1), np.float32),
-        rewards=rewards,
-        sample_log_weight=np.zeros(batch),
-        nfe=lengths,
-        reward_calls=np.ones(batch, np.int64),
-    )
 
 
 def _used_bytes(search: Search) -> tuple[float, float]:
