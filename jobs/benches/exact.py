@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
 from jobs.benches import BenchResult
-from sadt_ray.interfaces import Problem
+from sadt_ray.interfaces import Chain, Problem, Scorer
 from sadt_ray.methods import Method, best_of_n, dts, dts_late, dts_star, snis
 from sadt_ray.metrics import mmd_rbf, total_variation
 from sadt_ray.processes.gaussian_mixture import (
@@ -85,32 +85,48 @@ def search_forest(method: Method, seeds: int) -> list[WeightedSamples]:
     A simulation that ends at a known x_0 needs no rollout and gives its place to another problem, which then has two or
     three in flight.
     """
+    search, chain, scorer = new_search(method, range(seeds))
+    while len(tickets := search.ask(int(search.wanting().sum()))):
+        search.tell(rollout(chain, scorer, search.num_levels, tickets))
+    return search.samples()
+
+
+def new_search(method: Method, seeds: Iterable[int]) -> tuple[Search, Chain, Scorer]:
+    """A search with a problem a seed, and what its rollouts need."""
     process = GaussianMixtureProcess(grid_prior(), branch_steps=method.branch_steps)
-    problems = [Problem(f"seed {seed}", np.zeros(0)) for seed in range(seeds)]
+    problems = [Problem(f"seed {seed}", np.zeros(0)) for seed in seeds]
     chain = process.bind(problems)
     scorer = DensityRatioReward(grid_prior(), nine_mode_posterior()).bind(problems)
     search = Search(method.search, [problem.name for problem in problems], chain.root_states(), process.num_levels)
-    while len(tickets := search.ask(int(search.wanting().sum()))):
-        search.tell(rollout(chain, scorer, process.num_levels, tickets))
-    return search.samples()
+    return search, chain, scorer
 
 
 def measure(searched: list[WeightedSamples]) -> dict[str, tuple[float, float]]:
     """Column -> mean over the searches and its standard error."""
-    posterior, prior = nine_mode_posterior(), grid_prior()
-    truth = np.bincount(prior.nearest_mode(posterior.means), posterior.weights, minlength=25)
-    masses = [np.bincount(prior.nearest_mode(one.samples), one.weights, minlength=25) for one in searched]
-    exact, log_z = exact_draws(posterior, 1_000), np.array([one.log_z for one in searched])
-    columns = {
+    exact, log_z = exact_draws(nine_mode_posterior(), 1_000), np.array([one.log_z for one in searched])
+    columns: dict[str, Sequence[float] | np.ndarray] = {
         "samples": [len(one.samples) for one in searched],
-        "TV": [total_variation(mass, truth) for mass in masses],
+        "TV": mode_errors(searched),
         "log Z error": np.abs(log_z),
         "value bias": log_z,
         "MMD^2": [mmd_rbf(one.samples, exact, _BANDWIDTH, one.weights) for one in searched[:_MMD_SEEDS]],
         "ESS": [one.ess for one in searched],
         "root ESS": [one.root_ess for one in searched],
     }
-    return {name: (float(np.mean(v)), float(np.std(v, ddof=1) / np.sqrt(len(v)))) for name, v in columns.items()}
+    return {name: mean_and_error(values) for name, values in columns.items()}
+
+
+def mode_errors(searched: Sequence[WeightedSamples]) -> list[float]:
+    """Total variation between the weights that each search gives to the 25 modes and the exact masses."""
+    posterior, prior = nine_mode_posterior(), grid_prior()
+    truth = np.bincount(prior.nearest_mode(posterior.means), posterior.weights, minlength=25)
+    masses = [np.bincount(prior.nearest_mode(one.samples), one.weights, minlength=25) for one in searched]
+    return [total_variation(mass, truth) for mass in masses]
+
+
+def mean_and_error(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Mean over searches and its standard error."""
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def exact_draws(mixture: GaussianMixture, n: int) -> np.ndarray:

@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 
 from jobs import bench
-from jobs.benches import BenchResult, exact, overhead, owner
+from jobs.benches import BenchResult, exact, overhead, owner, parallel
 from sadt_ray.data.etth1 import DataNotFound, WrongChecksum
 from sadt_ray.data.synthetic import synthetic_hourly
+from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.interfaces import Problem
+from sadt_ray.methods import dts, dts_star
+from sadt_ray.processes.gaussian_mixture import (
+    DensityRatioReward,
+    GaussianMixtureProcess,
+    grid_prior,
+    nine_mode_posterior,
+)
+from sadt_ray.rollout import rollout
 
 
 def _call(monkeypatch, *arguments):
@@ -67,3 +77,46 @@ def test_late_branching_is_measured_with_dts_as_published_and_as_shipped():
     assert (as_published.search.widen_alpha, shipped.search.widen_alpha) == (0.8, 0.5)
     measured = exact.measure(exact.search_forest(shipped, seeds=3))
     assert all(np.isfinite(value) for value, _ in measured.values())
+
+
+def test_workers_return_in_random_order_what_each_ticket_brings_on_its_own():
+    search, chain, scorer = exact.new_search(dts(n_rollouts=60), [0])
+    executor = parallel.RandomOrder(chain, scorer, search.num_levels, workers=20, seed=0)
+    tickets = search.ask(40)
+    returned = []
+    for row in range(40):
+        executor.submit(tickets.take([row]))
+        if row >= 19:
+            returned += executor.collect()
+    returned += [finished for _ in range(19) for finished in executor.collect()]
+    order = [int(finished.tickets.id[0]) for finished in returned]
+    assert sorted(order) == tickets.id.tolist()
+    assert np.mean(np.abs(np.array(order) - np.sort(order))) > 5
+    for finished in returned:
+        alone = rollout(chain, scorer, search.num_levels, finished.tickets)
+        for name in ("id", "value", "path_splits", "path_level", "samples", "rewards", "nfe"):
+            np.testing.assert_allclose(getattr(finished.results, name), getattr(alone, name), rtol=1e-12)
+
+
+def test_one_worker_grows_the_tree_of_the_serial_search():
+    method, problems = dts_star(n_rollouts=50), [Problem("seed 3", np.zeros(0))]
+    process = GaussianMixtureProcess(grid_prior(), branch_steps=method.branch_steps)
+    serial, _, _ = exact.new_search(method, [3])
+    reward = DensityRatioReward(grid_prior(), nine_mode_posterior())
+    run_search(serial, SerialExecutor(process, reward, problems, batch_size=1))
+    one, alike = parallel.search(method, workers=1, seed=3), serial.samples()[0]
+    np.testing.assert_array_equal(one.samples, alike.samples)
+    assert one.log_z == alike.log_z
+
+
+def test_the_cost_of_parallel_rollouts_is_measured_for_every_method_and_number_of_workers(monkeypatch):
+    monkeypatch.setattr(parallel, "_SIZE", {True: (32, 2)})
+    result = parallel.run(quick=True)
+    for method in ("dts", "dts_late", "dts_star"):
+        for workers in (1, 8, 32, 128):
+            assert {f"tv_{method}_k{workers}", f"tv_equal_time_{method}_k{workers}"} <= result.figures.keys()
+        assert f"tv_{method}_virtual_loss_k8" in result.figures
+        assert result.figures[f"tv_{method}_k32"] == result.figures[f"tv_equal_time_{method}_k32"]
+    assert all(np.isfinite(value) for value in result.figures.values())
+    at_once = [row["simulations"] / row["time"] for row in result.rows]
+    assert at_once == [row["K"] for row in result.rows]
