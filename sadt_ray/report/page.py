@@ -18,6 +18,7 @@ from sadt_ray.report import plots
 from sadt_ray.report.run_data import Run, read_run
 from sadt_ray.report.style import HAIR, INK, SOFT
 from sadt_ray.report.summary_table import headline, summary_table
+from sadt_ray.report.throughput import throughput_chart, throughput_text
 from sadt_ray.report.tree_page import tree_section
 
 MAX_PROBLEMS = 8
@@ -34,7 +35,9 @@ def write_report(run_dir: Path) -> Path:
     figures = draw_figures(run, shown[:MAX_PROBLEMS])
     pictures = run.directory / "plots"
     pictures.mkdir(exist_ok=True)
-    for stale in [path for kind in ("fan_*", "psd_*", "progress") for path in pictures.glob(f"{kind}.png")]:
+    for stale in [
+        path for kind in ("fan_*", "psd_*", "progress", "throughput") for path in pictures.glob(f"{kind}.png")
+    ]:
         stale.unlink()  # of an earlier report, which may have had more problems
     for name, figure in figures.items():
         figure.savefig(pictures / f"{name}.png", facecolor="white")
@@ -54,8 +57,8 @@ def draw_figures(run: Run, problems: list[str]) -> dict[str, Figure]:
     for index, problem in enumerate(problems):
         figures[f"fan_{index:02d}"] = plots.fan_chart(run, problem)
         figures[f"psd_{index:02d}"] = plots.psd_chart(run, problem)
-    progress = plots.progress_chart(run)
-    return figures | ({"progress": progress} if progress is not None else {})
+    while_running = {"progress": plots.progress_chart(run), "throughput": throughput_chart(run, plots.WIDTH)}
+    return figures | {name: figure for name, figure in while_running.items() if figure is not None}
 
 
 def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> str:
@@ -82,6 +85,7 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
         rewards=svg["rewards"],
         reward_nfe=svg["reward_nfe"],
         progress=_section("While it ran", svg["progress"]) if "progress" in svg else "",
+        throughput=_throughput(run, svg.get("throughput", "")),
         tree=_section("The tree", tree_section(trees)) if trees else "",
         config=_folded(run.config),
     )
@@ -124,6 +128,13 @@ def _facts(run: Run) -> str:
     count = len({problem for _, problem in run.samples})
     size = f"{count} problem{'s' if count != 1 else ''}, {sum(len(s.weight) for s in run.samples.values()):,} samples"
     return " · ".join([str(run.config["command"])] * ("command" in run.config) + [size, *named])
+
+
+def _throughput(run: Run, svg: str) -> str:
+    if not svg:
+        return ""
+    said = "".join(f"<li>{escape(text)}</li>" for text in throughput_text(run))
+    return _section("Throughput", f'{svg}<ul class="notes">{said}</ul>')
 
 
 def _section(title: str, content: str) -> str:

@@ -78,7 +78,7 @@ def test_names_from_the_run_are_escaped(html: str) -> None:
 def test_every_figure_is_a_png_that_is_not_blank(html: str, run_dir: Path) -> None:
     pictures = {path.stem: imread(path) for path in (run_dir / "plots").glob("*.png")}
     per_problem = {f"{kind}_{index:02d}" for kind in ("fan", "psd") for index in range(2)}
-    assert set(pictures) == {"psd_ratio", "rewards", "reward_nfe", "progress"} | per_problem
+    assert set(pictures) == {"psd_ratio", "rewards", "reward_nfe", "progress", "throughput"} | per_problem
     for name, picture in pictures.items():
         height, width = picture.shape[:2]
         assert width == 1440, name
@@ -159,11 +159,18 @@ def test_a_run_without_trees_or_metrics_still_has_a_report(fresh_run: Path) -> N
     (fresh_run / "tree" / "dts.parquet").unlink()
     (fresh_run / "metrics.jsonl").unlink()
     (fresh_run / "plots").mkdir()
-    (fresh_run / "plots" / "progress.png").write_bytes(b"of an earlier report")
+    for name in ("progress.png", "throughput.png"):
+        (fresh_run / "plots" / name).write_bytes(b"of an earlier report")
     html = write_report(fresh_run).read_text(encoding="utf-8")
     assert Page(html).open == []
     assert "tree-canvas" not in Page(html).ids
-    assert not (fresh_run / "plots" / "progress.png").exists()
+    assert "Throughput" not in html
+    assert not any((fresh_run / "plots" / name).exists() for name in ("progress.png", "throughput.png"))
+
+
+def test_the_throughput_is_said_in_words_below_its_figure(html: str) -> None:
+    assert "Throughput" in Page(html).text["h2"]
+    assert "DTS: 1,600 NFE/s in the median." in Page(html).text["li"]
 
 
 def test_the_same_files_make_the_same_page(fresh_run: Path) -> None:
