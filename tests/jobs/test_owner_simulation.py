@@ -120,6 +120,20 @@ def test_owners_that_share_a_forest_multiply_its_limit(monkeypatch):
     assert [one.owner_seconds, four.owner_seconds] == pytest.approx([COST, COST])
 
 
+def test_owners_share_the_problems_and_the_batches_that_are_timed(monkeypatch):
+    made = []
+
+    class Watched(TreeOwner):
+        def __init__(self, problems, slots, timed, *others):
+            made.append((problems, slots, timed))
+            super().__init__(problems, slots, timed, *others)
+
+    monkeypatch.setattr(owner_simulation, "_PROBLEMS", 16)
+    monkeypatch.setattr(owner_simulation, "TreeOwner", Watched)
+    simulate_forest(8, 4, _setting(timed=40))
+    assert made == [(4, 4, 10)] * 4
+
+
 def test_workers_that_cannot_be_shared_evenly_are_all_there(monkeypatch):
     monkeypatch.setattr(owner_simulation, "_PROBLEMS", 16)
     outcome = simulate_forest(10, 4, _setting(call_seconds=1e-6))

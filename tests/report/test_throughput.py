@@ -85,7 +85,7 @@ def test_a_method_that_left_no_samples_is_passed_over(run: Run) -> None:
     assert throughput_text(with_lines(run, remote_lines("interrupted"))) == []
 
 
-@pytest.mark.parametrize("nothing", [None, float("nan")])
+@pytest.mark.parametrize("nothing", [None, float("inf")])
 def test_a_line_without_the_value_leaves_a_gap(nothing: float | None) -> None:
     lines = remote_lines()
     lines[2]["utilisation"] = nothing
