@@ -149,10 +149,10 @@ def test_owners_without_workers_are_refused():
 def test_the_table_has_a_row_a_case_and_a_seed_repeats_it(monkeypatch):
     monkeypatch.setattr(owner_simulation, "_PROBLEMS", 16)
     settings = {"workers": (1, 10), "owners": (1, 2), "timed": 20, "clock": lambda: 0.0}
-    result = simulate_owner({4: ROLLOUT, 8: ROLLOUT}, **settings)
+    result = simulate_owner(((4, ROLLOUT), (8, ROLLOUT)), **settings)
     cases = [(row["batch"], row["workers"], row["owners"]) for row in result.rows]
     assert cases == [(batch, *case) for batch in (4, 8) for case in ((1, 1), (10, 1), (10, 2))]
     assert len({tuple(row) for row in result.rows}) == 1
     assert all(np.isfinite(value) for value in result.figures.values())
-    assert result.figures["simulated_efficiency_batch4_1_owners_1_workers"] == result.rows[0]["efficiency"]
-    assert result == simulate_owner({4: ROLLOUT, 8: ROLLOUT}, **settings)
+    assert result.figures["simulated_efficiency_batch4_100ms_1_owners_1_workers"] == result.rows[0]["efficiency"]
+    assert result == simulate_owner(((4, ROLLOUT), (8, ROLLOUT)), **settings)
