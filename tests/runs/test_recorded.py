@@ -116,18 +116,20 @@ def test_a_resumed_search_keeps_count_of_time_and_rates_of_its_own(tmp_path):
 
 def test_checkpoints_are_saved_on_the_way_when_due(tmp_path):
     search, recorder, checkpoints = begun(tmp_path)
-    at = []
-    save = checkpoints.save
+    with pytest.raises(KeyboardInterrupt):
+        run_recorded(search, executor(), recorder, checkpoints, on_progress=stop_at(70))
+    search, recorder, checkpoints = begun(tmp_path)
+    at, save = [search.simulations], checkpoints.save
 
     def noted(state, facts=None):
         at.append(int(state.arrays["count.told"].sum()))
         save(state, facts)
 
     checkpoints.save = noted
-    times = CheckpointTimes(every_simulations=60, every_seconds=None, clock=lambda: 0.0)
+    times = CheckpointTimes(every_simulations=40, every_seconds=None, clock=lambda: 0.0)
     run_recorded(search, executor(), recorder, checkpoints, times)
-    assert len(at) == 4
-    assert all(60 <= passed < 75 for passed in np.diff([0, *at[:3]]))
+    assert len(at) == 5
+    assert all(40 <= passed < 55 for passed in np.diff(at[:4]))
     assert at[-1] == 200
 
 

@@ -29,7 +29,7 @@ copied = {
 ACTIONS = st.tuples(st.sampled_from(["ask", "tell", "tell", "forget", "set aside", "ask"]), st.integers(0, 99))
 
 
-def act(search, waiting, action, number, levels):
+def act(search, waiting, action, number, levels, scale):
     """One step of a made-up run, the same for every search that is in the same state."""
     if action == "ask":
         tickets = search.ask(number % 12)
@@ -37,7 +37,7 @@ def act(search, waiting, action, number, levels):
     elif waiting:
         ticket = waiting.pop(number % len(waiting))
         if action == "tell":
-            search.tell(made_up(ticket, np.sin([7.0 * ticket.id[0]]), levels, nfe=1 + number % 3))
+            search.tell(made_up(ticket, scale * np.sin([7.0 * ticket.id[0]]), levels, nfe=1 + number % 3))
         elif action == "forget":
             search.forget(ticket.id)
         else:
@@ -58,17 +58,18 @@ def assert_same_state(one, other):
 @settings(max_examples=30)
 def test_a_restored_search_goes_on_as_the_original(selection, data):
     levels, count = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    scale = data.draw(st.sampled_from([1.0, 10_000.0]))  # of rewards; large ones move the centres of weights
     budget = data.draw(st.sampled_from([{"n_rollouts": 60}, {"n_rollouts": None, "max_nfe": 90}]))
     original = bare_search(levels, count, widen_c=data.draw(st.sampled_from([0.7, 2.0, np.inf])), **budget, **selection)
     waiting = []
     for action, number in data.draw(st.lists(ACTIONS, max_size=60)):
-        act(original, waiting, action, number, levels)
+        act(original, waiting, action, number, levels, scale)
     travel = copied[data.draw(st.sampled_from(sorted(copied)))]
     restored, theirs = Search.restored(travel(original.state())), list(waiting)
     assert_same_state(original, restored)
     for action, number in data.draw(st.lists(ACTIONS, max_size=60)):
-        act(original, waiting, action, number, levels)
-        act(restored, theirs, action, number, levels)
+        act(original, waiting, action, number, levels, scale)
+        act(restored, theirs, action, number, levels, scale)
         np.testing.assert_array_equal([t.seed[0] for t in waiting], [t.seed[0] for t in theirs])
     assert_same_state(original, restored)
 
@@ -80,9 +81,10 @@ def test_a_large_search_restored_in_the_middle_ends_with_the_same_tree_and_sampl
         for search in searches[1:]:
             np.testing.assert_array_equal(search.ask(50).seed, tickets.seed)
         for search in searches:
-            search.tell(made_up(tickets, np.sin(tickets.id), 3))
+            search.tell(made_up(tickets, 10_000 * np.sin(tickets.id), 3))
         if len(searches) == 1 and searches[0].simulations > 4_000:
             searches.append(Search.restored(searches[0].state()))
+    assert (searches[0].tree.column("centre") != 0).any()
     assert searches[0].simulations == searches[1].simulations == 9_000
     assert_same_state(*searches)
     for one, other in zip(searches[0].samples(), searches[1].samples(), strict=True):
