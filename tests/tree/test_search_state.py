@@ -17,8 +17,14 @@ from sadt_ray.tree.tree import SEPARATE, SHARED, Tree
 
 from .forests import bare_search, made_up
 
-SELECTIONS = [{}, {"selection_inv_temperature": 0.3}, {"selection": "uct"}]
-each_selection = pytest.mark.parametrize("selection", SELECTIONS, ids=["shared", "separate", "uct"])
+SELECTIONS = {
+    "shared": {},
+    "separate": {"selection_inv_temperature": 0.3},
+    "uct": {"selection": "uct"},
+    "virtual loss": {"virtual_loss": 0.7},
+    "virtual loss, uct": {"selection": "uct", "virtual_loss": 0.7},
+}
+each_selection = pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 copied = {
     "views": lambda state: state,
     "pickle": lambda state: pickle.loads(pickle.dumps(state)),
