@@ -13,13 +13,15 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskErr
 
 from actors.gauges import Gauges
 from actors.pacing import BatchSize, Deadline
+from actors.rollout_worker import RemoteWorker
 from sadt_ray.executor import Finished
 from sadt_ray.interfaces import Tickets
+from sadt_ray.runs.conduct import SearchFailed
 
 _PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around
 
 
-class WorkersLost(RuntimeError):
+class WorkersLost(SearchFailed):
     """No worker is left, and none will come back."""
 
 
@@ -29,27 +31,27 @@ class _Batch(NamedTuple):
 
 
 class _Call(NamedTuple):
-    reply: Any  # ObjectRef of the results
+    reply: Any  # that holds the results
     batch: _Batch
 
 
 @dataclass(eq=False)
 class _Worker:
-    handle: Any
-    ping: Any  # ObjectRef of ``ready``; None once it answered
+    remote: RemoteWorker
+    ping: Any  # reply of ``ready``; None once it answered
     calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
     head_since: float = 0.0  # when the first of them began, as far as can be seen from here
 
 
 class RayExecutor:
-    """An ``Executor`` over actors that have the methods of ``RolloutWorker``.
+    """An ``Executor`` over ``RemoteWorker``s.
 
     Two calls are in flight a worker, so that it never waits for the tree, and ``spare`` batches wait here, so that
     whoever comes back first is sent on before its results are backed up. A worker takes part as soon as it has
     answered ``ready``, so the pool may grow, shrink and restart while a search runs.
 
     Args:
-        workers: actor handles, ready or not.
+        workers: ready or not.
         branch_steps: of the search.
         batch_size: tickets a call.
         deadline: how long a call may take before its worker is killed and restarted.
@@ -62,7 +64,7 @@ class RayExecutor:
 
     def __init__(
         self,
-        workers: Iterable[Any],
+        workers: Iterable[RemoteWorker],
         branch_steps: str | Sequence[int],
         batch_size: BatchSize,
         deadline: Deadline | None = None,
@@ -72,7 +74,7 @@ class RayExecutor:
         self._batch_size, self._deadline, self._spare = batch_size, deadline or Deadline(), spare
         self._waiting: deque[_Batch] = deque()
         self._finished: deque[Finished] = deque()
-        self._workers = [_Worker(handle, _ping(handle)) for handle in workers]
+        self._workers = [_Worker(worker, worker.ready()) for worker in workers]
         self._gauges = Gauges()
         self.last_loss = ""  # what happened to the last worker that was lost
 
@@ -120,7 +122,7 @@ class RayExecutor:
             batch = self._waiting.popleft()
             if not worker.calls:
                 worker.head_since = time.monotonic()
-            worker.calls.append(_Call(worker.handle.run.remote(self._branch_steps, batch.tickets), batch))
+            worker.calls.append(_Call(worker.remote.run(self._branch_steps, batch.tickets), batch))
 
     def _wait(self) -> None:
         """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""
@@ -145,11 +147,11 @@ class RayExecutor:
         try:
             ray.get(worker.ping)
             worker.ping = None
-        except ActorDiedError as error:  # its constructor raised, or someone ended it: it will not come back
-            self.last_loss = _last_line(error)
+        except (ActorDiedError, RayTaskError) as error:  # it was ended for good, or cannot load its replica
+            self.last_loss = last_line(error)
             self._workers.remove(worker)
         except RayError:
-            worker.ping = _ping(worker.handle)
+            worker.ping = worker.remote.ready()
 
     def _take_in(self, worker: _Worker) -> None:
         """The worker's oldest call is over, for better or worse."""
@@ -157,11 +159,11 @@ class RayExecutor:
         try:
             results = ray.get(reply)
         except RayTaskError as error:  # the rollout raised: the worker is well
-            self._lost(batch, _last_line(error))
+            self._lost(batch, last_line(error))
         except ObjectLostError as error:  # the results died with their node
-            self._lost(batch, _last_line(error))
+            self._lost(batch, last_line(error))
         except RayError as error:  # the worker died, was out of memory, or cannot be reached
-            self._lost(batch, f"its worker was lost: {_last_line(error)}")
+            self._lost(batch, f"its worker was lost: {last_line(error)}")
             self._restarting(worker)
         else:
             self._batch_size.observe(len(batch.tickets), results.seconds)
@@ -179,22 +181,18 @@ class RayExecutor:
         """Its other calls will fail too and are not to blame; it takes part again once it answers."""
         self._waiting.extendleft(call.batch for call in reversed(worker.calls))
         worker.calls.clear()
-        worker.ping = _ping(worker.handle)
+        worker.ping = worker.remote.ready()
 
     def _restart_hanging(self) -> None:
         now, limit = time.monotonic(), self._deadline.seconds
         for worker in self._workers:
             if worker.calls and now - worker.head_since > limit:
-                ray.kill(worker.handle, no_restart=False)
+                worker.remote.restart()
                 self._lost(worker.calls.popleft().batch, f"its worker hung: no answer in {limit:.0f} s")
                 self._restarting(worker)
 
 
-def _ping(worker: Any) -> Any:
-    """A reply that comes when the worker is up, however often it restarts before."""
-    return worker.ready.options(max_task_retries=-1).remote()
-
-
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """What an error of Ray says in the end, below the tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
 
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Results, Reward, Tickets
 from sadt_ray.rollout import rollout
 
 
 class RolloutWorker:
-    """Holds one replica, bound to the problems, and nothing of any search: a restarted worker is as good as new.
-
-    A plain class; ``actors.session`` makes a Ray actor of it.
+    """Holds one replica, bound to the problems, and nothing of any search.
 
     Args:
         process: the prior; its branch steps come with each call.
@@ -35,10 +37,6 @@ class RolloutWorker:
         self._scorer = reward.bind(problems)
         self._bound_to: object = None  # the branch steps of the search at hand
 
-    def ready(self) -> str:
-        """The name of the machine; that it answers says that the replica is loaded."""
-        return socket.gethostname()
-
     def run(self, branch_steps: str | tuple[int, ...], tickets: Tickets) -> Results:
         """Roll the tickets out. Binds the problems anew when another search begins."""
         if self._bound_to != branch_steps:
@@ -46,3 +44,75 @@ class RolloutWorker:
             self._chain, self._num_levels = process.bind(self._problems), process.num_levels
             self._bound_to = branch_steps
         return rollout(self._chain, self._scorer, self._num_levels, tickets)
+
+
+class WorkerActor:
+    """What Ray runs: loads its worker at the first call, so that one that was restarted is as good as new.
+
+    Args:
+        worker: ``RolloutWorker``, or what behaves like it.
+        device: see there.
+    """
+
+    def __init__(self, worker: type[RolloutWorker], device: str | None) -> None:
+        self._make, self._device = worker, device
+        self._worker: RolloutWorker | None = None
+
+    def ready(self, replica: Sequence[Any]) -> str:
+        """The name of the machine; that it answers says that the replica is loaded."""
+        self._loaded(replica)
+        return socket.gethostname()
+
+    def run(self, replica: Sequence[Any], branch_steps: str | tuple[int, ...], tickets: Tickets) -> Results:
+        """See ``RolloutWorker.run``."""
+        return self._loaded(replica).run(branch_steps, tickets)
+
+    def _loaded(self, replica: Sequence[Any]) -> RolloutWorker:
+        if self._worker is None:
+            process, reward, problems = ray.get(replica[0])
+            self._worker = self._make(process, reward, problems, self._device)
+        return self._worker
+
+
+@dataclass(frozen=True)
+class RemoteWorker:
+    """A worker as an executor holds it: wherever it goes, its replica can be loaded again.
+
+    The replica rides along in each call, as a reference inside a list, which costs nothing.
+    """
+
+    actor: Any
+    replica: Sequence[Any]
+
+    def ready(self) -> Any:
+        """A reply that comes when the worker is up and loaded, however often it is restarted before."""
+        return self.actor.ready.options(max_task_retries=-1).remote(self.replica)
+
+    def run(self, branch_steps: str | tuple[int, ...], tickets: Tickets) -> Any:
+        """A reply that holds the results. Never tried again by Ray: whoever asked decides that."""
+        return self.actor.run.remote(self.replica, branch_steps, tickets)
+
+    def restart(self) -> None:
+        """End whatever it does and start it anew."""
+        ray.kill(self.actor, no_restart=False)
+
+    def end(self) -> None:
+        """End it for good."""
+        ray.kill(self.actor)
+
+
+def start_workers(
+    count: int,
+    process: GenerativeProcess,
+    reward: Reward,
+    problems: Sequence[Problem],
+    device: str | None = None,
+    worker: type[RolloutWorker] = RolloutWorker,
+    **options: Any,
+) -> list[RemoteWorker]:
+    """Ask Ray for so many workers, with ``options`` such as ``num_gpus`` for each. They need not be up yet."""
+    replica = [ray.put((process, reward, list(problems)))]
+    actor = ray.remote(WorkerActor).options(
+        **{"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD", **options}
+    )
+    return [RemoteWorker(actor.remote(worker, device), replica) for _ in range(count)]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.diffusion import DiffusionProcess
@@ -37,18 +35,12 @@ class Forecasting:
     notes: list[str]
 
 
-def load_process(
-    data: SeriesDataset, backbone: str, checkpoint: Path | None, device: str
-) -> tuple[DiffusionProcess, list[str]]:
-    """The prior, and what has to be said about it. Raises ValueError for a device that cannot be used here."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None
+def load_process(data: SeriesDataset, backbone: str, checkpoint: Path | None) -> tuple[DiffusionProcess, list[str]]:
+    """The prior, on the CPU of this machine, and what has to be said about it."""
     if checkpoint is not None:
-        process = load_prior(checkpoint, device=device)
+        process = load_prior(checkpoint)
     else:
-        process = load_pretrained(backbone, "ETTh1" if data.name == "synthetic" else data.name, device=device)
+        process = load_pretrained(backbone, "ETTh1" if data.name == "synthetic" else data.name)
     trained_on = getattr(getattr(process.denoiser, "config", None), "dataset", data.name)
     if trained_on == data.name:
         return process, []

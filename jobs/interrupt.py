@@ -1,4 +1,4 @@
-"""Ctrl-C between two batches, so that everything told is recorded; a second one stops at once."""
+"""Ctrl-C or a polite kill between two batches, so that everything told is recorded; a second one stops at once."""
 
 from __future__ import annotations
 
@@ -7,28 +7,45 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+class Interrupted(KeyboardInterrupt):
+    """Someone asked the program to stop.
+
+    Attributes:
+        exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells have it.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__({signal.SIGINT: "Ctrl-C"}.get(signal.Signals(number), signal.Signals(number).name))
+
+
 class InterruptGuard:
-    """While it is entered, the first Ctrl-C is only remembered; ``check`` raises it where stopping does no harm."""
+    """While it is entered, the first signal is only remembered; ``check`` raises it where stopping does no harm.
+
+    SIGTERM is what ``ray job stop``, systemd and batch queues send.
+    """
 
     def __init__(self) -> None:
-        self._asked = False
-        self._before: Any = None
+        self._asked: int | None = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
-        self._before = signal.signal(signal.SIGINT, self._remember)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
+        if self._asked is not None:
+            raise Interrupted(number)
+        self._asked = number
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if it was asked for."""
-        if self._asked:
-            raise KeyboardInterrupt
+        """Raise Interrupted if it was asked for."""
+        if self._asked is not None:
+            raise Interrupted(self._asked)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.tables import print_table
+from sadt_ray.executor import describe_failures
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.runs.directory import write_json, write_samples, write_tree
@@ -42,7 +43,12 @@ class Outcome:
                 self._add_method(method, search, seconds)
             if search.num_levels > 1:
                 write_tree(self.run, group[0].name, search)
-        write_json(self.run / "summary.json", {"rows": self.rows, "notes": self.notes})
+        if search.failures:
+            self.notes.append(
+                f"{group[0].name}: {len(search.failures)} of {int(search.asked.sum()):,} rollouts were set aside and "
+                f"others run in their place: {describe_failures(search.failures, search.names)}"
+            )
+        self._write(complete=False)
         if self.samples:
             write_samples(self.run, search.names, self.samples)
 
@@ -54,9 +60,12 @@ class Outcome:
         self.rows.append(summary_row(method, search, drawn, scores, self._prior_scores, seconds))
         self.samples[method.name] = drawn
 
-    def close(self, console: Console) -> None:
+    def close(self, console: Console, complete: bool) -> None:
         """Write the last notes and print everything."""
-        write_json(self.run / "summary.json", {"rows": self.rows, "notes": self.notes})
+        self._write(complete)
         print_table(console, [{column: row[column] for column in _TABLE_COLUMNS} for row in self.rows])
         for note in self.notes:
             console.print(note, markup=False)
+
+    def _write(self, complete: bool) -> None:
+        write_json(self.run / "summary.json", {"rows": self.rows, "notes": self.notes, "complete": complete})

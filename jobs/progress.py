@@ -1,4 +1,4 @@
-"""The live line of a search: how far, how fast, how good."""
+"""The live line of a search: how far, how fast, how good, and by how many."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.runs.recorder import Recorder
-from sadt_ray.tree.search import Search
+from sadt_ray.runs.conduct import Look
 
 
 class SearchBar:
@@ -20,7 +19,7 @@ class SearchBar:
         self._total = num_problems * (config.n_rollouts or config.max_nfe or 0)
         self._bar = Progress(
             TextColumn("{task.description:<12}"),
-            BarColumn(),
+            BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
@@ -37,12 +36,23 @@ class SearchBar:
     ) -> None:
         self._bar.__exit__(kind, error, where)
 
-    def update(self, recorder: Recorder, search: Search) -> None:
-        """Record what is new and show it."""
-        progress = recorder(search)
+    def show(self, look: Look) -> None:
+        """Bring the line up to date."""
+        progress = look.progress
         done = progress.simulations if self._config.n_rollouts is not None else progress.nfe
-        facts = (
-            f"{progress.rollouts_per_second:7.0f} rollouts/s  best reward {progress.best_reward:.3f}  "
-            f"mean {progress.mean_reward:.3f}"
-        )
-        self._bar.update(self._task, completed=min(done, self._total), facts=facts)
+        self._bar.update(self._task, completed=min(done, self._total), facts=_facts(look))
+
+
+def _facts(look: Look) -> str:
+    progress, figures = look.progress, look.figures
+    parts = [
+        f"{progress.rollouts_per_second:6.0f} rollouts/s",
+        f"best reward {progress.best_reward:.3f}",
+        f"mean {progress.mean_reward:.3f}",
+    ]
+    if "workers" in figures:
+        parts.append(f"{figures['workers']:.0f} workers" if figures["workers"] else "waiting for workers")
+    for name, words in (("lost_batches", "batches lost"), ("set_aside", "set aside")):
+        if figures.get(name):
+            parts.append(f"{figures[name]:.0f} {words}")
+    return "  ".join(parts)

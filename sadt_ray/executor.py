@@ -47,7 +47,7 @@ class Executor(Protocol):
         """Take a batch; returns at once if the executor is remote."""
 
     def collect(self) -> Sequence[Finished]:
-        """Wait for a submitted batch to finish, but not for long: there may be none, so that the caller can look around.
+        """Wait for a submitted batch to finish, but not for long: there may be none, so that callers can look around.
 
         Every batch is returned exactly once, also one whose worker died.
         """

@@ -10,7 +10,7 @@ from ray import cloudpickle
 
 from actors.executor import RayExecutor, WorkersLost
 from actors.pacing import BatchSize, Deadline
-from actors.rollout_worker import RolloutWorker
+from actors.rollout_worker import RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
 from sadt_ray.executor import SerialExecutor, run_search
 from sadt_ray.interfaces import Problem
@@ -44,13 +44,12 @@ def workers(cluster):
     made = []
 
     def make(count, reward=SUM, worker=RolloutWorker, **options):
-        actor = cluster.remote(worker).options(max_restarts=-1, max_task_retries=0, num_cpus=1, **options)
-        made.extend(actor.remote(PROCESS, reward, PROBLEMS) for _ in range(count))
+        made.extend(start_workers(count, PROCESS, reward, PROBLEMS, worker=worker, num_cpus=1, **options))
         return made[-count:]
 
     yield make
-    for handle in made:
-        cluster.kill(handle)
+    for worker in made:
+        worker.end()
 
 
 def ray_executor(handles, batch_size=16, **options):
@@ -116,7 +115,7 @@ FAULTY_TICKETS = (5, 150, 310, 311)
 class Faulty(RolloutWorker):
     """Dies, hangs or raises at some of its tickets, once at each across restarts."""
 
-    def __init__(self, process, reward, problems):
+    def __init__(self, process, reward, problems, device):
         super().__init__(process, reward.bind_to, problems)
         self.fault, self.marks = reward.fault, reward.marks
 
@@ -175,7 +174,7 @@ def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):
 
 
 class Unloadable(RolloutWorker):
-    def __init__(self, process, reward, problems):
+    def __init__(self, process, reward, problems, device):
         raise OSError("weights.safetensors is not here")
 
 

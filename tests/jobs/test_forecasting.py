@@ -40,11 +40,11 @@ def test_a_file_is_called_after_itself_and_never_takes_another_series_prior(tmp_
     data = load_dataset(None, path)
     assert data.name == "mine"
     with pytest.raises(ValueError, match="no diff-k weights ship for the dataset 'mine'"):
-        load_process(data, "diff-k", None, "cpu")
+        load_process(data, "diff-k", None)
 
 
 def test_a_prior_of_another_series_is_used_with_a_remark():
-    _, notes = load_process(load_dataset("synthetic", None), "diff-k", None, "cpu")
+    _, notes = load_process(load_dataset("synthetic", None), "diff-k", None)
     assert "trained on ETTh1, the series is synthetic" in notes[0]
 
 

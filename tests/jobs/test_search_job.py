@@ -13,7 +13,18 @@ import pytest
 from jobs import search as job
 from sadt_ray.trajectories import read_trajectories
 
-TINY = ("--dataset", "synthetic", "--num-windows", "1", "--channels", "channel_6", "--seed", "3")
+TINY = (
+    "--executor",
+    "serial",
+    "--dataset",
+    "synthetic",
+    "--num-windows",
+    "1",
+    "--channels",
+    "channel_6",
+    "--seed",
+    "3",
+)
 
 
 def failing_reward(samples, problem):
@@ -143,10 +154,15 @@ def test_ctrl_c_stops_and_keeps_what_there_is(tmp_path):
         (("--n-rollouts", "0"), "n_rollouts must be"),
         (("--device", "abacus"), "device 'abacus' cannot be used"),
         (("--threads", "0"), "threads must be at least 1"),
+        (("--num-workers", "0"), "num_workers must be at least 1"),
+        (("--gpus-per-worker", "-1"), "gpus_per_worker must be a number >= 0"),
+        (("--checkpoint-seconds", "0"), "checkpoint_seconds must be positive"),
+        (("--tolerate-failures", "2"), "a tolerance is a count >= 0 and a share in [0, 1]"),
+        (("--resume", "/nowhere"), "/nowhere is not a run directory"),
     ],
 )
 def test_bad_input_is_refused_with_the_value_and_the_fix(monkeypatch, tmp_path, capsys, arguments, message):
-    dataset = () if "--dataset" in arguments else ("--dataset", "synthetic")
+    dataset = ("--executor", "serial", *(() if "--dataset" in arguments else ("--dataset", "synthetic")))
     code = run(monkeypatch, *dataset, *arguments, "--out", tmp_path / "run")
     assert code != 0
     assert message in " ".join((str(code) + capsys.readouterr().err).split())
@@ -208,10 +224,10 @@ def test_what_was_finished_before_a_failure_is_in_the_run_directory(monkeypatch,
         calls.append(arguments)
         if len(calls) > 1:
             raise RuntimeError("out of memory")
-        return start_search(*arguments)
+        return plan_search(*arguments)
 
-    start_search = job.start_search
-    monkeypatch.setattr(job, "start_search", fail_later)
+    plan_search = job.plan_search
+    monkeypatch.setattr(job, "plan_search", fail_later)
     monkeypatch.setattr(sys, "argv", ["search", *TINY, "--method", "snis", "dts", "--out", str(tmp_path / "run")])
     with pytest.raises(RuntimeError, match="out of memory"):
         job.main()
@@ -227,7 +243,18 @@ def test_the_crps_is_compared_with_the_prior_problem_by_problem(finished):
 
 
 def test_what_comes_after_the_last_row_is_forecast_without_a_truth(monkeypatch, tmp_path):
-    arguments = ("--dataset", "synthetic", "--channels", "channel_6", "--split", "latest", "--n-rollouts", 50)
+    arguments = (
+        "--executor",
+        "serial",
+        "--dataset",
+        "synthetic",
+        "--channels",
+        "channel_6",
+        "--split",
+        "latest",
+        "--n-rollouts",
+        50,
+    )
     assert run(monkeypatch, *arguments, "--method", "prior", "snis", "--out", tmp_path / "run") == 0
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     assert [row["crps"] for row in rows] == [None, None]

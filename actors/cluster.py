@@ -1,0 +1,59 @@
+"""Joining a Ray cluster, or starting one on this machine. Ray is imported here only after its environment is set."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+_OBJECT_STORE_BYTES = 1 << 30  # a local cluster's; results in flight are small, and what does not fit is spilled
+
+
+class RayUnavailable(RuntimeError):
+    """Ray is not installed, or does not start, or there is no cluster at the address."""
+
+
+def connect(address: str | None, **local_options: Any) -> Mapping[str, float]:
+    """Connect this process; returns the resources of the cluster that are there now.
+
+    A cluster that is started here asks for a token that nobody else knows, since Ray listens on the network.
+
+    Args:
+        address: of a running cluster (``auto`` for the one on this machine); None starts one that ends with this
+            process.
+        local_options: for ``ray.init`` when it starts one.
+
+    Raises:
+        RayUnavailable: with the reason.
+    """
+    try:
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        if not ray.is_initialized():
+            local = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, **local_options}
+            ray.init(
+                address="local" if address is None else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **(local if address is None else {}),
+            )
+        return ray.cluster_resources()
+    except ImportError as error:
+        raise RayUnavailable(f"Ray cannot be imported ({error}); pip install 'ray>=2.60,<2.61'") from error
+    except Exception as error:
+        where = "does not start here" if address is None else f"cannot be reached at {address}"
+        raise RayUnavailable(f"Ray {where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
+
+    ray.shutdown()

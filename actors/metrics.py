@@ -1,0 +1,41 @@
+"""What Ray's metrics show of a search, as ``ray_sadt_…`` with the method as a tag."""
+
+from __future__ import annotations
+
+from ray.util.metrics import Gauge
+
+from sadt_ray.runs.conduct import Look
+
+_DESCRIPTIONS = {
+    "simulations": "Simulations backed up.",
+    "simulations_per_second": "Simulations backed up a second.",
+    "nfe": "Function evaluations of the process.",
+    "nfe_per_second": "Function evaluations a second.",
+    "mean_reward": "Mean reward of the samples so far, unweighted.",
+    "best_reward": "Highest reward so far.",
+    "nodes": "Nodes of the forest.",
+    "in_flight": "Tickets asked, neither told nor forgotten.",
+    "set_aside": "Tickets given up after three failures.",
+    "workers": "Rollout workers that take part.",
+    "utilisation": "Share of the workers' time spent in rollouts.",
+    "queue_depth": "Batches that wait for a worker.",
+    "batch_size": "Tickets a call.",
+    "batch_fill": "Tickets a call over the batch size.",
+    "staleness": "Tickets that came back between a batch's submission and its return.",
+    "lost_batches": "Batches lost with a worker or by an error in a rollout.",
+}
+
+
+class Meters:
+    """One gauge a figure."""
+
+    def __init__(self, method: str) -> None:
+        self._tags = {"method": method}
+        self._gauges = {
+            name: Gauge(f"sadt_{name}", description=text, tag_keys=("method",)) for name, text in _DESCRIPTIONS.items()
+        }
+
+    def show(self, look: Look) -> None:
+        """Set every gauge that the look has a finite figure for."""
+        for name in self._gauges.keys() & look.figures.keys():
+            self._gauges[name].set(look.figures[name], self._tags)

@@ -1,0 +1,189 @@
+"""The driver's side: workers and a tree owner on a cluster, for as long as a ``with`` block lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.executor import WorkersLost, last_line
+from actors.pacing import Deadline
+from actors.rollout_worker import start_workers
+from actors.tree_owner import Pace, Sent, TreeOwner
+from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
+from sadt_ray.plan import SearchPlan
+from sadt_ray.runs.conduct import Ended, Look, Recording, SearchFailed
+from sadt_ray.tree.search import Search
+
+_LOOK_EVERY = 0.25  # seconds
+_STOP_WITHIN = 60.0  # seconds in which a running batch should end
+_OWNER_DEATHS = 3  # at the same place
+_OWNER_THREADS = 4  # the search, look, stop, and one to spare
+
+
+class OwnerLost(SearchFailed):
+    """The tree owner died again and again without getting further."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers, and what each takes of the cluster.
+
+    Attributes:
+        num_workers: None for as many as there is room for now.
+        cpus, gpus: of each; fractions share a device.
+        device: where a worker's replica runs, None for a process that has no device.
+    """
+
+    num_workers: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
+        if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
+            raise ValueError(f"a worker must take some CPU or GPU, got cpus={self.cpus} and gpus={self.gpus}")
+
+    def size(self, resources: Mapping[str, float]) -> int:
+        """Workers on a cluster with these resources. Raises ValueError when there is room for none."""
+        if self.num_workers is not None:
+            return self.num_workers
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        room = min(int(resources.get(name, 0) / each) for name, each in wanted.items() if each > 0)
+        if room < 1:
+            held = ", ".join(f"{resources.get(name, 0):g} {name}" for name in wanted)
+            raise ValueError(
+                f"a worker takes {self.cpus:g} CPU and {self.gpus:g} GPU, but the cluster has {held} now; give "
+                "num_workers, and it will grow if it can, or let a worker take less"
+            )
+        return room
+
+
+class RaySession:
+    """Searches over workers that stay from one search to the next.
+
+    The owner lives on this machine, beside the run directory. Workers are this process's, so an owner that dies does
+    not take them along: it is restarted, and goes on from its last checkpoint.
+
+    Args:
+        process, reward, problems: what the workers roll out.
+        crew: the workers.
+        recording: where records and checkpoints go.
+        pace: batch sizes.
+        resources: of the cluster, from ``cluster.connect``.
+    """
+
+    def __init__(
+        self,
+        process: GenerativeProcess,
+        reward: Reward,
+        problems: Sequence[Problem],
+        crew: Crew,
+        recording: Recording,
+        pace: Pace,
+        resources: Mapping[str, float],
+        deadline: Deadline | None = None,
+    ) -> None:
+        self.num_workers = crew.size(resources)
+        self.owner_restarts = 0
+        self.workers = start_workers(
+            self.num_workers, process, reward, problems, crew.device, num_cpus=crew.cpus, num_gpus=crew.gpus
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        owner = ray.remote(TreeOwner).options(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=_OWNER_THREADS,
+            scheduling_strategy=here,
+        )
+        self.owner: Any = owner.remote(recording, pace, deadline)
+
+    def wait_for_workers(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Until one worker is ready. On a cluster that grows this takes as long as a machine takes.
+
+        Args:
+            on_wait: called now and then. What it raises ends the waiting.
+
+        Raises:
+            WorkersLost: when none can be started, with the reason of the last one.
+        """
+        starting, reason = [worker.ready() for worker in self.workers], ""
+        while starting:
+            answered, starting = ray.wait(starting, timeout=_LOOK_EVERY)
+            on_wait()
+            for reply in answered:
+                try:
+                    ray.get(reply)
+                    return
+                except RayError as error:
+                    reason = last_line(error)
+        raise WorkersLost(f"no rollout worker can be started: {reason}")
+
+    def __enter__(self) -> RaySession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        ray.kill(self.owner)
+        for worker in self.workers:
+            worker.end()
+
+    def search(self, plan: SearchPlan, on_look: Callable[[Look], None] | None = None) -> Ended:
+        """Run one search. What ``on_look`` raises stops it between two batches and comes back in ``Ended.error``.
+
+        Raises:
+            OwnerLost: when the owner dies three times without getting further.
+            ValueError: see ``conduct``.
+        """
+        furthest, deaths_there = -1, 0
+        while True:
+            call, done = self.owner.search.remote(plan, self.workers), -1
+            try:
+                while not ray.wait([call], timeout=_LOOK_EVERY)[0]:
+                    look = self._look()
+                    if look is not None:
+                        done = look.progress.simulations
+                        if on_look is not None:
+                            on_look(look)
+            except BaseException as error:
+                return self._stopped(call, error)
+            try:
+                return _ended(ray.get(call))
+            except RayTaskError as error:
+                raise (error.cause or error) from None
+            except RayActorError as error:
+                self.owner_restarts += 1
+                furthest, deaths_there = (done, 1) if done > furthest else (furthest, deaths_there + 1)
+                if deaths_there == _OWNER_DEATHS:
+                    raise OwnerLost(
+                        f"the tree owner died {_OWNER_DEATHS} times at {max(done, 0)} simulations: {last_line(error)}"
+                    ) from None
+                ray.get(self.owner.ready.options(max_task_retries=-1).remote())
+
+    def _look(self) -> Look | None:
+        try:
+            return ray.get(self.owner.look.remote(), timeout=5)
+        except (GetTimeoutError, RayActorError):
+            return None
+
+    def _stopped(self, call: Any, reason: BaseException) -> Ended:
+        """Have the search stopped, and say why."""
+        try:
+            self.owner.stop.remote()
+            return _ended(ray.get(call, timeout=_STOP_WITHIN))._replace(error=reason)
+        except RayError:
+            raise reason from None
+
+
+def _ended(sent: Sent) -> Ended:
+    error = None if sent.failure is None else SearchFailed(sent.failure)
+    return Ended(Search.restored(sent.state), sent.seconds, error)

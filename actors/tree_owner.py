@@ -1,0 +1,97 @@
+"""The owner's side: the forest, and the one loop that grows it with whatever workers there are."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from actors.executor import RayExecutor
+from actors.metrics import Meters
+from actors.pacing import BatchSize, Deadline
+from actors.rollout_worker import RemoteWorker
+from sadt_ray.plan import SearchPlan
+from sadt_ray.runs.conduct import Look, Recording, conduct
+from sadt_ray.tree.state import SearchState
+
+_LARGEST_BATCH = 4096
+_SHARE_IN_FLIGHT = 0.05  # of a search's simulations that growing batches may have in flight
+
+
+class Pace(NamedTuple):
+    """How an owner feeds its workers.
+
+    Attributes:
+        batch_size: tickets a call, at first.
+        fixed: whether that stays so; else batches grow until calls are long enough and devices full.
+    """
+
+    batch_size: int
+    fixed: bool = False
+
+
+class Sent(NamedTuple):
+    """A search that is over, as it travels."""
+
+    state: SearchState
+    seconds: float
+    failure: str | None  # what ended it early
+
+
+class Stopped(Exception):
+    """Someone asked the owner to stop between two batches."""
+
+
+class TreeOwner:
+    """Runs one search at a time over workers, recording and checkpointing it as it grows.
+
+    A plain class; ``actors.session`` makes a Ray actor of it, with threads of its own for ``look`` and ``stop``. An
+    owner that was killed and restarted resumes a search from its last checkpoint when it is asked for it again.
+
+    Args:
+        recording: where records and checkpoints go.
+        pace: batch sizes.
+        deadline: see ``RayExecutor``.
+    """
+
+    def __init__(self, recording: Recording, pace: Pace, deadline: Deadline | None = None) -> None:
+        self._recording, self._pace, self._deadline = recording, pace, deadline or Deadline()
+        self._stop = threading.Event()
+        self._last_look: Look | None = None
+
+    def ready(self) -> str:
+        """The name of the machine."""
+        return socket.gethostname()
+
+    def search(self, plan: SearchPlan, workers: Sequence[RemoteWorker]) -> Sent:
+        """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on."""
+        self._last_look = None
+        size = BatchSize(self._pace.batch_size, self._largest_batch(plan, len(workers)))
+        executor = RayExecutor(workers, plan.branch_steps, size, self._deadline)
+        meters = Meters(plan.name)
+
+        def look_on(look: Look) -> None:
+            self._last_look = look
+            meters.show(look)
+            if self._stop.is_set():
+                raise Stopped
+
+        ended = conduct(plan, executor, self._recording, look_on)
+        failure = None if ended.error is None else f"{type(ended.error).__name__}: {ended.error}"
+        return Sent(ended.search.state(), ended.seconds, failure)
+
+    def look(self) -> Look | None:
+        """How far the search is; None before its first batch."""
+        return self._last_look
+
+    def stop(self) -> None:
+        """End the search between two batches."""
+        self._stop.set()
+
+    def _largest_batch(self, plan: SearchPlan, num_workers: int) -> int:
+        if self._pace.fixed:
+            return self._pace.batch_size
+        simulations = len(plan.names) * (plan.config.n_rollouts or plan.config.max_nfe or 0)
+        slots = RayExecutor.calls_per_worker * num_workers + 1
+        return min(max(int(_SHARE_IN_FLIGHT * simulations / slots), self._pace.batch_size), _LARGEST_BATCH)

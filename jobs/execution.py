@@ -1,0 +1,166 @@
+"""Where rollouts run: on Ray workers, or in this process."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol
+
+import torch
+from rich.console import Console
+
+from actors.cluster import RayUnavailable, connect, disconnect
+from sadt_ray.executor import SerialExecutor, Tolerance
+from sadt_ray.interfaces import Problem, Reward
+from sadt_ray.plan import SearchPlan, default_batch_size
+from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.runs.conduct import Ended, Look, Recording, conduct
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where rollouts run, and how often the search is saved."""
+
+    executor: Literal["ray", "serial"] | None = None
+    """ray: on workers; serial: in this process. By default ray, or serial where Ray does not start."""
+    address: str | None = None
+    """A running Ray cluster, auto for the one on this machine; by default $RAY_ADDRESS, else one is started here."""
+    num_workers: int | None = None
+    """Rollout workers; by default as many as the cluster has room for now."""
+    cpus_per_worker: float = 1.0
+    """CPUs of each worker, which are also its threads."""
+    gpus_per_worker: float | None = None
+    """GPUs of each worker, or a fraction of one; by default 1 on a cuda device, else 0."""
+    device: str = "cpu"
+    """Where the prior runs: cpu, cuda, cuda:1 ... (with Ray: cpu or cuda)."""
+    batch_size: int | None = None
+    """Rollouts a batch; by default two a context, within 16 and 256, and with Ray more if a device can take them."""
+    threads: int = 1
+    """CPU threads of the prior in this process, whose matrices are too small to share out well."""
+    checkpoint_to: str | None = None
+    """Where checkpoints go: a directory, s3://... or gs://...; by default into the run directory."""
+    checkpoint_seconds: float = 30.0
+    """Time between two checkpoints."""
+    checkpoint_simulations: int | None = None
+    """Simulations between two checkpoints; by default only the time counts."""
+    tolerate_failures: float = 0.01
+    """Share of the rollouts that may fail for good before the search stops; ten may in any case."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "batch_size", "num_workers", "checkpoint_simulations"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not self.checkpoint_seconds > 0:
+            raise ValueError(f"checkpoint_seconds must be positive, got {self.checkpoint_seconds}")
+        for name in ("cpus_per_worker", "gpus_per_worker"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number >= 0, got {value}")
+        try:
+            torch.device(self.device)
+        except RuntimeError as error:
+            raise ValueError(f"device {self.device!r} cannot be used here ({error}); use cpu or cuda") from None
+        Tolerance(share=self.tolerate_failures)
+
+
+class Session(Protocol):
+    """Runs one search after the other."""
+
+    def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
+        """Until a search could begin; ``on_wait`` is called now and then, and may raise."""
+
+    def search(self, plan: SearchPlan, on_look: Callable[[Look], None]) -> Ended: ...
+
+
+@dataclass(frozen=True)
+class SerialSession:
+    """Searches in this process."""
+
+    process: DiffusionProcess
+    reward: Reward
+    problems: list[Problem]
+    batch_size: int
+    recording: Recording
+
+    def __enter__(self) -> SerialSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+    def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
+        """This process is ready."""
+
+    def search(self, plan: SearchPlan, on_look: Callable[[Look], None]) -> Ended:
+        branching = self.process.with_branch_steps(plan.branch_steps)
+        executor = SerialExecutor(branching, self.reward, self.problems, self.batch_size)
+        return conduct(plan, executor, self.recording, on_look)
+
+
+Opener = Callable[[DiffusionProcess, Reward, list[Problem], Recording], AbstractContextManager[Session]]
+
+
+def choose_executor(execution: Execution, console: Console) -> tuple[str, Opener]:
+    """Start what the flags ask for; returns its name, and what opens a session with it.
+
+    Raises:
+        ValueError: if Ray was asked for by name or address and cannot be had, or has no room for a worker, or the
+            device cannot be used in this process.
+    """
+    if execution.executor != "serial":
+        try:
+            return "ray", _ray_opener(execution)
+        except RayUnavailable as error:
+            if execution.executor == "ray" or execution.address is not None:
+                raise ValueError(f"{error}; or use --executor serial") from None
+            console.print(f"No Ray workers, searching in this process: {error}", markup=False)
+    return "serial", _serial_opener(execution)
+
+
+def close_executor(name: str) -> None:
+    """Leave the cluster, if there is one."""
+    if name == "ray":
+        disconnect()
+
+
+def _serial_opener(execution: Execution) -> Opener:
+    try:
+        torch.empty(0, device=execution.device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ValueError(f"device {execution.device!r} cannot be used here ({error}); use cpu") from None
+
+    def open_session(
+        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording
+    ) -> SerialSession:
+        size = execution.batch_size or default_batch_size(len(problems))
+        return SerialSession(process.with_device(execution.device), reward, problems, size, recording)
+
+    return open_session
+
+
+def _ray_opener(execution: Execution) -> Opener:
+    resources = connect(execution.address or os.environ.get("RAY_ADDRESS"))
+    from actors.session import Crew, RaySession
+    from actors.tree_owner import Pace
+
+    gpus = execution.gpus_per_worker
+    if gpus is None:
+        gpus = 0.0 if execution.device == "cpu" else 1.0
+    device = None if execution.device == "cpu" else execution.device
+    crew = Crew(execution.num_workers, execution.cpus_per_worker, gpus, device)
+    crew.size(resources)  # refused here, before a run directory exists
+
+    def open_session(
+        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording
+    ) -> RaySession:
+        size = execution.batch_size or default_batch_size(len(problems))
+        pace = Pace(size, fixed=execution.batch_size is not None)
+        return RaySession(process, reward, problems, crew, recording, pace, resources)
+
+    return open_session

@@ -1,0 +1,86 @@
+"""Going on with a run that was stopped or killed: the same settings, the checkpoints where it left them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyarrow import fs
+
+from sadt_ray.runs.environment import describe_environment
+
+CONFIG = "config.json"
+
+
+class Resumed(NamedTuple):
+    """A run to go on with.
+
+    Attributes:
+        config: its config.json.
+        run: its directory; None if only the address of its checkpoints is known.
+        checkpoint_to: that address; None if they are in its directory.
+    """
+
+    config: Mapping[str, Any]
+    run: Path | None
+    checkpoint_to: str | None
+
+    def arguments(self, given: Sequence[str]) -> list[str]:
+        """The command line of the run, and behind it what was given now."""
+        return [*self.config["arguments"], *given]
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raises ValueError for a setting that was another one when the run began, or another version of sadt-ray."""
+        before, now = self.config["environment"]["sadt-ray"], describe_environment()["sadt-ray"]
+        if before != now:
+            raise ValueError(f"the run was begun by sadt-ray {before}, this is {now}; install {before} to resume it")
+        plain = json.loads(json.dumps(settings, default=str))
+        for name, value in plain.items():
+            began = self.config["search"].get(name)
+            if began != value:
+                raise ValueError(f"a run keeps its settings: {name} was {began!r} when it began, and would be {value!r}")
+
+
+def find_run(where: str) -> Resumed:
+    """The run in a directory or at the address of its checkpoints.
+
+    Raises:
+        ValueError: if there is none, or it is complete.
+    """
+    if "://" in where:
+        return Resumed(_read_json(where, CONFIG), None, where)
+    run = Path(where)
+    if not (run / CONFIG).exists():
+        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
+    summary = run / "summary.json"
+    if summary.exists() and json.loads(summary.read_text()).get("complete"):
+        raise ValueError(f"{run} is complete; there is nothing to resume")
+    config = json.loads((run / CONFIG).read_text())
+    return Resumed(config, run, config["execution"]["checkpoint_to"])
+
+
+def copy_config(run: Path, checkpoint_to: str | None) -> None:
+    """Put the configuration beside checkpoints that are kept elsewhere, so that they can be resumed from there."""
+    if checkpoint_to is None:
+        return
+    filesystem, path = _open(checkpoint_to)
+    filesystem.create_dir(path, recursive=True)
+    with filesystem.open_output_stream(f"{path}/{CONFIG}") as file:
+        file.write((run / CONFIG).read_bytes())
+
+
+def _read_json(address: str, name: str) -> Mapping[str, Any]:
+    filesystem, path = _open(address)
+    try:
+        with filesystem.open_input_stream(f"{path}/{name}") as file:
+            return json.loads(file.read())
+    except OSError as error:
+        raise ValueError(f"there is no run to resume at {address}: {error}") from None
+
+
+def _open(address: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in address:
+        return fs.LocalFileSystem(), str(Path(address).absolute())
+    return fs.FileSystem.from_uri(address)

@@ -1,0 +1,201 @@
+"""A search as the driver sees it: workers and an owner on Ray, which may be killed at any moment."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from ray import cloudpickle
+
+from actors.pacing import Deadline
+from actors.session import Crew, OwnerLost, RaySession
+from actors.tree_owner import Pace, TreeOwner
+from sadt_ray.executor import SerialExecutor, Tolerance
+from sadt_ray.interfaces import Problem
+from sadt_ray.methods import dts, snis
+from sadt_ray.plan import plan_search
+from sadt_ray.processes.markov_chain import MarkovChainProcess
+from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.runs.conduct import Recording, SearchFailed, conduct
+from sadt_ray.trajectories import read_trajectories
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
+
+PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
+PROCESS = MarkovChainProcess.random(3, 4, seed=0)
+RESOURCES = {"CPU": 4.0}
+
+
+def slow_total(samples, problem):
+    time.sleep(0.005)
+    return samples.sum(1).astype(float)
+
+
+def total(samples, problem):
+    return samples.sum(1).astype(float)
+
+
+@pytest.fixture
+def open_session(cluster, tmp_path):
+    """Opens sessions over the chain, and closes them after the test."""
+    opened = []
+
+    def make(score=total, num_workers=2, **recording):
+        files = Recording(tmp_path, str(tmp_path / "checkpoints"), **recording)
+        pace = Pace(8, fixed=True)
+        opened.append(
+            RaySession(
+                PROCESS, FunctionReward(score), PROBLEMS, Crew(num_workers), files, pace, RESOURCES, Deadline(60)
+            )
+        )
+        return opened[-1]
+
+    yield make
+    for session in opened:
+        session.__exit__(None, None, None)
+
+
+def plan(n_rollouts=200, method=dts):
+    return plan_search(PROCESS, PROBLEMS, method(n_rollouts=n_rollouts))
+
+
+def assert_complete(ended, n_rollouts):
+    search = ended.search
+    np.testing.assert_array_equal(search.told, n_rollouts)
+    np.testing.assert_array_equal(search.tree.column("visits")[: len(PROBLEMS)], n_rollouts)
+    np.testing.assert_array_equal(search.tree.column("in_flight"), 0)
+    np.testing.assert_array_equal(search.told + search.forgotten, search.asked)
+    assert ended.error is None
+
+
+def test_one_worker_gives_the_tree_that_this_process_gives_bit_for_bit(open_session, tmp_path):
+    session = open_session(num_workers=1)
+    remote = session.search(plan()).search
+    executor = SerialExecutor(PROCESS, FunctionReward(total), PROBLEMS, 8, slots=3)
+    local = conduct(plan(), executor, Recording(tmp_path / "local")).search
+    for name in ("parent", "level", "visits", "value"):
+        np.testing.assert_array_equal(remote.tree.column(name), local.tree.column(name))
+    for one, other in zip(remote.samples(), local.samples(), strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_a_session_runs_one_search_after_the_other_and_leaves_records_of_each(open_session, tmp_path):
+    session = open_session()
+    looks = []
+    assert_complete(session.search(plan(), looks.append), 200)
+    assert_complete(session.search(plan(50, snis)), 50)
+    rows = read_trajectories(tmp_path / "trajectories" / "dts")
+    ended = session.search(plan())  # resumed from its last checkpoint: nothing is left to do
+    assert_complete(ended, 200)
+    assert rows["node"].to_pylist() == list(range(len(ended.search.tree)))
+    assert pc.sum(pc.is_valid(rows["reward"])).as_py() == len(ended.search.sample_store)
+
+
+def test_an_owner_killed_twice_goes_on_from_its_checkpoint_to_the_same_number(open_session, cluster, tmp_path):
+    session = open_session(slow_total, every_seconds=None, every_simulations=40)
+    first_looks, kills = [], []
+
+    def kill_at(look):
+        done = look.progress.simulations
+        first_looks.append(done)
+        if len(kills) < 2 and done > 150 * (len(kills) + 1):
+            pid = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
+            os.kill(pid, signal.SIGKILL)
+            kills.append(done)
+
+    ended = session.search(plan(300), kill_at)
+    assert_complete(ended, 300)
+    assert session.owner_restarts == len(kills) == 2
+    rows = read_trajectories(tmp_path / "trajectories" / "dts")
+    assert rows["node"].to_pylist() == list(range(len(ended.search.tree)))
+    assert rows["parent"].to_pylist() == ended.search.tree.column("parent").tolist()
+
+
+def test_workers_killed_from_outside_cost_no_simulation(open_session, cluster):
+    session = open_session(slow_total)
+    kills = []
+
+    def kill_at(look):
+        if len(kills) < 4 and look.progress.simulations > 100 * (len(kills) + 1):
+            actor = session.workers[len(kills) % 2].actor
+            kills.append(actor)
+            actor.__ray_call__.remote(lambda self: os._exit(1))
+
+    ended = session.search(plan(300), kill_at)
+    assert len(kills) == 4
+    assert_complete(ended, 300)
+    assert ended.search.failures == []
+
+
+class Enough(Exception):
+    pass
+
+
+def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(open_session):
+    def stop(look):
+        if look.progress.simulations > 100:
+            raise Enough
+
+    ended = open_session(slow_total).search(plan(300), stop)
+    assert isinstance(ended.error, Enough)
+    assert 100 < ended.search.simulations < 900
+    assert len(ended.search.open_tickets()) == 0
+    assert_complete(open_session().search(plan(300)), 300)
+
+
+def nan_for_b(samples, problem):
+    return np.full(len(samples), np.nan if problem.name == "b" else 1.0)
+
+
+def test_a_reward_that_fails_ends_the_search_with_what_was_told(open_session):
+    session = open_session(nan_for_b, tolerance=Tolerance(3))
+    ended = session.search(plan())
+    assert isinstance(ended.error, SearchFailed)
+    assert "problem 'b'" in str(ended.error)
+    assert ended.search.told[0] > 0 == ended.search.told[1]
+
+
+def test_a_checkpoint_of_another_search_is_refused(open_session):
+    session = open_session()
+    session.search(plan(50))
+    with pytest.raises(ValueError, match=r"^[^\n]*n_rollouts[^\n]*$"):
+        session.search(plan(60))
+
+
+def test_an_owner_that_dies_at_once_again_and_again_is_given_up(open_session, monkeypatch):
+    session = open_session(num_workers=1)
+
+    class Fragile(TreeOwner):
+        def search(self, plan, workers):
+            os._exit(1)
+
+    import ray
+
+    session.owner = ray.remote(Fragile).options(max_restarts=-1).remote(None, None)
+    with pytest.raises(OwnerLost, match="died 3 times at 0 simulations"):
+        session.search(plan())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_workers": 0}, "num_workers must be at least 1, got 0"),
+        ({"cpus": 0, "gpus": 0}, "must take some CPU or GPU"),
+        ({"cpus": -1, "gpus": 1}, "must take some CPU or GPU"),
+    ],
+)
+def test_a_crew_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Crew(**settings)
+
+
+def test_the_crew_fills_the_cluster_and_says_when_there_is_no_room():
+    assert Crew().size({"CPU": 5.0}) == 5
+    assert Crew(cpus=2).size({"CPU": 5.0}) == 2
+    assert Crew(gpus=0.25).size({"CPU": 64.0, "GPU": 2.0}) == 8
+    assert Crew(7, gpus=1).size({"CPU": 1.0}) == 7
+    with pytest.raises(ValueError, match="the cluster has 8 CPU, 0 GPU now; give num_workers"):
+        Crew(gpus=1).size({"CPU": 8.0})

@@ -1,0 +1,113 @@
+"""``python -m jobs.search`` on Ray, as a user starts it: killed, stopped, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sadt_ray.trajectories import read_trajectories
+
+TINY = ("--dataset", "synthetic", "--num-windows", "1", "--channels", "channel_6", "--method", "dts", "--no-report")
+SLOW = """
+import time
+from pathlib import Path
+import numpy as np
+
+def reward(samples, problem):
+    # takes its time until a file says that there is no more need to
+    if not Path(__file__).with_name("hurry").exists():
+        time.sleep(0.1)
+    return -np.abs(samples).mean(1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the user stands: their reward is a module beside them."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    return tmp_path
+
+
+def start(folder, *arguments):
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "RAY_memory_monitor_refresh_ms": "0", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "jobs.search", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_until(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def finish(process, code=0):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    return output
+
+
+def simulations(run):
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return json.loads(lines[-1])["simulations"] if lines else 0
+
+
+def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder):
+    """SIGKILL, then SIGTERM as ``ray job stop`` sends it, then to the end: three drivers, three Ray clusters."""
+    run = folder / "run"
+    slow = ("--reward", "slow:reward", "--n-rollouts", 4_000, "--checkpoint-seconds", 0.3, "--num-workers", 2)
+    first = start(folder, *TINY, *slow, "--executor", "ray", "--out", run)
+    wait_until(lambda: len(list(run.glob("checkpoints/dts/*.safetensors"))) > 1 and simulations(run) > 100)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    time.sleep(5)  # the owner outlives its driver for a moment
+    killed_at = simulations(run)
+    second = start(folder, "--resume", "run")
+    wait_until(lambda: simulations(run) > killed_at + 50)
+    second.send_signal(signal.SIGTERM)
+    assert "SIGTERM" in finish(second, 143)
+    assert not json.loads((run / "summary.json").read_text())["complete"]
+    assert "a run keeps its settings: n_rollouts was 4000" in finish(
+        start(folder, "--resume", run, "--n-rollouts", 9), 1
+    )
+    (folder / "hurry").touch()
+    finish(start(folder, "--resume", run, "--executor", "serial"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["complete"]
+    assert [row["rollouts"] for row in summary["rows"]] == [4_000]
+    tree = pq.read_table(run / "tree" / "dts.parquet")
+    rows = read_trajectories(run / "trajectories" / "dts")
+    assert rows["node"].to_pylist() == tree["node"].to_pylist()
+    assert rows["parent"].to_pylist() == tree["parent"].to_pylist()
+    assert tree["visits"].to_pylist()[0] == 4_000
+    weights = np.array(pq.read_table(run / "samples.parquet")["weight"])
+    assert weights.sum() == pytest.approx(1)
+    assert not (run / "checkpoints").exists()
+    assert "is complete" in finish(start(folder, "--resume", run), 1)
+
+
+def test_without_ray_the_search_runs_in_this_process_and_says_why(folder):
+    (folder / "ray.py").write_text("raise ImportError('no wheel for this machine')\n")
+    output = finish(start(folder, *TINY, "--n-rollouts", 20, "--out", "run"))
+    assert "searching in this process: Ray cannot be imported (no wheel for this machine)" in " ".join(output.split())
+    assert json.loads((folder / "run" / "config.json").read_text())["execution"]["executor"] == "serial"
+    refused = finish(start(folder, *TINY, "--executor", "ray", "--out", "other"), 1)
+    assert "or use --executor serial" in " ".join(refused.split())
+    assert not (folder / "other").exists()
+
+
+def test_more_than_the_cluster_has_is_refused_before_a_run_begins(folder):
+    output = finish(start(folder, *TINY, "--gpus-per-worker", "3", "--out", "run"), 1)
+    assert "a worker takes 1 CPU and 3 GPU, but the cluster has" in " ".join(output.split())
+    assert not (folder / "run").exists()
