@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +31,7 @@ def connect(address: str | None, **local_options: Any) -> Mapping[str, float]:
     """
     try:
         if address is None:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            keep_others_out()
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
@@ -50,6 +49,15 @@ def connect(address: str | None, **local_options: Any) -> Mapping[str, float]:
     except Exception as error:
         where = "does not start here" if address is None else f"cannot be reached at {address}"
         raise RayUnavailable(f"Ray {where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def keep_others_out() -> None:
+    """Have clusters that this process starts ask for a token of their own. Ray reads this when it is first imported;
+    a program that imported it before has made its choice."""
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def disconnect() -> None:

@@ -40,7 +40,7 @@ class Resumed(NamedTuple):
         for name, value in plain.items():
             began = self.config["search"].get(name)
             if began != value:
-                raise ValueError(f"a run keeps its settings: {name} was {began!r} when it began, and would be {value!r}")
+                raise ValueError(f"a run keeps its settings: {name} was {began!r} when it began, and is {value!r} now")
 
 
 def find_run(where: str) -> Resumed:

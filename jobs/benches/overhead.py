@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from jobs.bare_process import BareProcess
 from jobs.benches import BenchResult
 from sadt_ray.api import start_search
 from sadt_ray.data.etth1 import DataNotFound, load_etth1
@@ -80,14 +81,14 @@ def _paired_rates(
     search, executor = start_search(process, problems, SpectralReward(), method, batch_size)
     while search.told.mean() < _GROWN:
         _advance(search, executor, batches=1)
-    bare = _BareProcess(process, problems, batch_size)
-    bare.rate(batches=1)  # warm up
+    bare = BareProcess(process, problems, batch_size)
+    bare.run(batches=1)  # warm up
     while True:
         nfe, started = int(search.nfe.sum()), time.perf_counter()
         if not _advance(search, executor, _BATCHES_A_PAIR):
             return
         rate = (int(search.nfe.sum()) - nfe) / (time.perf_counter() - started)
-        yield rate, bare.rate(_BATCHES_A_PAIR)
+        yield rate, _rate(bare, _BATCHES_A_PAIR)
 
 
 def _advance(search: Search, executor: Executor, batches: int) -> bool:
@@ -104,22 +105,7 @@ def _advance(search: Search, executor: Executor, batches: int) -> bool:
     return True
 
 
-class _BareProcess:
-    """The chain alone, on full batches from its roots."""
-
-    def __init__(self, process: DiffusionProcess, problems: Sequence[Problem], batch_size: int) -> None:
-        self._chain = process.with_branch_steps("none").bind(problems)
-        self._problem = np.arange(batch_size) % len(problems)
-        self._states = self._chain.root_states()[self._problem]
-        self._batches = 0
-
-    def rate(self, batches: int) -> float:
-        """Evaluations a second."""
-        size, nfe, started = len(self._problem), 0, time.perf_counter()
-        for _ in range(batches):
-            seeds = np.arange(size, dtype=np.uint64) + np.uint64(size * self._batches)
-            path = self._chain.run_down(self._states, np.zeros(size, np.int64), self._problem, seeds)
-            self._chain.decode(path.states, self._problem)
-            nfe += int(path.nfe.sum())
-            self._batches += 1
-        return nfe / (time.perf_counter() - started)
+def _rate(bare: BareProcess, batches: int) -> float:
+    """Evaluations a second."""
+    started = time.perf_counter()
+    return bare.run(batches) / (time.perf_counter() - started)
