@@ -83,13 +83,20 @@ def _update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
     tournament.replay(t, node, t.slot[child], exploration_weight(t, p, node))
 
 
+@compiled
+def _set_pessimistic_weight(t, p, node, child):  # type: ignore[no-untyped-def]
+    _set_weight(t, node, child, p.select_beta, p.virtual_loss, t.key, t.select_centre)
+
+
 @compiled(inline="always")
 def selection_changed(t, p, node, child):  # type: ignore[no-untyped-def]
     """Tell a node's selection that a child's value or counts changed. SHARED reads the backup's weights."""
-    if p.selection == SEPARATE:
-        _set_weight(t, node, child, p.select_beta, p.virtual_loss, t.key, t.select_centre)
-    elif p.selection == UCT:
+    if p.selection == UCT:
         _update_tournament(t, p, node, child)
+    elif p.virtual_loss > 0.0:
+        _set_pessimistic_weight(t, p, node, child)
+    elif p.selection == SEPARATE:  # a constant 0 for the virtual loss compiles to faster code
+        _set_weight(t, node, child, p.select_beta, 0.0, t.key, t.select_centre)
 
 
 @compiled(inline="always")
