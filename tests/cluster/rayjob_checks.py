@@ -4,8 +4,12 @@ import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 
-CONTAINER = {"name": str, "image": str, "envFrom": list, "resources": {"requests": dict, "limits": dict}}
-POD = {"spec": {"nodeSelector": dict, "tolerations": list, "containers": [CONTAINER]}}
+MOUNT = {"name": str, "mountPath": str}
+RESOURCES = {"requests": dict, "limits": dict}
+CONTAINER = {"name": str, "image": str, "envFrom": list, "resources": RESOURCES, "volumeMounts": [MOUNT]}
+VOLUME = {"name": str, "persistentVolumeClaim": {"claimName": str}}
+PLACE = {"nodeSelector": dict, "tolerations": list, "securityContext": {"fsGroup": int}}
+POD = {"spec": {**PLACE, "volumes": [VOLUME], "containers": [CONTAINER]}}
 GROUP = {"rayStartParams": dict, "template": POD}
 WORKER_GROUP = {**GROUP, "groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int}
 AUTOSCALER = {"version": str, "upscalingMode": str, "idleTimeoutSeconds": int}
@@ -98,10 +102,21 @@ def _entrypoint(manifest: dict) -> Iterator[str]:
     if words[:3] != ["python", "-m", "jobs.search"]:
         yield "entrypoint: not python -m jobs.search"
     if "://" not in given.get("--checkpoint-to", ""):
-        yield "entrypoint: nothing outlives the cluster"
+        yield "entrypoint: a search that is cut short is lost with its cluster"
+    mounts = _mounts(manifest["spec"]["rayClusterSpec"]["headGroupSpec"])
+    if not any(given.get("--out", "").startswith(f"{mount}/") for mount in mounts):
+        yield "entrypoint: the results are lost with the cluster"
     room = sum(group["maxReplicas"] * _gpus(group) for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"])
     if not 0 < int(given.get("--num-workers", 0)) <= room:
         yield f"entrypoint: --num-workers is not within the {room} GPUs that may come"
+
+
+def _mounts(group: dict) -> list[str]:
+    """Paths of volumes that are claimed."""
+    pod = group["template"]["spec"]
+    claimed = {volume["name"] for volume in pod.get("volumes", []) if "persistentVolumeClaim" in volume}
+    mounts = [mount for container in pod["containers"] for mount in container.get("volumeMounts", [])]
+    return [mount["mountPath"] for mount in mounts if mount["name"] in claimed]
 
 
 def _gpus(group: dict) -> int:

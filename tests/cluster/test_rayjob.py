@@ -69,6 +69,8 @@ MISTAKES = {
     "another Ray": ("versions", lambda m: cluster(m).update(rayVersion="2.59.0")),
     "an image without a version": ("versions", lambda m: container(workers(m)).update(image="sadt-ray:latest")),
     "checkpoints on the pod's disk": ("entrypoint", edit_entrypoint("s3://", "/tmp/")),
+    "results on the pod's disk": ("entrypoint", edit_entrypoint("/home/ray/runs/", "/tmp/")),
+    "a volume that is not claimed": ("entrypoint", lambda m: head(m)["template"]["spec"].pop("volumes")),
     "workers by the room there is": ("entrypoint", edit_entrypoint("--num-workers 8", "")),
     "more workers than may come": ("entrypoint", edit_entrypoint("--num-workers 8", "--num-workers 9")),
     "another program": ("entrypoint", edit_entrypoint("jobs.search", "jobs.bench")),
