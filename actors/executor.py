@@ -18,7 +18,7 @@ from sadt_ray.executor import Finished
 from sadt_ray.interfaces import Tickets
 from sadt_ray.runs.conduct import SearchFailed
 
-_PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around
+_PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around, and between two pings
 
 
 class WorkersLost(SearchFailed):
@@ -38,7 +38,9 @@ class _Call(NamedTuple):
 @dataclass(eq=False)
 class _Worker:
     remote: RemoteWorker
-    ping: Any  # reply of ``ready``; None once it answered
+    ready: bool = False
+    ping: Any = None  # reply of ``ready`` that is waited for
+    ping_at: float = 0.0  # not asked before
     calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
     head_since: float = 0.0  # when the first of them began, as far as can be seen from here
 
@@ -74,7 +76,7 @@ class RayExecutor:
         self._batch_size, self._deadline, self._spare = batch_size, deadline or Deadline(), spare
         self._waiting: deque[_Batch] = deque()
         self._finished: deque[Finished] = deque()
-        self._workers = [_Worker(worker, worker.ready()) for worker in workers]
+        self._workers = [_Worker(worker) for worker in workers]
         self._gauges = Gauges()
         self.last_loss = ""  # what happened to the last worker that was lost
 
@@ -89,7 +91,7 @@ class RayExecutor:
     @property
     def num_ready(self) -> int:
         """Workers that take part."""
-        return sum(worker.ping is None for worker in self._workers)
+        return sum(worker.ready for worker in self._workers)
 
     def submit(self, tickets: Tickets) -> None:
         self._gauges.batch_submitted(len(tickets) / self.batch_size)
@@ -115,7 +117,7 @@ class RayExecutor:
     def _send(self) -> None:
         """Give waiting batches to the workers that have the least to do."""
         while self._waiting:
-            free = [w for w in self._workers if w.ping is None and len(w.calls) < self.calls_per_worker]
+            free = [w for w in self._workers if w.ready and len(w.calls) < self.calls_per_worker]
             if not free:
                 return
             worker = min(free, key=lambda w: len(w.calls))
@@ -126,14 +128,12 @@ class RayExecutor:
 
     def _wait(self) -> None:
         """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""
+        if not self._workers:
+            raise WorkersLost(f"no rollout worker is left: {self.last_loss}")
+        self._ping()
         busy = {w.calls[0].reply: w for w in self._workers if w.calls}
         starting = {w.ping: w for w in self._workers if w.ping is not None}
-        replies = [*busy, *starting]
-        if not replies:
-            raise WorkersLost(f"no rollout worker is left: {self.last_loss}")
-        happened, _ = ray.wait(replies, num_returns=1, timeout=_PATIENCE)
-        if happened:
-            happened, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
+        happened = _replies([*busy, *starting])
         for reply in happened:
             if reply in starting:
                 self._welcome(starting[reply])
@@ -142,16 +142,22 @@ class RayExecutor:
         self._restart_hanging()
         self._send()
 
+    def _ping(self) -> None:
+        for worker in self._workers:
+            if not worker.ready and worker.ping is None and time.monotonic() >= worker.ping_at:
+                worker.ping = worker.remote.ready()
+
     def _welcome(self, worker: _Worker) -> None:
         """A worker answered, or will never."""
+        ping, worker.ping = worker.ping, None
         try:
-            ray.get(worker.ping)
-            worker.ping = None
+            ray.get(ping)
+            worker.ready = True
         except (ActorDiedError, RayTaskError) as error:  # it was ended for good, or cannot load its replica
             self.last_loss = last_line(error)
             self._workers.remove(worker)
-        except RayError:
-            worker.ping = worker.remote.ready()
+        except RayError:  # it is being restarted
+            worker.ping_at = time.monotonic() + _PATIENCE
 
     def _take_in(self, worker: _Worker) -> None:
         """The worker's oldest call is over, for better or worse."""
@@ -181,7 +187,7 @@ class RayExecutor:
         """Its other calls will fail too and are not to blame; it takes part again once it answers."""
         self._waiting.extendleft(call.batch for call in reversed(worker.calls))
         worker.calls.clear()
-        worker.ping = worker.remote.ready()
+        worker.ready = False
 
     def _restart_hanging(self) -> None:
         now, limit = time.monotonic(), self._deadline.seconds
@@ -190,6 +196,15 @@ class RayExecutor:
                 worker.remote.restart()
                 self._lost(worker.calls.popleft().batch, f"its worker hung: no answer in {limit:.0f} s")
                 self._restarting(worker)
+
+
+def _replies(awaited: list[Any]) -> list[Any]:
+    """Those that are there, after waiting a while for one."""
+    if not awaited:
+        time.sleep(_PATIENCE)
+        return []
+    there, _ = ray.wait(awaited, num_returns=1, timeout=_PATIENCE)
+    return ray.wait(awaited, num_returns=len(awaited), timeout=0)[0] if there else []
 
 
 def last_line(error: BaseException) -> str:

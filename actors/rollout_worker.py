@@ -85,8 +85,8 @@ class RemoteWorker:
     replica: Sequence[Any]
 
     def ready(self) -> Any:
-        """A reply that comes when the worker is up and loaded, however often it is restarted before."""
-        return self.actor.ready.options(max_task_retries=-1).remote(self.replica)
+        """A reply that comes when the worker is up and loaded; an ``ActorUnavailableError`` while it restarts."""
+        return self.actor.ready.remote(self.replica)
 
     def run(self, branch_steps: str | tuple[int, ...], tickets: Tickets) -> Any:
         """A reply that holds the results. Never tried again by Ray: whoever asked decides that."""

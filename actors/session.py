@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.executor import WorkersLost, last_line
@@ -115,14 +116,18 @@ class RaySession:
         Raises:
             WorkersLost: when none can be started, with the reason of the last one.
         """
-        starting, reason = [worker.ready() for worker in self.workers], ""
+        starting, reason = {worker.ready(): worker for worker in self.workers}, ""
         while starting:
-            answered, starting = ray.wait(starting, timeout=_LOOK_EVERY)
+            answered, _ = ray.wait(list(starting), timeout=_LOOK_EVERY)
             on_wait()
             for reply in answered:
+                worker = starting.pop(reply)
                 try:
                     ray.get(reply)
                     return
+                except ActorUnavailableError:  # it died while starting, and is started again
+                    time.sleep(_LOOK_EVERY)
+                    starting[worker.ready()] = worker
                 except RayError as error:
                     reason = last_line(error)
         raise WorkersLost(f"no rollout worker can be started: {reason}")
@@ -167,7 +172,16 @@ class RaySession:
                     raise OwnerLost(
                         f"the tree owner died {_OWNER_DEATHS} times at {max(done, 0)} simulations: {last_line(error)}"
                     ) from None
-                ray.get(self.owner.ready.options(max_task_retries=-1).remote())
+                self._wait_for_owner()
+
+    def _wait_for_owner(self) -> None:
+        """Until it is up again."""
+        while True:
+            try:
+                ray.get(self.owner.ready.remote())
+                return
+            except ActorUnavailableError:
+                time.sleep(_LOOK_EVERY)
 
     def _look(self) -> Look | None:
         try:
