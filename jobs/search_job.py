@@ -59,6 +59,8 @@ class SearchJob:
     """A node may have widen_c N^widen_alpha children; 2 by default."""
     widen_alpha: float | None = None
     """See widen_c; by default .8 for dts and dts-star, .5 for dts-late."""
+    virtual_loss: float | None = None
+    """Weight, in units of the reward, by which selection holds rollouts in flight against a child; 0 by default."""
     seed: int = 0
     """Every random number follows from it."""
     out: Path | None = None
@@ -105,7 +107,7 @@ def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
         "max_nfe": max_nfe,
         "seed": job.seed,
     }
-    names = ("selection_inv_temperature", "c_uct", "widen_c", "widen_alpha")
+    names = ("selection_inv_temperature", "c_uct", "widen_c", "widen_alpha", "virtual_loss")
     tree = {name: getattr(job, name) for name in names if getattr(job, name) is not None}
     if job.branch_steps:
         tree["branch_steps"] = job.branch_steps
