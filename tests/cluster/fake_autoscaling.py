@@ -50,7 +50,7 @@ class FakeCluster:
 def autoscaling_cluster(
     max_workers: int, worker_resources: dict[str, int], idle_seconds: float = 3
 ) -> Iterator[FakeCluster]:
-    """A head without workers that brings up to `max_workers` nodes of `worker_resources` when they are asked for.
+    """A head that runs nothing itself, and nodes of `worker_resources` as they are asked for, at most `max_workers`.
 
     For programs that run with `ENVIRONMENT` and end before the cluster does.
     """
@@ -77,7 +77,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
 
 
 def _config(address: str, max_workers: int, worker_resources: dict[str, int], idle_seconds: float) -> dict:
-    head = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 0}
+    head = {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0}
     worker = {"resources": worker_resources, "node_config": {}, "min_workers": 0, "max_workers": max_workers}
     return {
         "cluster_name": "fake",
@@ -103,7 +103,7 @@ def _config(address: str, max_workers: int, worker_resources: dict[str, int], id
 def _start_head(address: str, config: Path, directory: Path) -> None:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--disable-usage-stats"]
     command += [f"--node-ip-address={HOST}", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
-    command += ["--num-cpus=1", "--num-gpus=0", f"--object-store-memory={100_000_000}"]
+    command += ["--num-cpus=0", "--num-gpus=0", f"--object-store-memory={100_000_000}"]
     command += [f"--temp-dir={directory}", f"--autoscaling-config={config}"]
     started = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=60)
     if started.returncode:

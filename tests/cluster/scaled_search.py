@@ -62,7 +62,7 @@ def main(address: str, num_workers: int, diaries: Path) -> dict:
     SlowWorker.diaries = diaries
     before, began = workers_up(), time.time()
     reward = FunctionReward(total)
-    workers = start_workers(num_workers, PROCESS, reward, PROBLEMS, worker=SlowWorker, num_cpus=0, num_gpus=1)
+    workers = start_workers(num_workers, PROCESS, reward, PROBLEMS, worker=SlowWorker, num_cpus=1, num_gpus=1)
     config = SearchConfig(n_rollouts=N_ROLLOUTS)
     roots = PROCESS.bind(PROBLEMS).root_states()
     search = Search(config, [problem.name for problem in PROBLEMS], roots, PROCESS.num_levels)
