@@ -1,6 +1,6 @@
 """A program: a search whose workers ask for GPUs on a cluster that has none yet. Prints what happened as JSON.
 
-python scaled_search.py ADDRESS NUM_WORKERS
+python scaled_search.py ADDRESS
 """
 
 import json
@@ -25,9 +25,10 @@ from sadt_ray.tree.search import Search
 
 PROCESS = MarkovChainProcess.random(3, 4, seed=0)
 PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
-N_ROLLOUTS = 640
+N_ROLLOUTS = 640  # 120 batches
 BATCH_SIZE = 16
-BATCH_SECONDS = 0.25  # 120 batches: 30 s for one worker, so that the others find something left to do
+NUM_WORKERS = 4
+ALONE_SECONDS, TOGETHER_SECONDS = 1.0, 0.05  # a batch, before all workers are there and after: nobody comes too late
 
 
 class SlowWorker(RolloutWorker):
@@ -40,13 +41,18 @@ class SlowWorker(RolloutWorker):
         node = ray.get_runtime_context().get_node_id()
         time.sleep(int(node[-5:]) - 1)
         self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
+        self.write()
 
     def run(self, branch_steps, tickets):
         self.diary["first_run"] = self.diary["first_run"] or time.time()
         self.diary["rows"] += len(tickets)
-        (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
-        time.sleep(BATCH_SECONDS)
+        self.write()
+        together = len(list(self.diaries.iterdir())) == NUM_WORKERS
+        time.sleep(TOGETHER_SECONDS if together else ALONE_SECONDS)
         return super().run(branch_steps, tickets)
+
+    def write(self):
+        (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
 
 
 def total(samples, problem):
@@ -57,12 +63,12 @@ def workers_up() -> int:
     return sum(node["Alive"] for node in ray.nodes()) - 1
 
 
-def main(address: str, num_workers: int, diaries: Path) -> dict:
+def main(address: str, diaries: Path) -> dict:
     ray.init(address, log_to_driver=False, logging_level="error")
     SlowWorker.diaries = diaries
     before, began = workers_up(), time.time()
     reward = FunctionReward(total)
-    workers = start_workers(num_workers, PROCESS, reward, PROBLEMS, worker=SlowWorker, num_cpus=1, num_gpus=1)
+    workers = start_workers(NUM_WORKERS, PROCESS, reward, PROBLEMS, worker=SlowWorker, num_cpus=1, num_gpus=1)
     config = SearchConfig(n_rollouts=N_ROLLOUTS)
     roots = PROCESS.bind(PROBLEMS).root_states()
     search = Search(config, [problem.name for problem in PROBLEMS], roots, PROCESS.num_levels)
@@ -87,5 +93,5 @@ def main(address: str, num_workers: int, diaries: Path) -> dict:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        print(json.dumps(main(sys.argv[1], int(sys.argv[2]), Path(directory))))
+        print(json.dumps(main(sys.argv[1], Path(directory))))
     ray.shutdown()
