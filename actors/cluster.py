@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+_INLINE_BYTES = 2_000_000  # results up to this size come with the reply: no object store, which takes a raylet's time
 _OBJECT_STORE_BYTES = 1 << 30  # a local cluster's; results in flight are small, and what does not fit is spilled
 
 
@@ -33,6 +34,7 @@ def connect(address: str | None, **local_options: Any) -> Mapping[str, float]:
         if address is None:
             keep_others_out()
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_max_direct_call_object_size", str(_INLINE_BYTES))
         import ray
 
         if not ray.is_initialized():

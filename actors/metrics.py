@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ray.util.metrics import Gauge
 
 from sadt_ray.runs.conduct import Look
@@ -31,11 +33,15 @@ class Meters:
 
     def __init__(self, method: str) -> None:
         self._tags = {"method": method}
+        self._shown: Mapping[str, float] = {}
         self._gauges = {
             name: Gauge(f"sadt_{name}", description=text, tag_keys=("method",)) for name, text in _DESCRIPTIONS.items()
         }
 
     def show(self, look: Look) -> None:
-        """Set every gauge that the look has a finite figure for."""
+        """Set every gauge that the look has a figure for, if there are new ones."""
+        if look.figures is self._shown:
+            return
+        self._shown = look.figures
         for name in self._gauges.keys() & look.figures.keys():
             self._gauges[name].set(look.figures[name], self._tags)

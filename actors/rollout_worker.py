@@ -113,6 +113,12 @@ def start_workers(
     """Ask Ray for so many workers, with ``options`` such as ``num_gpus`` for each. They need not be up yet."""
     replica = [ray.put((process, reward, list(problems)))]
     actor = ray.remote(WorkerActor).options(
-        **{"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD", **options}
+        **{
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "scheduling_strategy": "SPREAD",
+            "enable_task_events": False,
+            **options,
+        }
     )
     return [RemoteWorker(actor.remote(worker, device), replica) for _ in range(count)]

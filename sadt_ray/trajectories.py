@@ -15,6 +15,10 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 SCHEMA_VERSION = "1"
+_DTYPES = {
+    "problem": np.int32, "node": np.int64, "parent": np.int64, "level": np.int16, "log_flow": np.float32,
+    "reward": np.float64,
+}  # fmt: skip
 
 
 def trajectory_schema(state_shape: tuple[int, ...], state_dtype: np.dtype) -> pa.Schema:
@@ -62,8 +66,13 @@ class TrajectoryWriter:
         self._directory = directory
         self._names = pa.array(names, pa.string())
         self._schema = trajectory_schema(state_shape, state_dtype)
-        self._rows_per_part = rows_per_part
-        self._batches: list[pa.RecordBatch] = []
+        self._columns = {
+            field.name: np.empty((rows_per_part, *state_shape), state_dtype)
+            if field.name == "state"
+            else np.empty(rows_per_part, _DTYPES[field.name])
+            for field in self._schema
+        }
+        self._num_rows = 0  # in memory
         self._num_parts = continue_after or 0
 
     @property
@@ -82,31 +91,43 @@ class TrajectoryWriter:
         reward: Float[np.ndarray, " R"],
     ) -> None:
         """R more nodes; ``reward`` is NaN for a node that is not x_0."""
-        flat = pa.array(np.ascontiguousarray(state).reshape(-1))
-        columns = [
-            pa.DictionaryArray.from_arrays(pa.array(problem, pa.int32()), self._names),
-            pa.array(node, pa.int64()),
-            pa.array(parent, pa.int64()),
-            pa.array(level, pa.int16()),
-            pa.FixedSizeListArray.from_arrays(flat, self._schema.field("state").type.list_size),
-            pa.array(log_flow, pa.float32()),
-            pa.array(reward, pa.float64(), from_pandas=True),
-        ]
-        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        if sum(batch.num_rows for batch in self._batches) >= self._rows_per_part:
-            self.flush()
+        given = {
+            "problem": problem, "node": node, "parent": parent, "level": level, "state": state, "log_flow": log_flow,
+            "reward": reward,
+        }  # fmt: skip
+        room, done = len(self._columns["node"]), 0
+        while done < len(node):
+            taken = min(len(node) - done, room - self._num_rows)
+            for name, column in self._columns.items():
+                column[self._num_rows : self._num_rows + taken] = given[name][done : done + taken]
+            self._num_rows += taken
+            done += taken
+            if self._num_rows == room:
+                self.flush()
 
     def flush(self) -> None:
         """Write what is in memory as one more part."""
-        if not self._batches:
+        if not self._num_rows:
             return
         part = _part(self._directory, self._num_parts)
         unfinished = part.with_suffix(".writing")
         with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
-            writer.write_table(pa.Table.from_batches(self._batches).combine_chunks())
+            writer.write_batch(self._batch())
         os.replace(unfinished, part)
         self._num_parts += 1
-        self._batches = []
+        self._num_rows = 0
+
+    def _batch(self) -> pa.RecordBatch:
+        """The rows in memory; numbers and states are not copied."""
+        rows = {name: column[: self._num_rows] for name, column in self._columns.items()}
+        flat = pa.array(rows["state"].reshape(-1))
+        columns = {
+            **rows,
+            "problem": pa.DictionaryArray.from_arrays(pa.array(rows["problem"]), self._names),
+            "state": pa.FixedSizeListArray.from_arrays(flat, self._schema.field("state").type.list_size),
+            "reward": pa.array(rows["reward"], from_pandas=True),
+        }
+        return pa.RecordBatch.from_arrays([pa.array(columns[name]) for name in self._schema.names], schema=self._schema)
 
 
 def _part(directory: Path, number: int) -> Path:

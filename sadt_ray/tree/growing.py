@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-_GROWTH = 2
+_GROWTH, _GROWTH_ONCE_LARGE = 4, 1.5  # pages that are not used yet cost nothing, those copied over cost twice
+_LARGE = 1 << 28  # bytes
 
 
 class GrowingArray:
@@ -40,7 +41,8 @@ class GrowingArray:
             raise ValueError(f"rows of shape {rows.shape[1:]} do not fit an array of rows {self._buffer.shape[1:]}")
         length = self._length + len(rows)
         if length > len(self._buffer):
-            bigger = np.empty((max(length, int(_GROWTH * len(self._buffer))), *rows.shape[1:]), self._buffer.dtype)
+            growth = _GROWTH if self._buffer.nbytes < _LARGE else _GROWTH_ONCE_LARGE
+            bigger = np.empty((max(length, int(growth * len(self._buffer))), *rows.shape[1:]), self._buffer.dtype)
             bigger[: self._length] = self.values
             self._buffer = bigger
         self._buffer[self._length : length] = rows
