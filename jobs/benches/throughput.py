@@ -51,11 +51,13 @@ def run(quick: bool) -> BenchResult:
     figures = {
         "nfe_ratio": float(np.median(rates["ray"] / rates["bare"])),
         "speedup_vs_serial": float(np.median(rates["ray"] / rates["serial"])),
+        "nfe_ratio_two_threads": float(np.median(rates["ray"] / rates["bare threads"])),
         "bare_speedup": float(np.median(rates["bare"] / rates["bare one"])),
         "serial_ratio": float(np.median(rates["serial"] / rates["bare one"])),
     }
     labels = {
         "bare one": "bare, one process",
+        "bare threads": f"bare, one process, {_WORKERS} threads",
         "bare": f"bare, {_WORKERS} processes",
         "serial": "serial search",
         "ray": f"search, {_WORKERS} Ray workers",
@@ -72,7 +74,7 @@ def run(quick: bool) -> BenchResult:
     ]
     notes = (
         f"diff-k, DTS, {_CONTEXTS} contexts of {data.name}, {rollouts} rollouts each, batches of {_BATCH}, one thread "
-        f"a process; medians of {count} rounds in which every row runs once. The searches record trajectories and "
+        f"a process but where it says so; medians of {count} rounds in which every row runs once. The searches record trajectories and "
         "checkpoints as jobs.search does; their rates are from the first to the last line of metrics.jsonl at which "
         "all workers take part.",
         f"Ray against serial {figures['speedup_vs_serial']:.2f}x, where two bare processes are "
@@ -89,6 +91,7 @@ def _round(
     return {
         "bare one": _bare(problems, 1, seconds),
         "serial": _recorded(lambda recording: _serial(process, problems, plan, recording)),
+        "bare threads": _bare(problems, 1, seconds, threads=_WORKERS),
         "bare": _bare(problems, _WORKERS, seconds),
         "ray": _recorded(lambda recording: _on_ray(process, problems, plan, recording, resources)),
     }
@@ -122,12 +125,13 @@ def _recorded(search: Callable[[Recording], Ended]) -> float:
     return (full[-1]["nfe"] - full[0]["nfe"]) / (full[-1]["seconds"] - full[0]["seconds"])
 
 
-def _bare(problems: list[Problem], processes: int, seconds: float) -> float:
+def _bare(problems: list[Problem], processes: int, seconds: float, threads: int = 1) -> float:
     """Evaluations a second of the chain alone, in so many processes at once."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(processes), context.Queue()
     started = [
-        context.Process(target=_bare_process, args=(problems, seconds, barrier, rates)) for _ in range(processes)
+        context.Process(target=_bare_process, args=(problems, seconds, threads, barrier, rates))
+        for _ in range(processes)
     ]
     for each in started:
         each.start()
@@ -137,8 +141,8 @@ def _bare(problems: list[Problem], processes: int, seconds: float) -> float:
     return total
 
 
-def _bare_process(problems: Sequence[Problem], seconds: float, barrier: Any, rates: Any) -> None:
-    torch.set_num_threads(1)
+def _bare_process(problems: Sequence[Problem], seconds: float, threads: int, barrier: Any, rates: Any) -> None:
+    torch.set_num_threads(threads)
     bare = BareProcess(load_pretrained("diff-k", "ETTh1"), problems, _BATCH)
     bare.run(batches=2)  # warm up
     barrier.wait()
