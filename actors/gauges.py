@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -12,10 +13,14 @@ class Gauges:
 
     tickets_finished: int = 0
     lost_batches: int = 0
-    _since: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _since: float = 0.0
     _busy_seconds: float = 0.0
     _fills: list[float] = field(default_factory=list)
     _staleness: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._since = self.clock()
 
     def batch_submitted(self, fill: float) -> None:
         """``fill``: its tickets over the batch size."""
@@ -34,7 +39,7 @@ class Gauges:
         a worker. batch_fill: tickets a batch over ``batch_size``. staleness: tickets that came back between the sending
         of a batch and its return, that is how many simulations the tree had grown meanwhile. lost_batches: so far.
         """
-        now = time.monotonic()
+        now = self.clock()
         held = {
             "workers": float(workers),
             "utilisation": min(1.0, self._busy_seconds / max(workers * (now - self._since), 1e-9)),

@@ -29,7 +29,7 @@ class Resumed(NamedTuple):
 
     def arguments(self, given: Sequence[str]) -> list[str]:
         """The command line of the run, and behind it what was given now."""
-        return [*self.config["arguments"], *given]
+        return [*self.config["arguments"], *without_resume(given)]
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError for a setting that was another one when the run began, or another version of sadt-ray."""
@@ -49,9 +49,9 @@ def find_run(where: str) -> Resumed:
     Raises:
         ValueError: if there is none, or it is complete.
     """
-    if "://" in where:
-        return Resumed(_read_json(where, CONFIG), None, where)
     run = Path(where)
+    if "://" in where or ((run / CONFIG).exists() and not (run / "problems.parquet").exists()):
+        return Resumed(_read_json(where, CONFIG), None, where)
     if not (run / CONFIG).exists():
         raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
     summary = run / "summary.json"
@@ -59,6 +59,19 @@ def find_run(where: str) -> Resumed:
         raise ValueError(f"{run} is complete; there is nothing to resume")
     config = json.loads((run / CONFIG).read_text())
     return Resumed(config, run, config["execution"]["checkpoint_to"])
+
+
+def without_resume(arguments: Sequence[str]) -> list[str]:
+    """A command line without ``--resume RUN``."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith("--resume="):
+            skip = False
+        elif argument == "--resume":
+            skip = True
+        else:
+            kept.append(argument)
+    return kept
 
 
 def copy_config(run: Path, checkpoint_to: str | None) -> None:
@@ -69,6 +82,13 @@ def copy_config(run: Path, checkpoint_to: str | None) -> None:
     filesystem.create_dir(path, recursive=True)
     with filesystem.open_output_stream(f"{path}/{CONFIG}") as file:
         file.write((run / CONFIG).read_bytes())
+
+
+def remove_config(checkpoint_to: str | None) -> None:
+    """Undo ``copy_config``: a complete run is not resumed."""
+    if checkpoint_to is not None:
+        filesystem, path = _open(checkpoint_to)
+        filesystem.delete_file(f"{path}/{CONFIG}")
 
 
 def _read_json(address: str, name: str) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ from jobs.forecasting import Forecasting, build_reward, load_process, select_pro
 from jobs.interrupt import Interrupted, InterruptGuard
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
-from jobs.resume import Resumed, copy_config, find_run
+from jobs.resume import Resumed, copy_config, find_run, remove_config
 from jobs.search_job import SearchJob, build_methods
 from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.methods import Method
@@ -96,7 +96,9 @@ def run_methods(
             raise ended.error
 
 
-def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method], executor: str) -> dict[str, Any]:
+def describe(
+    job: SearchJob, task: Forecasting, methods: Sequence[Method], executor: str, arguments: list[str]
+) -> dict[str, Any]:
     """Everything that the run follows from, resolved."""
     branch_steps = {m.name: task.process.with_branch_steps(m.branch_steps).branch_steps for m in methods}
     return {
@@ -108,7 +110,7 @@ def describe(job: SearchJob, task: Forecasting, methods: Sequence[Method], execu
         "oracle": task.reward.oracle,
         "environment": describe_environment(),
         "command": " ".join(["python", "-m", "jobs.search", *sys.argv[1:]]),
-        "arguments": sys.argv[1:],
+        "arguments": arguments,
     }
 
 
@@ -116,20 +118,21 @@ def resolved_settings(job: SearchJob, task: Forecasting) -> dict[str, Any]:
     return {**job.settings(), "inv_temperature": job.resolved_inv_temperature(), "reward": repr(task.reward)}
 
 
-def parse() -> tuple[SearchJob, Resumed | None]:
+def parse() -> tuple[SearchJob, list[str], Resumed | None]:
     """The job of the command line; with --resume that of the run, as changed by what was given beside it."""
-    job = tyro.cli(SearchJob, description=__doc__)
+    job, arguments = tyro.cli(SearchJob, description=__doc__), sys.argv[1:]
     if job.resume is None:
-        return job, None
+        return job, arguments, None
     resumed = find_run(job.resume)
-    job = tyro.cli(SearchJob, args=resumed.arguments(sys.argv[1:]))
+    arguments = resumed.arguments(arguments)
+    job = tyro.cli(SearchJob, args=arguments)
     execution = replace(job.execution, checkpoint_to=resumed.checkpoint_to)
-    return replace(job, out=resumed.run or job.out, execution=execution), resumed
+    return replace(job, out=resumed.run or job.out, execution=execution), arguments, resumed
 
 
 def prepare(console: Console) -> Prepared:
     """Everything that can be wrong with the input is found here, before a run directory exists."""
-    job, resumed = parse()
+    job, arguments, resumed = parse()
     sys.path.append(str(Path.cwd()))  # where python -m, but not the installed command, looks for rewards
     torch.set_num_threads(job.execution.threads)
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
@@ -138,13 +141,11 @@ def prepare(console: Console) -> Prepared:
         methods = build_methods(job, task.process.sampler.num_steps)
         if resumed is not None:
             resumed.check_settings(resolved_settings(job, task))
-        config = describe(job, task, methods, "")
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     if resumed is None or resumed.run is None:
         create_run_directory(run)
-        config["execution"]["executor"] = executor
-        write_json(run / "config.json", config)
+        write_json(run / "config.json", describe(job, task, methods, executor, arguments))
         write_problems(run, task.problems)
         copy_config(run, job.execution.checkpoint_to)
     session = open_session(task.process, task.reward, task.problems, _recording(job, run))
@@ -174,7 +175,10 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
                     running.wait_for_workers(guard.check)
                 run_methods(running, task, methods, outcome, console, guard)
         except Interrupted as reason:
-            outcome.notes.append(f"Stopped by {reason}: the budgets were not spent. To go on: --resume {run}")
+            elsewhere = job.execution.checkpoint_to
+            outcome.notes.append(
+                f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}"
+            )
             exit_code = reason.exit_code
         except (RolloutFailed, SearchFailed) as error:
             outcome.notes.append(f"Stopped: {error}")
@@ -183,6 +187,7 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
             close_executor(executor)
         outcome.close(console, complete=exit_code == 0)
         if exit_code == 0:
+            remove_config(job.execution.checkpoint_to)
             _recording(job, run).remove_checkpoints(method.name for method in methods)
         page = write_report(run) if job.report and outcome.rows else None
     console.print(f"report: {page}" if page else f"run: {run}", markup=False, soft_wrap=True)

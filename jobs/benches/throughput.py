@@ -74,9 +74,9 @@ def run(quick: bool) -> BenchResult:
     ]
     notes = (
         f"diff-k, DTS, {_CONTEXTS} contexts of {data.name}, {rollouts} rollouts each, batches of {_BATCH}, one thread "
-        f"a process but where it says so; medians of {count} rounds in which every row runs once. The searches record trajectories and "
-        "checkpoints as jobs.search does; their rates are from the first to the last line of metrics.jsonl at which "
-        "all workers take part.",
+        f"a process but where it says so; medians of {count} rounds in which every row runs once. The searches record "
+        "trajectories and checkpoints as jobs.search does; their rates are from the first to the last line of "
+        "metrics.jsonl at which all workers take part.",
         f"Ray against serial {figures['speedup_vs_serial']:.2f}x, where two bare processes are "
         f"{figures['bare_speedup']:.2f}x one: what the machine gives.",
     )

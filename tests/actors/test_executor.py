@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ray import cloudpickle
 
 from actors.executor import RayExecutor, WorkersLost
 from actors.pacing import BatchSize, Deadline
-from actors.rollout_worker import RolloutWorker, start_workers
+from actors.rollout_worker import RemoteWorker, RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
 from sadt_ray.executor import SerialExecutor, run_search
 from sadt_ray.interfaces import Problem
@@ -154,6 +155,32 @@ def test_workers_that_die_hang_or_raise_cost_no_simulation(workers, tmp_path, fa
     assert search.failures == []
     assert {int(mark.name) for mark in tmp_path.iterdir()} == set(FAULTY_TICKETS)
     assert executor.gauges()["lost_batches"] >= 3
+
+
+@dataclass(frozen=True)
+class LosesObjects(RemoteWorker):
+    """Its third reply is lost with the node that held it."""
+
+    replies: list = field(default_factory=list)
+
+    def run(self, branch_steps, tickets):
+        import ray
+
+        self.replies.append(super().run(branch_steps, tickets))
+        if len(self.replies) != 3:
+            return self.replies[-1]
+        lost = ray.put(np.zeros(300_000))
+        ray._private.internal_api.free([lost])
+        return lost
+
+
+def test_results_that_are_lost_are_rolled_out_again(workers):
+    search = fresh()
+    executor = ray_executor([LosesObjects(worker.actor, worker.replica) for worker in workers(1)])
+    run_search(search, executor)
+    assert_complete(search)
+    assert executor.gauges()["lost_batches"] == 1
+    assert executor.num_ready == 1  # nobody else is to blame
 
 
 class Cursed(RolloutWorker):

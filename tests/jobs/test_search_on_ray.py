@@ -97,6 +97,25 @@ def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder)
     assert "is complete" in finish(start(folder, "--resume", run), 1)
 
 
+def test_checkpoints_kept_elsewhere_are_enough_to_go_on_without_the_run_directory(folder):
+    elsewhere = f"file://{folder}/elsewhere"
+    slow = ("--executor", "serial", "--reward", "slow:reward", "--n-rollouts", 4_000, "--checkpoint-seconds", 0.3)
+    stopped = start(folder, *TINY, *slow, "--out", "first", "--checkpoint-to", elsewhere)
+    for run, arguments in (("first", None), ("second", ("--resume", elsewhere, "--out", "second"))):
+        stopped = stopped if arguments is None else start(folder, *arguments)
+        wait_until(lambda run=run: simulations(folder / run) > 50)
+        stopped.send_signal(signal.SIGTERM)
+        assert f"--resume {elsewhere}" in finish(stopped, 143).replace("\n", " ")
+    before = simulations(folder / "second")
+    (folder / "hurry").touch()
+    finish(start(folder, "--resume", elsewhere, "--out", "third"))
+    (row,) = json.loads((folder / "third" / "summary.json").read_text())["rows"]
+    assert row["rollouts"] == 4_000 > before > simulations(folder / "first") > 50
+    assert not (folder / "elsewhere").exists()
+    gone = finish(start(folder, "--resume", elsewhere), 1)
+    assert f"there is no run to resume at {elsewhere}" in " ".join(gone.split())
+
+
 def test_without_ray_the_search_runs_in_this_process_and_says_why(folder):
     (folder / "ray.py").write_text("raise ImportError('no wheel for this machine')\n")
     output = finish(start(folder, *TINY, "--n-rollouts", 20, "--out", "run"))
