@@ -12,10 +12,10 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.executor import WorkersLost, last_line
+from actors.executor import RayExecutor, WorkersLost, last_line
 from actors.pacing import Deadline
 from actors.rollout_worker import start_workers
-from actors.tree_owner import Pace, Sent, TreeOwner
+from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.plan import SearchPlan
 from sadt_ray.runs.conduct import Ended, Look, Recording, SearchFailed
@@ -52,8 +52,11 @@ class Crew:
         if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
             raise ValueError(f"a worker must take some CPU or GPU, got cpus={self.cpus} and gpus={self.gpus}")
 
-    def size(self, resources: Mapping[str, float]) -> int:
-        """Workers on a cluster with these resources. Raises ValueError when there is room for none."""
+    def size(self, resources: Mapping[str, float], useful: int | None = None) -> int:
+        """Workers on a cluster with these resources, no more than are ``useful`` unless their number is given.
+
+        Raises ValueError when there is room for none.
+        """
         if self.num_workers is not None:
             return self.num_workers
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
@@ -64,7 +67,7 @@ class Crew:
                 f"a worker takes {self.cpus:g} CPU and {self.gpus:g} GPU, but the cluster has {held} now; give "
                 "num_workers, and it will grow if it can, or let a worker take less"
             )
-        return room
+        return room if useful is None else min(room, max(useful, 1))
 
 
 class RaySession:
@@ -79,6 +82,8 @@ class RaySession:
         recording: where records and checkpoints go.
         pace: batch sizes.
         resources: of the cluster, from ``cluster.connect``.
+        simulations: of the smallest search to come. Unless the crew says otherwise there are no more workers than a
+            twentieth of them keeps busy: more in flight would cost the trees too much.
     """
 
     def __init__(
@@ -90,9 +95,12 @@ class RaySession:
         recording: Recording,
         pace: Pace,
         resources: Mapping[str, float],
+        simulations: int | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        self.num_workers = crew.size(resources)
+        per_worker = RayExecutor.calls_per_worker * pace.batch_size
+        useful = None if simulations is None else int(SHARE_IN_FLIGHT * simulations / per_worker)
+        self.num_workers = crew.size(resources, useful)
         self.owner_restarts = 0
         self.workers = start_workers(
             self.num_workers, process, reward, problems, crew.device, num_cpus=crew.cpus, num_gpus=crew.gpus
@@ -147,7 +155,7 @@ class RaySession:
 
         Raises:
             OwnerLost: when the owner dies three times without getting further.
-            ValueError: see ``conduct``.
+            CannotResume: see ``conduct``.
         """
         furthest, deaths_there = -1, 0
         while True:

@@ -16,7 +16,7 @@ from sadt_ray.runs.conduct import Look, Recording, conduct
 from sadt_ray.tree.state import SearchState
 
 _LARGEST_BATCH = 4096
-_SHARE_IN_FLIGHT = 0.05  # of a search's simulations that growing batches may have in flight
+SHARE_IN_FLIGHT = 0.05  # of a search's simulations; more would cost its trees too much quality
 
 
 class Pace(NamedTuple):
@@ -92,6 +92,5 @@ class TreeOwner:
     def _largest_batch(self, plan: SearchPlan, num_workers: int) -> int:
         if self._pace.fixed:
             return self._pace.batch_size
-        simulations = len(plan.names) * (plan.config.n_rollouts or plan.config.max_nfe or 0)
         slots = RayExecutor.calls_per_worker * num_workers + 1
-        return min(max(int(_SHARE_IN_FLIGHT * simulations / slots), self._pace.batch_size), _LARGEST_BATCH)
+        return min(max(int(SHARE_IN_FLIGHT * plan.simulations / slots), self._pace.batch_size), _LARGEST_BATCH)

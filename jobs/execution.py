@@ -30,7 +30,7 @@ class Execution:
     address: str | None = None
     """A running Ray cluster, auto for the one on this machine; by default $RAY_ADDRESS, else one is started here."""
     num_workers: int | None = None
-    """Rollout workers; by default as many as the cluster has room for now."""
+    """Rollout workers; by default as many as the cluster has room for now and the rollouts keep busy."""
     cpus_per_worker: float = 1.0
     """CPUs of each worker, which are also its threads."""
     gpus_per_worker: float | None = None
@@ -103,11 +103,11 @@ class SerialSession:
         return conduct(plan, executor, self.recording, on_look)
 
 
-Opener = Callable[[DiffusionProcess, Reward, list[Problem], Recording], AbstractContextManager[Session]]
+Opener = Callable[[DiffusionProcess, Reward, list[Problem], Recording, int], AbstractContextManager[Session]]
 
 
 def choose_executor(execution: Execution, console: Console) -> tuple[str, Opener]:
-    """Start what the flags ask for; returns its name, and what opens a session with it.
+    """Start what the flags ask for; returns its name, and what opens a session for searches of so many simulations.
 
     Raises:
         ValueError: if Ray was asked for by name or address and cannot be had, or has no room for a worker, or the
@@ -136,7 +136,7 @@ def _serial_opener(execution: Execution) -> Opener:
         raise ValueError(f"device {execution.device!r} cannot be used here ({error}); use cpu") from None
 
     def open_session(
-        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording
+        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording, simulations: int
     ) -> SerialSession:
         size = execution.batch_size or default_batch_size(len(problems))
         return SerialSession(process.with_device(execution.device), reward, problems, size, recording)
@@ -157,10 +157,10 @@ def _ray_opener(execution: Execution) -> Opener:
     crew.size(resources)  # refused here, before a run directory exists
 
     def open_session(
-        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording
+        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording, simulations: int
     ) -> RaySession:
         size = execution.batch_size or default_batch_size(len(problems))
         pace = Pace(size, fixed=execution.batch_size is not None)
-        return RaySession(process, reward, problems, crew, recording, pace, resources)
+        return RaySession(process, reward, problems, crew, recording, pace, resources, simulations)
 
     return open_session

@@ -41,7 +41,7 @@ from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.methods import Method
 from sadt_ray.plan import plan_search
 from sadt_ray.report.page import write_report
-from sadt_ray.runs.conduct import Look, Recording, SearchFailed
+from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.tree.warm_up import compile_kernels
@@ -148,7 +148,8 @@ def prepare(console: Console) -> Prepared:
         write_json(run / "config.json", describe(job, task, methods, executor, arguments))
         write_problems(run, task.problems)
         copy_config(run, job.execution.checkpoint_to)
-    session = open_session(task.process, task.reward, task.problems, _recording(job, run))
+    simulations = min(plan_search(task.process, task.problems, method).simulations for method in methods)
+    session = open_session(task.process, task.reward, task.problems, _recording(job, run), simulations)
     return Prepared(job, task, methods, run, executor, session)
 
 
@@ -180,7 +181,7 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
                 f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}"
             )
             exit_code = reason.exit_code
-        except (RolloutFailed, SearchFailed) as error:
+        except (RolloutFailed, SearchFailed, CannotResume) as error:
             outcome.notes.append(f"Stopped: {error}")
             exit_code = 1
         finally:

@@ -31,6 +31,12 @@ class SearchPlan:
     root_states: States
     num_levels: int
 
+    @property
+    def simulations(self) -> int:
+        """At most so many will be run: a rollout costs at least one evaluation a level."""
+        budgets = [self.config.n_rollouts, self.config.max_nfe and self.config.max_nfe // self.num_levels]
+        return len(self.names) * max(1, min(budget for budget in budgets if budget is not None))
+
     def begin(self) -> Search:
         """The search, with nothing asked."""
         return Search(self.config, self.names, self.root_states, self.num_levels)

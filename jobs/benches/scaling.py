@@ -68,7 +68,7 @@ def first_value(samples: np.ndarray, problem: Problem) -> np.ndarray:
 
 
 class Speed(NamedTuple):
-    """Of one search: simulations a second in its middle, and a second of its owner's thread."""
+    """Simulations of one search a second, from its first call to its last reply, and a second of its owner's thread."""
 
     wall: float
     owner: float
@@ -103,7 +103,7 @@ def run(quick: bool) -> BenchResult:
     notes = (
         f"Above: simulated workers with the measured costs of the owner. Below: workers that sleep {_SECONDS:g} s a "
         f"batch of {_BATCH}, through Ray, on this machine; states of {_STATE_SIZE} float32, {_LEVELS} levels, "
-        "trajectories written. The workers' own processes share the cores with the owner.",
+        "trajectories written, from the first call to the last reply. The workers' own processes share the cores.",
         "The owner's thread: simulations for each second of its CPU time, all that jobs.search does included: calls, "
         "reading results, ask, tell, records. With rollouts that cost nothing: "
         + ", ".join(f"{rate:,.0f}/s at batches of {batch}" for batch, rate in owner.items())
@@ -132,7 +132,7 @@ def _speed(workers: Sequence[Any], problems: list[Problem], batch_size: int, bat
     executor = RayExecutor(workers, plan.branch_steps, BatchSize(batch_size, batch_size))
     while executor.num_ready < len(workers):
         executor.collect()
-    looks: list[tuple[float, float, int]] = []
+    looks = [(time.perf_counter(), time.thread_time(), 0)]
 
     def watch(look: Look) -> None:
         looks.append((time.perf_counter(), time.thread_time(), look.progress.simulations))
@@ -141,10 +141,8 @@ def _speed(workers: Sequence[Any], problems: list[Problem], batch_size: int, bat
         ended = conduct(plan, executor, Recording(Path(directory)), watch)
     if ended.error is not None:
         raise ended.error
-    wall, thread, done = np.array(looks).T
-    middle = (done > 0.2 * done[-1]) & (done < 0.8 * done[-1])
-    spans = [np.ptp(column[middle]) for column in (wall, thread, done)]
-    return Speed(float(spans[2] / spans[0]), float(spans[2] / spans[1]))
+    wall, thread, done = np.array(looks)[-1] - np.array(looks)[0]
+    return Speed(float(done / wall), float(done / thread))
 
 
 def _row(workers: int, speed: Speed, ideal: float) -> dict[str, Any]:

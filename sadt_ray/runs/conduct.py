@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from sadt_ray.executor import Executor, Tolerance
 from sadt_ray.plan import SearchPlan
 from sadt_ray.runs.lock import only_writer
 from sadt_ray.runs.recorded import begin_or_resume, run_recorded
-from sadt_ray.runs.recorder import Progress
+from sadt_ray.runs.recorder import Progress, Recorder
 from sadt_ray.tree.search import Search
 
 
@@ -61,6 +62,14 @@ class Ended(NamedTuple):
     error: BaseException | None = None  # why it ended before its budgets were spent
 
 
+class SearchFailed(RuntimeError):
+    """A search that ended early in another process, and why."""
+
+
+class CannotResume(ValueError):
+    """The run is written to by another process, or its checkpoint is of another search or format."""
+
+
 def conduct(
     plan: SearchPlan, executor: Executor, recording: Recording, on_look: Callable[[Look], None] | None = None
 ) -> Ended:
@@ -70,22 +79,28 @@ def conduct(
         on_look: called whenever the executor returns. What it raises ends the search.
 
     Raises:
-        ValueError: for a checkpoint of another search or format (see ``begin_or_resume``), or a run that another
-            process is writing to.
+        CannotResume: before anything is written.
     """
-    with only_writer(recording.run):
-        return _conduct(plan, executor, recording, on_look)
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(recording.run))
+            checkpoints = recording.checkpoints_of(plan.name)
+            search, recorder = begin_or_resume(
+                plan.begin(), recording.run, plan.name, checkpoints, recording.keep_trajectories
+            )
+        except ValueError as error:
+            raise CannotResume(str(error)) from error
+        return _run(search, executor, recorder, checkpoints, recording, on_look)
 
 
-class SearchFailed(RuntimeError):
-    """A search that ended early in another process, and why."""
-
-
-def _conduct(
-    plan: SearchPlan, executor: Executor, recording: Recording, on_look: Callable[[Look], None] | None
+def _run(
+    search: Search,
+    executor: Executor,
+    recorder: Recorder,
+    checkpoints: Checkpoints | None,
+    recording: Recording,
+    on_look: Callable[[Look], None] | None,
 ) -> Ended:
-    checkpoints = recording.checkpoints_of(plan.name)
-    search, recorder = begin_or_resume(plan.begin(), recording.run, plan.name, checkpoints, recording.keep_trajectories)
     times = CheckpointTimes(every_seconds=recording.every_seconds, every_simulations=recording.every_simulations)
 
     def look(progress: Progress, search: Search) -> None:

@@ -48,7 +48,7 @@ def open_session(cluster, tmp_path):
         pace = Pace(8, fixed=True)
         opened.append(
             RaySession(
-                PROCESS, FunctionReward(score), PROBLEMS, Crew(num_workers), files, pace, RESOURCES, Deadline(60)
+                PROCESS, FunctionReward(score), PROBLEMS, Crew(num_workers), files, pace, RESOURCES, None, Deadline(60)
             )
         )
         return opened[-1]
@@ -196,6 +196,9 @@ def test_the_crew_fills_the_cluster_and_says_when_there_is_no_room():
     assert Crew().size({"CPU": 5.0}) == 5
     assert Crew(cpus=2).size({"CPU": 5.0}) == 2
     assert Crew(gpus=0.25).size({"CPU": 64.0, "GPU": 2.0}) == 8
+    assert Crew().size({"CPU": 64.0}, useful=6) == 6
+    assert Crew().size({"CPU": 64.0}, useful=0) == 1
+    assert Crew(7).size({"CPU": 64.0}, useful=2) == 7
     assert Crew(7, gpus=1).size({"CPU": 1.0}) == 7
     with pytest.raises(ValueError, match="the cluster has 8 CPU, 0 GPU now; give num_workers"):
         Crew(gpus=1).size({"CPU": 8.0})
