@@ -73,7 +73,7 @@ def run_recorded(
     times.begin(search.simulations)
 
     def after_batch(search: Search) -> None:
-        progress = recorder(search, executor.gauges() if recorder.line_is_due() else None)
+        progress = recorder(search, executor.gauges)
         if checkpoints is not None and times.due(search.simulations):
             with times.measured(search.simulations):
                 _save_or_warn(search, recorder, checkpoints)
@@ -83,7 +83,7 @@ def run_recorded(
     try:
         run_search(search, executor, after_batch, tolerance)
     finally:
-        recorder.close(search, executor.gauges())
+        recorder.close(search, executor.gauges)
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.checkpoint_facts(search)})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ class Progress(NamedTuple):
     rollouts_per_second: float  # of this process
     mean_reward: float  # of the samples so far that are not -inf, unweighted: what is looked at, not what is drawn
     best_reward: float
+
+
+Gauges = Callable[[], Mapping[str, float]]
 
 
 class _Line(NamedTuple):
@@ -71,16 +74,15 @@ class Recorder:
         """Wall-clock since the recorder was made, with that of those it continues."""
         return time.perf_counter() - self._started
 
-    def line_is_due(self) -> bool:
-        """Whether the next call writes a line of metrics."""
+    def _line_is_due(self) -> bool:
         return self.seconds - self._last.seconds >= self._seconds_between
 
-    def __call__(self, search: Search, gauges: Mapping[str, float] | None = None) -> Progress:
-        """Record what is new; ``gauges`` are the executor's, for the line of metrics if one is due."""
+    def __call__(self, search: Search, gauges: Gauges = dict) -> Progress:
+        """Record what is new; ``gauges`` are the executor's, asked for when a line of metrics is due."""
         self._append_nodes(search)
         progress = self._progress(search)
-        if self.line_is_due():
-            self._write_line(search, progress, gauges or {})
+        if self._line_is_due():
+            self._write_line(search, progress, gauges())
         return progress
 
     def open(self, search: Search) -> None:
@@ -95,10 +97,10 @@ class Recorder:
                 directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
             )
 
-    def close(self, search: Search, gauges: Mapping[str, float] | None = None) -> None:
+    def close(self, search: Search, gauges: Gauges = dict) -> None:
         """Write the rows and the line that are still to be written."""
         self._flush(search)
-        self._write_line(search, self._progress(search), gauges or {})
+        self._write_line(search, self._progress(search), gauges())
 
     def checkpoint_facts(self, search: Search) -> dict[str, Any]:
         """``facts`` after all rows so far are written: what is saved with a checkpoint of the search as it is now."""
