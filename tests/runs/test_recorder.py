@@ -74,7 +74,7 @@ def test_rates_are_those_since_the_last_line(tmp_path, clock):
     for seconds, count in ((2.0, 10), (1.0, 10), (1.0, 20)):
         clock.now += seconds
         simulate(count)
-        progress = recorder(search, {"workers": 3.0, "busy": 0.5})
+        progress = recorder(search, lambda: {"workers": 3.0, "busy": 0.5})
     first, second = lines(tmp_path)
     assert (first["seconds"], second["seconds"]) == (2.0, 4.0)
     assert (first["simulations_per_second"], second["simulations_per_second"]) == (5.0, 15.0)
