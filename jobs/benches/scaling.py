@@ -86,6 +86,7 @@ def run(quick: bool) -> BenchResult:
         problems = [Problem(str(number), np.zeros(0)) for number in range(_PROBLEMS)]
         reward = FunctionReward(first_value)
         sleepers = start_workers(max(counts), Sleeping(_SECONDS), reward, problems, num_cpus=1)
+        _speed(sleepers[:1], problems, _BATCH, 8)  # warm up: one rollout a problem
         speeds = [_speed(sleepers[:count], problems, _BATCH, _BATCHES_A_WORKER) for count in counts]
         for worker in sleepers:
             worker.end()
