@@ -33,11 +33,12 @@ def run(quick: bool) -> BenchResult:
     from actors.cluster import connect, disconnect
 
     kills = _KILLS[:4] if quick else _KILLS
+    simulations = 400 if quick else 2_000
     with SmallCluster(_WORKERS) as cluster:
         connect(cluster.address)
         try:
-            quiet = _search(cluster, 200 if quick else 2_000, ())
-            disturbed = _search(cluster, 200 if quick else 2_000, kills)
+            quiet = _search(cluster, simulations, ())
+            disturbed = _search(cluster, simulations, kills)
         finally:
             disconnect()
     rows = [

@@ -6,6 +6,7 @@ import pytest
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # loopback only
 os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112
+os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112
 
 
 @pytest.fixture(scope="session")

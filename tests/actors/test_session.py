@@ -1,9 +1,11 @@
 """A search as the driver sees it: workers and an owner on Ray, which may be killed at any moment."""
 
+import dataclasses
 import os
 import signal
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pyarrow.compute as pc
@@ -144,6 +146,38 @@ def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(ope
     assert 100 < ended.search.simulations < 900
     assert len(ended.search.open_tickets()) == 0
     assert_complete(open_session().search(plan(300)), 300)
+
+
+def metrics_of(port):
+    """The search's gauges on the metrics page of the node, by name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    mine = [line for line in lines if line.startswith("ray_sadt_") and 'method="watched"' in line]
+    return {line.partition("{")[0].removeprefix("ray_sadt_"): float(line.rpartition(" ")[2]) for line in mine}
+
+
+def test_the_metrics_of_ray_show_a_search_while_it_runs(open_session, cluster):
+    session, seen = open_session(slow_total), {}
+
+    def watch(look):
+        seen.update(metrics_of(cluster.nodes()[0]["MetricsExportPort"]))
+        if "simulations" in seen:
+            raise Enough
+
+    watched = dataclasses.replace(plan(20_000), name="watched")
+    assert isinstance(session.search(watched, watch).error, Enough)
+    assert seen["simulations"] > 0
+    assert (seen["workers"], seen["batch_size"], seen["in_flight"]) == (2, 8, 40)
+    assert 0 < seen["utilisation"] <= 1
+    assert {
+        "nfe_per_second",
+        "queue_depth",
+        "batch_fill",
+        "staleness",
+        "lost_batches",
+        "set_aside",
+        "nodes",
+    } <= seen.keys()
 
 
 def nan_for_b(samples, problem):
