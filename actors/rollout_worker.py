@@ -58,6 +58,9 @@ class WorkerActor:
         self._make, self._device = worker, device
         self._worker: RolloutWorker | None = None
 
+    def up(self) -> None:
+        """Answers before anything is loaded."""
+
     def ready(self, replica: Sequence[Any]) -> str:
         """The name of the machine; that it answers says that the replica is loaded."""
         self._loaded(replica)
@@ -83,6 +86,10 @@ class RemoteWorker:
 
     actor: Any
     replica: Sequence[Any]
+
+    def up(self) -> Any:
+        """A reply that comes when the worker's process is there."""
+        return self.actor.up.remote()
 
     def ready(self) -> Any:
         """A reply that comes when the worker is up and loaded; an ``ActorUnavailableError`` while it restarts."""

@@ -6,15 +6,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.executor import RayExecutor, WorkersLost, last_line
 from actors.pacing import Deadline
-from actors.rollout_worker import start_workers
+from actors.rollout_worker import RemoteWorker, start_workers
 from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.plan import SearchPlan
@@ -24,6 +31,7 @@ from sadt_ray.tree.search import Search
 _LOOK_EVERY = 0.25  # seconds
 _STOP_WITHIN = 60.0  # seconds in which a running batch should end
 _OWNER_DEATHS = 3  # at the same place
+_LOADING_DEATHS = 3  # of one worker, while it loads its replica
 _OWNER_THREADS = 4  # the search, look, stop, and one to spare
 
 
@@ -52,21 +60,24 @@ class Crew:
         if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
             raise ValueError(f"a worker must take some CPU or GPU, got cpus={self.cpus} and gpus={self.gpus}")
 
-    def size(self, resources: Mapping[str, float], useful: int | None = None) -> int:
+    def size(self, resources: Mapping[str, float], useful: int | None = None, may_grow: bool = True) -> int:
         """Workers on a cluster with these resources, no more than are ``useful`` unless their number is given.
 
-        Raises ValueError when there is room for none.
+        Raises ValueError when there is room for none, and there will be none either, for all that is known.
         """
-        if self.num_workers is not None:
+        if self.num_workers is not None and may_grow:
             return self.num_workers
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
         room = min(int(resources.get(name, 0) / each) for name, each in wanted.items() if each > 0)
         if room < 1:
             held = ", ".join(f"{resources.get(name, 0):g} {name}" for name in wanted)
+            grow = "give num_workers, and it will grow if it can, or " if may_grow else ""
             raise ValueError(
-                f"a worker takes {self.cpus:g} CPU and {self.gpus:g} GPU, but the cluster has {held} now; give "
-                "num_workers, and it will grow if it can, or let a worker take less"
+                f"a worker takes {self.cpus:g} CPU and {self.gpus:g} GPU, but the cluster has {held} now; {grow}"
+                "let a worker take less"
             )
+        if self.num_workers is not None:
+            return self.num_workers
         return room if useful is None else min(room, max(useful, 1))
 
 
@@ -122,20 +133,24 @@ class RaySession:
             on_wait: called now and then. What it raises ends the waiting.
 
         Raises:
-            WorkersLost: when none can be started, with the reason of the last one.
+            WorkersLost: when none can be started, or each died again and again while it loaded its replica, with the
+                reason of the last one.
         """
-        starting, reason = {worker.ready(): worker for worker in self.workers}, ""
+        starting, reason = dict(_start(worker) for worker in self.workers), ""
         while starting:
             answered, _ = ray.wait(list(starting), timeout=_LOOK_EVERY)
             on_wait()
             for reply in answered:
-                worker = starting.pop(reply)
+                start = starting.pop(reply)
                 try:
                     ray.get(reply)
                     return
-                except ActorUnavailableError:  # it died while starting, and is started again
-                    time.sleep(_LOOK_EVERY)
-                    starting[worker.ready()] = worker
+                except (ActorUnavailableError, OutOfMemoryError) as error:  # it died, and is started again
+                    deaths = start.deaths + _has_come(start.up)
+                    reason = f"it died {deaths} times while it loaded the process and the reward: {last_line(error)}"
+                    if deaths < _LOADING_DEATHS:
+                        time.sleep(_LOOK_EVERY)
+                        starting.update([_start(start.worker, deaths)])
                 except RayError as error:
                     reason = last_line(error)
         raise WorkersLost(f"no rollout worker can be started: {reason}")
@@ -204,6 +219,28 @@ class RaySession:
             return _ended(ray.get(call, timeout=_STOP_WITHIN))._replace(error=reason)
         except RayError:
             raise reason from None
+
+
+class _Start(NamedTuple):
+    """A worker that is awaited."""
+
+    worker: RemoteWorker
+    up: Any  # reply that comes when its process is there, before the replica is loaded
+    deaths: int  # while it loaded the replica
+
+
+def _start(worker: RemoteWorker, deaths: int = 0) -> tuple[Any, _Start]:
+    """The reply that says that the worker is ready, and what belongs to it."""
+    up = worker.up()
+    return worker.ready(), _Start(worker, up, deaths)
+
+
+def _has_come(reply: Any) -> bool:
+    try:
+        ray.get(reply, timeout=0)
+    except RayError:
+        return False
+    return True
 
 
 def _ended(sent: Sent) -> Ended:

@@ -145,7 +145,8 @@ def _serial_opener(execution: Execution) -> Opener:
 
 
 def _ray_opener(execution: Execution) -> Opener:
-    resources = connect(execution.address or os.environ.get("RAY_ADDRESS"))
+    address = execution.address or os.environ.get("RAY_ADDRESS")
+    resources = connect(address)
     from actors.session import Crew, RaySession
     from actors.tree_owner import Pace
 
@@ -154,7 +155,7 @@ def _ray_opener(execution: Execution) -> Opener:
         gpus = 0.0 if execution.device == "cpu" else 1.0
     device = None if execution.device == "cpu" else execution.device
     crew = Crew(execution.num_workers, execution.cpus_per_worker, gpus, device)
-    crew.size(resources)  # refused here, before a run directory exists
+    crew.size(resources, may_grow=address is not None)  # refused here, before a run directory exists
 
     def open_session(
         process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording, simulations: int
