@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
+from sadt_ray.checkpoint import Checkpoints
 from sadt_ray.runs.environment import describe_environment
 
 CONFIG = "config.json"
@@ -54,11 +56,16 @@ def find_run(where: str) -> Resumed:
         return Resumed(_read_json(where, CONFIG), None, where)
     if not (run / CONFIG).exists():
         raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
+    refuse_complete(run)
+    config = json.loads((run / CONFIG).read_text())
+    return Resumed(config, run, config["execution"]["checkpoint_to"])
+
+
+def refuse_complete(run: Path) -> None:
+    """Raises ValueError if the run spent its budgets."""
     summary = run / "summary.json"
     if summary.exists() and json.loads(summary.read_text()).get("complete"):
         raise ValueError(f"{run} is complete; there is nothing to resume")
-    config = json.loads((run / CONFIG).read_text())
-    return Resumed(config, run, config["execution"]["checkpoint_to"])
 
 
 def without_resume(arguments: Sequence[str]) -> list[str]:
@@ -72,6 +79,28 @@ def without_resume(arguments: Sequence[str]) -> list[str]:
         else:
             kept.append(argument)
     return kept
+
+
+def settled(address: str | None) -> str | None:
+    """The address as every process understands it: a tree owner does not stand where its driver stands."""
+    if address is None or "://" in address:
+        return address
+    return str(Path(address).expanduser().absolute())
+
+
+def check_address(run: Path, checkpoint_to: str | None) -> None:
+    """Raises ValueError, before a run begins, unless its checkpoints can be kept there, apart from other runs'."""
+    if checkpoint_to is None:
+        return
+    if checkpoint_to == str(run.absolute()):
+        raise ValueError(f"{run} is the run directory; leave --checkpoint-to out, or give a folder inside it")
+    Checkpoints(checkpoint_to)
+    filesystem, path = _open(checkpoint_to)
+    if filesystem.get_file_info(f"{path}/{CONFIG}").type != fs.FileType.NotFound:
+        raise ValueError(
+            f"{checkpoint_to} holds the checkpoints of a run; go on with it by --resume {checkpoint_to}, or choose "
+            "another --checkpoint-to"
+        )
 
 
 def copy_config(run: Path, checkpoint_to: str | None) -> None:
@@ -88,7 +117,8 @@ def remove_config(checkpoint_to: str | None) -> None:
     """Undo ``copy_config``: a complete run is not resumed."""
     if checkpoint_to is not None:
         filesystem, path = _open(checkpoint_to)
-        filesystem.delete_file(f"{path}/{CONFIG}")
+        with contextlib.suppress(FileNotFoundError):  # another process went on from there too, and was faster
+            filesystem.delete_file(f"{path}/{CONFIG}")
 
 
 def _read_json(address: str, name: str) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ from jobs.resume import Resumed, copy_config, find_run, remove_config
 from jobs.search_job import SearchJob, build_methods
 from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.methods import Method
-from sadt_ray.plan import plan_search
+from sadt_ray.plan import SearchPlan, plan_search
 from sadt_ray.report.page import write_report
 from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
@@ -53,6 +53,7 @@ class Prepared(NamedTuple):
     job: SearchJob
     task: Forecasting
     methods: list[Method]
+    plans: list[SearchPlan]  # of the methods
     run: Path
     executor: str
     session: AbstractContextManager[Session]
@@ -74,12 +75,13 @@ def run_methods(
     session: Session,
     task: Forecasting,
     methods: Sequence[Method],
+    plans: Sequence[SearchPlan],
     outcome: Outcome,
     console: Console,
     guard: InterruptGuard,
 ) -> None:
     """Search, once for all methods that differ in the draw alone. What an interruption leaves is recorded too."""
-    waiting = list(methods)
+    waiting, plan_of = list(methods), {plan.name: plan for plan in plans}
     while waiting:
         group = [method for method in waiting if waiting[0].same_search(method)]
         waiting = [method for method in waiting if method not in group]
@@ -90,7 +92,7 @@ def run_methods(
                 bar.show(look)
                 guard.check()
 
-            ended = session.search(plan_search(task.process, task.problems, group[0]), on_look)
+            ended = session.search(plan_of[group[0].name], on_look)
         outcome.add(group, ended.search, ended.seconds)
         if ended.error is not None:
             raise ended.error
@@ -141,6 +143,7 @@ def prepare(console: Console) -> Prepared:
         methods = build_methods(job, task.process.sampler.num_steps)
         if resumed is not None:
             resumed.check_settings(resolved_settings(job, task))
+        plans = [plan_search(task.process, task.problems, method) for method in methods]
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     if resumed is None or resumed.run is None:
@@ -148,9 +151,9 @@ def prepare(console: Console) -> Prepared:
         write_json(run / "config.json", describe(job, task, methods, executor, arguments))
         write_problems(run, task.problems)
         copy_config(run, job.execution.checkpoint_to)
-    simulations = min(plan_search(task.process, task.problems, method).simulations for method in methods)
-    session = open_session(task.process, task.reward, task.problems, _recording(job, run), simulations)
-    return Prepared(job, task, methods, run, executor, session)
+    smallest = min(plan.simulations for plan in plans)
+    session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest)
+    return Prepared(job, task, methods, plans, run, executor, session)
 
 
 def _recording(job: SearchJob, run: Path) -> Recording:
@@ -167,14 +170,14 @@ def _recording(job: SearchJob, run: Path) -> Recording:
 
 def search_and_report(prepared: Prepared, console: Console) -> int:
     """Run, print and write everything; returns the exit code."""
-    job, task, methods, run, executor, session = prepared
+    job, task, methods, plans, run, executor, session = prepared
     outcome, exit_code = Outcome(run, task.problems, task.notes), 0
     with InterruptGuard() as guard:
         try:
             with session as running:
                 with console.status("waiting for a rollout worker"):
                     running.wait_for_workers(guard.check)
-                run_methods(running, task, methods, outcome, console, guard)
+                run_methods(running, task, methods, plans, outcome, console, guard)
         except Interrupted as reason:
             elsewhere = job.execution.checkpoint_to
             outcome.notes.append(

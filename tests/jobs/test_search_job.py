@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import execution
 from jobs import search as job
 from sadt_ray.trajectories import read_trajectories
 
@@ -224,10 +225,10 @@ def test_what_was_finished_before_a_failure_is_in_the_run_directory(monkeypatch,
         calls.append(arguments)
         if len(calls) > 1:
             raise RuntimeError("out of memory")
-        return plan_search(*arguments)
+        return conduct(*arguments)
 
-    plan_search = job.plan_search
-    monkeypatch.setattr(job, "plan_search", fail_later)
+    conduct = execution.conduct
+    monkeypatch.setattr(execution, "conduct", fail_later)
     monkeypatch.setattr(sys, "argv", ["search", *TINY, "--method", "snis", "dts", "--out", str(tmp_path / "run")])
     with pytest.raises(RuntimeError, match="out of memory"):
         job.main()
