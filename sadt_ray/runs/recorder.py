@@ -93,6 +93,10 @@ class Recorder:
         if self._keep_trajectories and self._writer is None:
             states = search.states.values
             directory = self._run / "trajectories" / self._method
+            if (
+                self._num_parts and not directory.exists()
+            ):  # resumed in another place: the tree is recorded from its root
+                self._num_nodes = self._num_parts = 0
             self._writer = TrajectoryWriter(
                 directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
             )

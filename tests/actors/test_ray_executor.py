@@ -157,21 +157,33 @@ def test_workers_that_die_hang_or_raise_cost_no_simulation(workers, tmp_path, fa
     assert executor.gauges()["lost_batches"] >= 3
 
 
+class Mortal:
+    def make(self):
+        import ray
+
+        return [ray.put(np.zeros(300_000))]
+
+
+def lost_object():
+    """A reference to what died with its owner."""
+    import ray
+
+    owner = ray.remote(Mortal).options(num_cpus=0).remote()
+    (lost,) = ray.get(owner.make.remote())
+    ray.kill(owner)
+    time.sleep(2)
+    return lost
+
+
 @dataclass(frozen=True)
 class LosesObjects(RemoteWorker):
-    """Its third reply is lost with the node that held it."""
+    """Its third reply is lost."""
 
     replies: list = field(default_factory=list)
 
     def run(self, branch_steps, tickets):
-        import ray
-
         self.replies.append(super().run(branch_steps, tickets))
-        if len(self.replies) != 3:
-            return self.replies[-1]
-        lost = ray.put(np.zeros(300_000))
-        ray._private.internal_api.free([lost])
-        return lost
+        return lost_object() if len(self.replies) == 3 else self.replies[-1]
 
 
 def test_results_that_are_lost_are_rolled_out_again(workers):

@@ -105,15 +105,34 @@ def test_checkpoints_kept_elsewhere_are_enough_to_go_on_without_the_run_director
         stopped = stopped if arguments is None else start(folder, *arguments)
         wait_until(lambda run=run: simulations(folder / run) > 50)
         stopped.send_signal(signal.SIGTERM)
-        assert f"--resume {elsewhere}" in finish(stopped, 143).replace("\n", " ")
+        assert f"--resume {elsewhere}" in " ".join(finish(stopped, 143).split())
     before = simulations(folder / "second")
     (folder / "hurry").touch()
     finish(start(folder, "--resume", elsewhere, "--out", "third"))
     (row,) = json.loads((folder / "third" / "summary.json").read_text())["rows"]
     assert row["rollouts"] == 4_000 > before > simulations(folder / "first") > 50
+    tree = pq.read_table(folder / "third" / "tree" / "dts.parquet")
+    assert read_trajectories(folder / "third" / "trajectories" / "dts")["node"].to_pylist() == tree["node"].to_pylist()
     assert not (folder / "elsewhere").exists()
     gone = finish(start(folder, "--resume", elsewhere), 1)
     assert f"there is no run to resume at {elsewhere}" in " ".join(gone.split())
+
+
+def test_of_two_processes_that_go_on_with_a_run_the_second_finds_it_complete(folder):
+    slow = ("--executor", "serial", "--reward", "slow:reward", "--n-rollouts", 4_000)
+    stopped = start(folder, *TINY, *slow, "--out", "run")
+    wait_until(lambda: simulations(folder / "run") > 50)
+    stopped.send_signal(signal.SIGTERM)
+    finish(stopped, 143)
+    first = start(folder, "--resume", "run")
+    wait_until(lambda done=simulations(folder / "run"): simulations(folder / "run") > done)
+    second = start(folder, "--resume", "run")
+    time.sleep(5)  # it waits for the first
+    (folder / "hurry").touch()
+    finish(first)
+    assert "run is complete; there is nothing to resume" in " ".join(finish(second, 1).split())
+    (row,) = json.loads((folder / "run" / "summary.json").read_text())["rows"]
+    assert row["rollouts"] == 4_000
 
 
 def test_without_ray_the_search_runs_in_this_process_and_says_why(folder):
