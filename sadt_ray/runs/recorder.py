@@ -95,7 +95,7 @@ class Recorder:
             directory = self._run / "trajectories" / self._method
             if (
                 self._num_parts and not directory.exists()
-            ):  # resumed in another place: the tree is recorded from its root
+            ):  # resumed in another place: from the root again
                 self._num_nodes = self._num_parts = 0
             self._writer = TrajectoryWriter(
                 directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
