@@ -50,7 +50,12 @@ def connect(address: str | None, **local_options: Any) -> Mapping[str, float]:
         raise RayUnavailable(f"Ray cannot be imported ({error}); pip install 'ray>=2.60,<2.61'") from error
     except Exception as error:
         where = "does not start here" if address is None else f"cannot be reached at {address}"
-        raise RayUnavailable(f"Ray {where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise RayUnavailable(f"Ray {where}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Its kind, and what it says, if anything."""
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
 
 
 def keep_others_out() -> None:

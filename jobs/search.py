@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from jobs.forecasting import Forecasting, build_reward, load_process, select_pro
 from jobs.interrupt import Interrupted, InterruptGuard
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
-from jobs.resume import Resumed, copy_config, find_run, remove_config
+from jobs.resume import Resumed, check_address, copy_config, find_run, refuse_complete, remove_config, settled
 from jobs.search_job import SearchJob, build_methods
 from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.methods import Method
@@ -44,6 +44,7 @@ from sadt_ray.report.page import write_report
 from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
 from sadt_ray.runs.environment import describe_environment
+from sadt_ray.runs.lock import only_writer
 from sadt_ray.tree.warm_up import compile_kernels
 
 
@@ -124,16 +125,21 @@ def parse() -> tuple[SearchJob, list[str], Resumed | None]:
     """The job of the command line; with --resume that of the run, as changed by what was given beside it."""
     job, arguments = tyro.cli(SearchJob, description=__doc__), sys.argv[1:]
     if job.resume is None:
-        return job, arguments, None
+        execution = replace(job.execution, checkpoint_to=settled(job.execution.checkpoint_to))
+        return replace(job, execution=execution), arguments, None
     resumed = find_run(job.resume)
     arguments = resumed.arguments(arguments)
     job = tyro.cli(SearchJob, args=arguments)
-    execution = replace(job.execution, checkpoint_to=resumed.checkpoint_to)
+    execution = replace(job.execution, checkpoint_to=settled(resumed.checkpoint_to))
     return replace(job, out=resumed.run or job.out, execution=execution), arguments, resumed
 
 
-def prepare(console: Console) -> Prepared:
-    """Everything that can be wrong with the input is found here, before a run directory exists."""
+def prepare(console: Console, held: ExitStack) -> Prepared:
+    """Everything that can be wrong with the input is found here, before a run directory exists.
+
+    Args:
+        held: will hold the run, so that no other process goes on with it.
+    """
     job, arguments, resumed = parse()
     sys.path.append(str(Path.cwd()))  # where python -m, but not the installed command, looks for rewards
     torch.set_num_threads(job.execution.threads)
@@ -146,11 +152,15 @@ def prepare(console: Console) -> Prepared:
         plans = [plan_search(task.process, task.problems, method) for method in methods]
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if resumed is None:
+        check_address(run, job.execution.checkpoint_to)
     if resumed is None or resumed.run is None:
         create_run_directory(run)
         write_json(run / "config.json", describe(job, task, methods, executor, arguments))
         write_problems(run, task.problems)
         copy_config(run, job.execution.checkpoint_to)
+    held.enter_context(only_writer(run, name=".run-lock"))
+    refuse_complete(run)  # by a process that was faster
     smallest = min(plan.simulations for plan in plans)
     session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest)
     return Prepared(job, task, methods, plans, run, executor, session)
@@ -184,7 +194,7 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
                 f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}"
             )
             exit_code = reason.exit_code
-        except (RolloutFailed, SearchFailed, CannotResume) as error:
+        except (RolloutFailed, SearchFailed, CannotResume, OSError) as error:
             outcome.notes.append(f"Stopped: {error}")
             exit_code = 1
         finally:
@@ -200,13 +210,17 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
 
 def main() -> None:
     console = Console()
-    try:
-        prepared = prepare(console)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"jobs.search: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    raise SystemExit(search_and_report(prepared, console))
+    with ExitStack() as held:
+        try:
+            prepared = prepare(console, held)
+        except (ValueError, OSError) as error:
+            raise SystemExit(f"jobs.search: {error}") from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        try:
+            raise SystemExit(search_and_report(prepared, console))
+        except Interrupted as again:  # while what there is was being written
+            raise SystemExit(again.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -264,3 +264,39 @@ def test_what_comes_after_the_last_row_is_forecast_without_a_truth(monkeypatch, 
     assert problem["problem"] == "synthetic/latest/channel_6"
     assert problem["truth"] is None
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_checkpoints_have_a_place_of_their_own_or_no_run_begins(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    budget = ("--method", "snis", "--n-rollouts", 20, "--no-report")
+    refused = str(run(monkeypatch, *TINY, *budget, "--out", "run", "--checkpoint-to", "run"))
+    assert "run is the run directory" in refused
+    refused = str(run(monkeypatch, *TINY, *budget, "--out", "run", "--checkpoint-to", "/proc/nowhere"))
+    assert "checkpoints cannot be written to '/proc/nowhere'" in refused
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "config.json").write_text("{}")
+    refused = str(run(monkeypatch, *TINY, *budget, "--out", "run", "--checkpoint-to", "kept"))
+    assert f"go on with it by --resume {tmp_path}/kept" in refused
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_relative_address_means_the_same_wherever_a_process_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    budget = ("--method", "snis", "--n-rollouts", 20, "--no-report", "--checkpoint-to", "kept")
+    assert run(monkeypatch, *TINY, *budget, "--out", "run") == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["execution"]["checkpoint_to"] == str(tmp_path / "kept")
+
+
+def test_a_last_checkpoint_that_cannot_be_written_is_said_and_the_results_are_kept(monkeypatch, tmp_path, capsys):
+    def full(self, state, facts=None, saves=[]):  # noqa: B006
+        saves.append(self)
+        if len(saves) > 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sadt_ray.checkpoint.Checkpoints.save", full)
+    assert (
+        run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 20, "--no-report", "--out", tmp_path / "run") == 1
+    )
+    assert "No space left on device" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["rows"][0]["rollouts"] == 20

@@ -124,8 +124,9 @@ def test_of_two_processes_that_go_on_with_a_run_the_second_finds_it_complete(fol
     wait_until(lambda: simulations(folder / "run") > 50)
     stopped.send_signal(signal.SIGTERM)
     finish(stopped, 143)
+    done = simulations(folder / "run")
     first = start(folder, "--resume", "run")
-    wait_until(lambda done=simulations(folder / "run"): simulations(folder / "run") > done)
+    wait_until(lambda: simulations(folder / "run") > done)
     second = start(folder, "--resume", "run")
     time.sleep(5)  # it waits for the first
     (folder / "hurry").touch()

@@ -1,5 +1,6 @@
 """Two processes never write to one run."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -49,3 +50,17 @@ def test_whoever_waits_gets_the_run_when_its_writer_ends(holder, tmp_path):
     holder.terminate()
     with only_writer(tmp_path, patience=30):
         assert time.monotonic() - started < 30
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(monkeypatch, tmp_path):
+    def unsupported(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with only_writer(tmp_path, patience=0):
+        pass
+
+
+def test_a_program_and_the_search_that_it_runs_hold_different_files(holder, tmp_path):
+    with only_writer(tmp_path, patience=0, name=".run-lock"):
+        pass
