@@ -165,8 +165,17 @@ class RaySession:
         for worker in self.workers:
             worker.end()
 
-    def search(self, plan: SearchPlan, on_look: Callable[[Look], None] | None = None) -> Ended:
+    def search(
+        self,
+        plan: SearchPlan,
+        on_look: Callable[[Look], None] | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Ended:
         """Run one search. What ``on_look`` raises stops it between two batches and comes back in ``Ended.error``.
+
+        Args:
+            on_look: called with what the owner shows, now and then.
+            on_wait: called now and then also while the owner shows nothing. What it raises stops the search too.
 
         Raises:
             OwnerLost: when the owner dies three times without getting further.
@@ -177,6 +186,7 @@ class RaySession:
             call, done = self.owner.search.remote(plan, self.workers), -1
             try:
                 while not ray.wait([call], timeout=_LOOK_EVERY)[0]:
+                    on_wait()
                     look = self._look()
                     if look is not None:
                         done = look.progress.simulations
@@ -195,13 +205,16 @@ class RaySession:
                     raise OwnerLost(
                         f"the tree owner died {_OWNER_DEATHS} times at {max(done, 0)} simulations: {last_line(error)}"
                     ) from None
-                self._wait_for_owner()
+                self._wait_for_owner(on_wait)
 
-    def _wait_for_owner(self) -> None:
+    def _wait_for_owner(self, on_wait: Callable[[], None]) -> None:
         """Until it is up again."""
         while True:
+            reply = self.owner.ready.remote()
+            while not ray.wait([reply], timeout=_LOOK_EVERY)[0]:
+                on_wait()
             try:
-                ray.get(self.owner.ready.remote())
+                ray.get(reply)
                 return
             except ActorUnavailableError:
                 time.sleep(_LOOK_EVERY)

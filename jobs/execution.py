@@ -74,7 +74,8 @@ class Session(Protocol):
     def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
         """Until a search could begin; ``on_wait`` is called now and then, and may raise."""
 
-    def search(self, plan: SearchPlan, on_look: Callable[[Look], None]) -> Ended: ...
+    def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
+        """``on_look`` is called as the search goes on, ``on_wait`` also while it does not; both may raise."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class SerialSession:
     def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
         """This process is ready."""
 
-    def search(self, plan: SearchPlan, on_look: Callable[[Look], None]) -> Ended:
+    def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
+        """Every batch is followed by a look, so nothing is waited for."""
         branching = self.process.with_branch_steps(plan.branch_steps)
         executor = SerialExecutor(branching, self.reward, self.problems, self.batch_size)
         return conduct(plan, executor, self.recording, on_look)

@@ -93,7 +93,7 @@ def run_methods(
                 bar.show(look)
                 guard.check()
 
-            ended = session.search(plan_of[group[0].name], on_look)
+            ended = session.search(plan_of[group[0].name], on_look, guard.check)
         outcome.add(group, ended.search, ended.seconds)
         if ended.error is not None:
             raise ended.error

@@ -182,6 +182,24 @@ def test_the_metrics_of_ray_show_a_search_while_it_runs(open_session, cluster):
     } <= seen.keys()
 
 
+def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(open_session, cluster, monkeypatch):
+    monkeypatch.setattr("actors.session._STOP_WITHIN", 1.0)
+    session = open_session(slow_total)
+    owner = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
+    looks = []
+
+    def hang(look):
+        looks.append(look)
+        os.kill(owner, signal.SIGSTOP)
+
+    def stop():
+        if looks:
+            raise Enough
+
+    with pytest.raises(Enough):
+        session.search(plan(10_000), hang, stop)
+
+
 def nan_for_b(samples, problem):
     return np.full(len(samples), np.nan if problem.name == "b" else 1.0)
 

@@ -266,6 +266,14 @@ def test_what_comes_after_the_last_row_is_forecast_without_a_truth(monkeypatch, 
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_a_second_signal_while_results_are_written_ends_without_a_traceback(monkeypatch, tmp_path):
+    def interrupted(prepared, console):
+        raise job.Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(job, "search_and_report", interrupted)
+    assert run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 20, "--out", tmp_path / "run") == 130
+
+
 def test_checkpoints_have_a_place_of_their_own_or_no_run_begins(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     budget = ("--method", "snis", "--n-rollouts", 20, "--no-report")
