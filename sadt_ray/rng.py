@@ -115,12 +115,17 @@ def _fill_normals(out, seeds, streams):  # type: ignore[no-untyped-def]
             out[row, i] = normal[i]
 
 
+def _plain(values: np.ndarray, dtype: type) -> np.ndarray:
+    """The kind of array that the kernels are compiled for: what comes from another process may be read-only."""
+    return np.require(values, dtype, ("C", "W"))
+
+
 def uniforms(
     seeds: UInt64[np.ndarray, " B"], streams: Int[np.ndarray, " B"], width: int
 ) -> Float[np.ndarray, "B width"]:
     """Doubles in (0, 1): row b depends on (seeds[b], streams[b]) only."""
     out = np.empty((len(seeds), width))
-    _fill_uniforms(out, np.asarray(seeds, np.uint64), np.asarray(streams, np.int64))
+    _fill_uniforms(out, _plain(seeds, np.uint64), _plain(streams, np.int64))
     return out
 
 
@@ -129,7 +134,7 @@ def normals(
 ) -> Float[np.ndarray, "B width"]:
     """Standard normals: row b depends on (seeds[b], streams[b]) only. Streams are below 2^32."""
     out: np.ndarray = np.empty((len(seeds), width), dtype)
-    _fill_normals(out, np.asarray(seeds, np.uint64), np.asarray(streams, np.int64))
+    _fill_normals(out, _plain(seeds, np.uint64), _plain(streams, np.int64))
     return out
 
 
@@ -153,4 +158,4 @@ def _derive(seed, stream, numbers):  # type: ignore[no-untyped-def]
 
 def derive_seeds(seed: int, stream: int, numbers: Int[np.ndarray, " B"]) -> UInt64[np.ndarray, " B"]:
     """Independent 64-bit seeds of numbered things (problems, tickets) under one parent seed."""
-    return _derive(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), np.int64(stream), np.asarray(numbers, np.int64))
+    return _derive(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), np.int64(stream), _plain(numbers, np.int64))

@@ -4,12 +4,21 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sadt_ray
+from sadt_ray import rng
+from sadt_ray.api import start_search
 from sadt_ray.compiled import compiled, fingerprint
+from sadt_ray.interfaces import Problem, Tickets
+from sadt_ray.methods import dts
+from sadt_ray.processes.markov_chain import MarkovChainProcess
+from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.tree import simulate
 
 PACKAGE = Path(sadt_ray.__file__).parent
 PROBE = '''"""A kernel in tree/ that contains machine code of rng.py."""
@@ -112,3 +121,36 @@ def test_a_renamed_tuple_does_not_break_what_an_older_version_cached(tmp_path):
     assert run_probe(tmp_path) == ((2.0).hex(), 0)
     (package / "tree" / "probe.py").write_text(TUPLE_PROBE.replace("Before", "After"))
     assert run_probe(tmp_path) == ((2.0).hex(), 0)
+
+
+def test_results_and_seeds_that_are_read_only_need_no_kernels_of_their_own():
+    """What arrives from another process lies in shared memory. A kernel for it would be compiled in mid-search."""
+    search, executor = start_search(
+        MarkovChainProcess.random(3, 4, seed=0), [Problem("a", np.zeros(0))], FunctionReward(total), dts(n_rollouts=40)
+    )
+    kernels = (simulate.tell_batch, simulate.close_tickets, simulate.count_batch, rng._fill_uniforms)
+    for turn in range(2):
+        tickets = search.ask(10)
+        if turn:
+            before = [len(kernel.signatures) for kernel in kernels]
+            tickets = Tickets(*(_read_only(column) for column in vars(tickets).values()))
+        executor.submit(tickets)
+        (finished,) = executor.collect()
+        columns = {
+            name: _read_only(column)
+            for name, column in vars(finished.results).items()
+            if isinstance(column, np.ndarray)
+        }
+        search.tell(replace(finished.results, **columns) if turn else finished.results)
+    assert search.simulations == 20
+    assert [len(kernel.signatures) for kernel in kernels] == before
+
+
+def total(samples, problem):
+    return samples.sum(1).astype(float)
+
+
+def _read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -122,6 +122,7 @@ class Search:
         check_asked(_tickets_of(results.failures), len(self._ticket_node))
         check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         check_results(results, len(self._ticket_node), self._params.num_levels)
+        results = _plain(results)
         node = close_tickets(self._ticket_node.values, results.id)
         accepted = node != CLOSED
         self.ignored_tells += int(len(results) - accepted.sum())
@@ -156,7 +157,7 @@ class Search:
     def forget(self, ids: Int[np.ndarray, " n"]) -> None:
         """Give tickets up; their simulations will be asked anew, with new seeds. Closed tickets are left alone."""
         check_asked(ids, len(self._ticket_node))
-        node = close_tickets(self._ticket_node.values, np.asarray(ids, np.int64))
+        node = close_tickets(self._ticket_node.values, np.require(ids, np.int64, ("C", "W")))
         forget_batch(self.tree.columns, self._params, node, self.forgotten)
 
     def set_aside(self, failures: Sequence[Failure]) -> None:
@@ -251,6 +252,15 @@ class Search:
         no further would be walked for ever without an evaluation."""
         max_nfe = self.config.max_nfe or NO_LIMIT
         return self.config.n_rollouts or max_nfe, max_nfe
+
+
+def _plain(results: Results) -> Results:
+    """With columns of the kind that the kernels are compiled for: what comes from another process may be read-only."""
+    integers = ("id", "path_splits", "path_level", "nfe", "reward_calls")
+    columns = {name: np.require(getattr(results, name), np.int64, ("C", "W")) for name in integers}
+    for name in ("value", "path_log_flow"):
+        columns[name] = np.require(getattr(results, name), np.float64, ("C", "W"))
+    return replace(results, **columns)
 
 
 def _name_key(name: str) -> int:
