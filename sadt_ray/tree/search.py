@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -257,7 +258,7 @@ class Search:
 def _plain(results: Results) -> Results:
     """With columns of the kind that the kernels are compiled for: what comes from another process may be read-only."""
     integers = ("id", "path_splits", "path_level", "nfe", "reward_calls")
-    columns = {name: np.require(getattr(results, name), np.int64, ("C", "W")) for name in integers}
+    columns: dict[str, Any] = {name: np.require(getattr(results, name), np.int64, ("C", "W")) for name in integers}
     for name in ("value", "path_log_flow"):
         columns[name] = np.require(getattr(results, name), np.float64, ("C", "W"))
     return replace(results, **columns)
