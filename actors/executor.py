@@ -18,6 +18,7 @@ from sadt_ray.executor import Finished
 from sadt_ray.interfaces import Tickets
 from sadt_ray.runs.conduct import SearchFailed
 
+_SICK = 3  # calls in a row that raised, after which a worker is restarted: its device may be in no state to go on
 _PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around, and between two pings
 
 
@@ -43,6 +44,7 @@ class _Worker:
     ping_at: float = 0.0  # not asked before
     calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
     head_since: float = 0.0  # when the first of them began, as far as can be seen from here
+    raised: int = 0  # calls in a row
 
 
 class RayExecutor:
@@ -164,14 +166,19 @@ class RayExecutor:
         (reply, batch), now = worker.calls.popleft(), time.monotonic()
         try:
             results = ray.get(reply)
-        except RayTaskError as error:  # the rollout raised: the worker is well
+        except RayTaskError as error:  # the rollout raised: the worker may be well, or not
             self._lost(batch, last_line(error))
+            worker.raised += 1
+            if worker.raised == _SICK:
+                worker.remote.restart()
+                self._restarting(worker)
         except ObjectLostError as error:  # the results died with their node
             self._lost(batch, last_line(error))
         except RayError as error:  # the worker died, was out of memory, or cannot be reached
             self._lost(batch, f"its worker was lost: {last_line(error)}")
             self._restarting(worker)
         else:
+            worker.raised = 0
             self._batch_size.observe(len(batch.tickets), results.seconds)
             self._deadline.observe(now - worker.head_since)
             self._gauges.batch_finished(len(batch.tickets), results.seconds, batch.finished_before)
@@ -187,7 +194,7 @@ class RayExecutor:
         """Its other calls will fail too and are not to blame; it takes part again once it answers."""
         self._waiting.extendleft(call.batch for call in reversed(worker.calls))
         worker.calls.clear()
-        worker.ready = False
+        worker.ready, worker.raised = False, 0
 
     def _restart_hanging(self) -> None:
         now, limit = time.monotonic(), self._deadline.seconds

@@ -137,7 +137,8 @@ class _Retries:
     """Failed tickets that wait for another attempt.
 
     A failure counts against a ticket that is surely its own: named by the rollout, or alone in a batch that was lost.
-    A larger lost batch is tried again in pieces, so that a ticket that kills its worker is soon alone.
+    A larger lost batch is tried again in pieces, so that a ticket that kills its worker is soon alone. What was lost
+    last is tried first: a search whose every ticket kills its worker has soon set enough of them aside to end.
     """
 
     waiting: deque[Tickets] = field(default_factory=deque)
@@ -149,7 +150,7 @@ class _Retries:
         tickets = finished.tickets
         if finished.results is None and len(tickets) > 1:
             pieces = np.array_split(np.arange(len(tickets)), min(_PIECES, len(tickets)))
-            self.waiting.extend(tickets.take(piece) for piece in pieces)
+            self.waiting.extendleft(tickets.take(piece) for piece in reversed(pieces))
             return []
         given_up, again = [], []
         for failure in finished.failures():
@@ -160,7 +161,8 @@ class _Retries:
             else:
                 given_up.append(failure._replace(nfe=self.nfe[failure.ticket]))
         if again:
-            self.waiting.append(tickets.take(np.isin(tickets.id, again)))
+            put = self.waiting.append if finished.results is not None else self.waiting.appendleft
+            put(tickets.take(np.isin(tickets.id, again)))
         return given_up
 
 

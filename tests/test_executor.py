@@ -262,3 +262,22 @@ def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one():
     again = fresh(n_rollouts=90)
     run_search(again, executor)
     np.testing.assert_array_equal(again.told, 90)
+
+
+class LosesEveryBatch(SerialExecutor):
+    """As workers do that die of every rollout."""
+
+    lost = 0
+
+    def collect(self):
+        self.lost += 1
+        return [Finished(self._waiting.popleft(), None, "its worker was lost")]
+
+
+def test_a_search_that_kills_all_its_workers_ends_soon():
+    search, executor = fresh(n_rollouts=100), LosesEveryBatch(PROCESS, SUM, PROBLEMS, 16, slots=5)
+    with pytest.raises(RolloutFailed, match="its worker was lost"):
+        run_search(search, executor)
+    assert len(search.failures) == 11
+    assert executor.lost < 100
+    assert_nothing_in_flight(search)

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +194,30 @@ def test_results_that_are_lost_are_rolled_out_again(workers):
     assert_complete(search)
     assert executor.gauges()["lost_batches"] == 1
     assert executor.num_ready == 1  # nobody else is to blame
+
+
+class Sick(RolloutWorker):
+    """The first one is of no use after its third call: its device wants a new process."""
+
+    def __init__(self, process, reward, problems, device):
+        super().__init__(process, reward.bind_to, problems)
+        self.mark, self.calls = Path(reward.marks, "sick"), 0
+
+    def run(self, branch_steps, tickets):
+        self.calls += 1
+        if self.calls == 3 and not self.mark.exists():
+            self.mark.write_text(str(os.getpid()))
+        if self.calls >= 3 and self.mark.read_text() == str(os.getpid()):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().run(branch_steps, tickets)
+
+
+def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
+    search = fresh()
+    run_search(search, executor := ray_executor(workers(1, FaultyReward(None, tmp_path), Sick)))
+    assert_complete(search)
+    assert search.failures == []
+    assert executor.gauges()["lost_batches"] == 3
 
 
 class Cursed(RolloutWorker):
