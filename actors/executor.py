@@ -42,6 +42,8 @@ class _Worker:
     ready: bool = False
     ping: Any = None  # reply of ``ready`` that is waited for
     ping_at: float = 0.0  # not asked before
+    refusals: int = 0  # pings in a row that raised
+    answered: bool = False  # a call since it was started
     calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
     head_since: float = 0.0  # when the first of them began, as far as can be seen from here
     raised: int = 0  # calls in a row
@@ -154,12 +156,18 @@ class RayExecutor:
         ping, worker.ping = worker.ping, None
         try:
             ray.get(ping)
-            worker.ready = True
-        except (ActorDiedError, RayTaskError) as error:  # it was ended for good, or cannot load its replica
+            worker.ready, worker.refusals, worker.answered = True, 0, False
+            return
+        except ActorDiedError as error:  # it was ended for good
+            self.last_loss, worker.refusals = last_line(error), _SICK
+        except RayTaskError as error:  # it cannot load its replica, this time
             self.last_loss = last_line(error)
-            self._workers.remove(worker)
+            worker.refusals += 1
         except RayError:  # it is being restarted
-            worker.ping_at = time.monotonic() + _PATIENCE
+            pass
+        worker.ping_at = time.monotonic() + _PATIENCE
+        if worker.refusals == _SICK:
+            self._workers.remove(worker)
 
     def _take_in(self, worker: _Worker) -> None:
         """The worker's oldest call is over, for better or worse."""
@@ -178,7 +186,7 @@ class RayExecutor:
             self._lost(batch, f"its worker was lost: {last_line(error)}")
             self._restarting(worker)
         else:
-            worker.raised = 0
+            worker.raised, worker.answered = 0, True
             self._batch_size.observe(len(batch.tickets), results.seconds)
             self._deadline.observe(now - worker.head_since)
             self._gauges.batch_finished(len(batch.tickets), results.seconds, batch.finished_before)
@@ -195,10 +203,12 @@ class RayExecutor:
         self._waiting.extendleft(call.batch for call in reversed(worker.calls))
         worker.calls.clear()
         worker.ready, worker.raised = False, 0
+        worker.ping_at = time.monotonic() + _PATIENCE  # what is being killed could still answer
 
     def _restart_hanging(self) -> None:
-        now, limit = time.monotonic(), self._deadline.seconds
+        now = time.monotonic()
         for worker in self._workers:
+            limit = self._deadline.seconds if worker.answered else self._deadline.first
             if worker.calls and now - worker.head_since > limit:
                 worker.remote.restart()
                 self._lost(worker.calls.popleft().batch, f"its worker hung: no answer in {limit:.0f} s")

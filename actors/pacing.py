@@ -54,7 +54,7 @@ class Deadline:
     """A call that takes ten times as long as the longest of the last hundred hangs.
 
     Args:
-        first: seconds allowed while nothing is known: replicas warm up, kernels are compiled.
+        first: seconds that a worker is given for its first call: replicas warm up, kernels are compiled.
         shortest: seconds allowed at least, for machines that are busy with something else for a while.
     """
 

@@ -228,7 +228,7 @@ class RaySession:
     def _stopped(self, call: Any, reason: BaseException) -> Ended:
         """Have the search stopped, and say why."""
         try:
-            self.owner.stop.remote()
+            ray.get(self.owner.stop.remote(), timeout=_STOP_WITHIN)
             return _ended(ray.get(call, timeout=_STOP_WITHIN))._replace(error=reason)
         except RayError:
             raise reason from None

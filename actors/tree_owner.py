@@ -77,7 +77,10 @@ class TreeOwner:
             if self._stop.is_set():
                 raise Stopped
 
-        ended = conduct(plan, executor, self._recording, look_on)
+        try:
+            ended = conduct(plan, executor, self._recording, look_on)
+        finally:
+            self._stop.clear()
         failure = None if ended.error is None else f"{type(ended.error).__name__}: {ended.error}"
         return Sent(ended.search.state(), ended.seconds, failure)
 
@@ -86,7 +89,7 @@ class TreeOwner:
         return self._last_look
 
     def stop(self) -> None:
-        """End the search between two batches."""
+        """End the search at hand between two batches."""
         self._stop.set()
 
     def _largest_batch(self, plan: SearchPlan, num_workers: int) -> int:

@@ -115,11 +115,12 @@ def choose_executor(execution: Execution, console: Console) -> tuple[str, Opener
         ValueError: if Ray was asked for by name or address and cannot be had, or has no room for a worker, or the
             device cannot be used in this process.
     """
+    address = execution.address or os.environ.get("RAY_ADDRESS")
     if execution.executor != "serial":
         try:
-            return "ray", _ray_opener(execution)
+            return "ray", _ray_opener(execution, address)
         except RayUnavailable as error:
-            if execution.executor == "ray" or execution.address is not None:
+            if execution.executor == "ray" or address is not None:
                 raise ValueError(f"{error}; or use --executor serial") from None
             console.print(f"No Ray workers, searching in this process: {error}", markup=False)
     return "serial", _serial_opener(execution)
@@ -146,8 +147,7 @@ def _serial_opener(execution: Execution) -> Opener:
     return open_session
 
 
-def _ray_opener(execution: Execution) -> Opener:
-    address = execution.address or os.environ.get("RAY_ADDRESS")
+def _ray_opener(execution: Execution, address: str | None) -> Opener:
     resources = connect(address)
     from actors.session import Crew, RaySession
     from actors.tree_owner import Pace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -10,9 +11,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sadt_ray.config import SearchConfig
 from sadt_ray.runs.conduct import Look
 
+_LINE_EVERY = 30.0  # seconds, in a log
+
 
 class SearchBar:
-    """A progress bar over the budgets of all problems. Use as a context manager."""
+    """A progress bar over the budgets of all problems; a line now and then where that is a log.
+
+    Use as a context manager.
+    """
 
     def __init__(self, console: Console, label: str, config: SearchConfig, num_problems: int) -> None:
         self._config = config
@@ -26,6 +32,7 @@ class SearchBar:
             console=console,
         )
         self._task = self._bar.add_task(label, total=self._total, facts="")
+        self._console, self._label, self._next_line = console, label, time.monotonic() + _LINE_EVERY
 
     def __enter__(self) -> SearchBar:
         self._bar.__enter__()
@@ -41,6 +48,9 @@ class SearchBar:
         progress = look.progress
         done = progress.simulations if self._config.n_rollouts is not None else progress.nfe
         self._bar.update(self._task, completed=min(done, self._total), facts=_facts(look))
+        if not self._console.is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY
+            self._console.print(f"{self._label}  {done / self._total:.0%}  {_facts(look)}", soft_wrap=True)
 
 
 def _facts(look: Look) -> str:

@@ -30,8 +30,16 @@ class Resumed(NamedTuple):
     checkpoint_to: str | None
 
     def arguments(self, given: Sequence[str]) -> list[str]:
-        """The command line of the run, and behind it what was given now."""
-        return [*self.config["arguments"], *without_resume(given)]
+        """The command line of the run, and behind it what was given now.
+
+        Raises ValueError for another place: a run stays where it is.
+        """
+        given = without_resume(given)
+        fixed = ("--checkpoint-to",) if self.run is None else ("--checkpoint-to", "--out")
+        for argument in given:
+            if argument.replace("_", "-").split("=")[0] in fixed:
+                raise ValueError(f"a run stays where it is; leave {argument} out when you resume it")
+        return [*self.config["arguments"], *given]
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError for a setting that was another one when the run began, or another version of sadt-ray."""
@@ -53,12 +61,21 @@ def find_run(where: str) -> Resumed:
     """
     run = Path(where)
     if "://" in where or ((run / CONFIG).exists() and not (run / "problems.parquet").exists()):
-        return Resumed(_read_json(where, CONFIG), None, where)
+        return _resumed(_read(where), None, where)
     if not (run / CONFIG).exists():
         raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
     refuse_complete(run)
-    config = json.loads((run / CONFIG).read_text())
-    return Resumed(config, run, config["execution"]["checkpoint_to"])
+    return _resumed((run / CONFIG).read_bytes(), run, where)
+
+
+def _resumed(config: bytes, run: Path | None, where: str) -> Resumed:
+    """Raises ValueError for a configuration that is damaged, or of a version that could not be resumed."""
+    try:
+        content = json.loads(config)
+        kept = content["execution"]["checkpoint_to"]
+        return Resumed(content, run, where if run is None else kept)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{CONFIG} in {where} is not of a run that can be resumed: {error!r}") from None
 
 
 def refuse_complete(run: Path) -> None:
@@ -121,11 +138,11 @@ def remove_config(checkpoint_to: str | None) -> None:
             filesystem.delete_file(f"{path}/{CONFIG}")
 
 
-def _read_json(address: str, name: str) -> Mapping[str, Any]:
+def _read(address: str) -> bytes:
     filesystem, path = _open(address)
     try:
-        with filesystem.open_input_stream(f"{path}/{name}") as file:
-            return json.loads(file.read())
+        with filesystem.open_input_stream(f"{path}/{CONFIG}") as file:
+            return file.read()
     except OSError as error:
         raise ValueError(f"there is no run to resume at {address}: {error}") from None
 

@@ -143,7 +143,7 @@ class _Retries:
 
     waiting: deque[Tickets] = field(default_factory=deque)
     count: Counter[int] = field(default_factory=Counter)
-    nfe: Counter[int] = field(default_factory=Counter)  # what the failed attempts cost
+    nfe: Counter[int] = field(default_factory=Counter)  # of failed attempts; counted for tickets that are set aside
 
     def sort_out(self, finished: Finished) -> list[Failure]:
         """Queue what may be tried again; returns what may not."""

@@ -33,7 +33,7 @@ class SearchPlan:
 
     @property
     def simulations(self) -> int:
-        """At most so many will be run: a rollout costs at least one evaluation a level."""
+        """About so many will be run, for sizing: a budget of evaluations is taken as one a level and rollout."""
         budgets = [self.config.n_rollouts, self.config.max_nfe and self.config.max_nfe // self.num_levels]
         return len(self.names) * max(1, min(budget for budget in budgets if budget is not None))
 

@@ -217,7 +217,7 @@ def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
     run_search(search, executor := ray_executor(workers(1, FaultyReward(None, tmp_path), Sick)))
     assert_complete(search)
     assert search.failures == []
-    assert executor.gauges()["lost_batches"] == 3
+    assert executor.gauges()["lost_batches"] >= 3
 
 
 class Cursed(RolloutWorker):

@@ -149,6 +149,15 @@ def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(ope
     assert_complete(open_session().search(plan(300)), 300)
 
 
+def test_a_session_that_was_stopped_once_searches_on(open_session):
+    def stop(look):
+        raise Enough
+
+    session = open_session(slow_total)
+    assert isinstance(session.search(plan(5_000), stop).error, Enough)
+    assert_complete(session.search(plan(100, snis)), 100)
+
+
 def metrics_of(port):
     """The search's gauges on the metrics page of the node, by name."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:

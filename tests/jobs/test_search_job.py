@@ -174,6 +174,31 @@ def test_a_run_is_never_overwritten(finished, monkeypatch):
     assert "is not empty" in str(run(monkeypatch, *TINY, "--out", finished))
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [('{"execution"', "is not of a run that can be resumed"), ("{}", "KeyError('execution')"), ("[]", "TypeError")],
+)
+def test_a_run_whose_configuration_is_damaged_is_refused(monkeypatch, tmp_path, config, message):
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "problems.parquet").touch()
+    assert message in str(run(monkeypatch, "--resume", tmp_path))
+
+
+@pytest.mark.parametrize("flag", ["--out", "--checkpoint-to", "--checkpoint_to=elsewhere"])
+def test_a_run_that_is_resumed_stays_where_it_is(monkeypatch, tmp_path, flag):
+    (tmp_path / "config.json").write_text('{"execution": {"checkpoint_to": null}, "arguments": []}')
+    (tmp_path / "problems.parquet").touch()
+    value = () if "=" in flag else ("elsewhere",)
+    assert f"a run stays where it is; leave {flag} out" in str(run(monkeypatch, "--resume", tmp_path, flag, *value))
+
+
+def test_where_nobody_sees_a_bar_there_is_a_line_now_and_then(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("jobs.progress._LINE_EVERY", 0.0)
+    run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 64, "--no-report", "--out", tmp_path / "run")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("snis  ")]
+    assert [line.split()[1] for line in lines if "%" in line][:4] == ["25%", "50%", "75%", "100%"]
+
+
 def test_underscores_and_the_seeds_flags_are_understood(monkeypatch, tmp_path):
     flags = (
         "--backbone",
