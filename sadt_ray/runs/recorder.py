@@ -93,9 +93,7 @@ class Recorder:
         if self._keep_trajectories and self._writer is None:
             states = search.states.values
             directory = self._run / "trajectories" / self._method
-            if (
-                self._num_parts and not directory.exists()
-            ):  # resumed in another place: from the root again
+            if self._num_parts and not directory.exists():  # resumed in another place: from the root again
                 self._num_nodes = self._num_parts = 0
             self._writer = TrajectoryWriter(
                 directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
