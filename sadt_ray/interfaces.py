@@ -187,6 +187,23 @@ class Tickets:
 
 
 @dataclass(frozen=True)
+class Harvest:
+    """Particles of sweeps, for whoever learns from them: R rows, parents before children, in a forest below the nodes
+    of the tickets. They are no nodes of the tree."""
+
+    ticket: Int[np.ndarray, " R"]  # row of the batch of results, not the ticket's id
+    parent: Int[np.ndarray, " R"]  # row of the harvest; -1 for the ticket's own node
+    level: Int[np.ndarray, " R"]
+    state: States  # [R, *state_shape]
+    log_flow: Float[np.ndarray, " R"]  # lambda F_phi(state)
+    log_ratio: Float[np.ndarray, " R"]  # log p / q of the step from the parent; 0 where it was drawn from the prior
+    reward: Float[np.ndarray, " R"]  # NaN above x_0
+
+    def __len__(self) -> int:
+        return len(self.ticket)
+
+
+@dataclass(frozen=True)
 class Results:
     """What B tickets brought back. Ragged columns are flat with row splits: ticket b owns rows splits[b]:splits[b+1].
 
@@ -210,6 +227,7 @@ class Results:
     weights_version: int = 0
     path_features: Float[np.ndarray, "R F"] | None = None
     failures: tuple[Failure, ...] = ()  # tickets of the batch that brought no result
+    harvest: Harvest | None = None  # particles beside the paths
 
     def __len__(self) -> int:
         return len(self.id)

@@ -18,7 +18,7 @@ def test_what_is_written_is_read_back_part_after_part(tmp_path):
     writer = TrajectoryWriter(tmp_path, ["a", "b"], (3,), np.dtype(np.float32), rows_per_part=10)
     for first in range(0, 32, 4):
         append(writer, first, 4)
-    writer.flush()
+    writer.finish_part()
     assert len(list(tmp_path.glob("part-*.arrow"))) == 4  # three full ones and the rest
     table = read_trajectories(tmp_path)
     assert table["node"].to_pylist() == list(range(32))
@@ -47,7 +47,7 @@ def test_a_writer_continues_after_the_parts_it_is_told_of_and_removes_those_behi
     (tmp_path / "part-00004.writing").write_bytes(b"half a part")
     writer = continued(tmp_path, 2)
     append(writer, 20, 5)
-    writer.flush()
+    writer.finish_part()
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{i}.arrow" for i in range(3)]
     assert read_trajectories(tmp_path)["node"].to_pylist() == list(range(25))
 
@@ -64,7 +64,7 @@ def test_any_arrow_reader_opens_a_part(tmp_path):
     writer = TrajectoryWriter(tmp_path, ["a"], (2, 2), np.dtype(np.int32))
     writer.append(np.zeros(1), np.zeros(1), np.array([-1]), np.zeros(1), np.arange(4, dtype=np.int32).reshape(1, 2, 2),
                   np.zeros(1), np.array([np.nan]))  # fmt: skip
-    writer.flush()
+    writer.finish_part()
     table = pa.ipc.open_file(tmp_path / "part-00000.arrow").read_all()
     assert table.schema.metadata[b"state_shape"] == b"2,2"
     assert table["state"].to_pylist() == [[0, 1, 2, 3]]
@@ -73,7 +73,7 @@ def test_any_arrow_reader_opens_a_part(tmp_path):
 def test_a_directory_of_another_search_or_version_is_refused(tmp_path):
     writer = TrajectoryWriter(tmp_path / "one", ["a", "b"], (3,), np.dtype(np.float32))
     append(writer, 0, 4)
-    writer.flush()
+    writer.finish_part()
     with pytest.raises(ValueError, match="another search"):
         TrajectoryWriter(tmp_path / "one", ["a", "b"], (3,), np.dtype(np.float32))
     with pytest.raises(ValueError, match="holds no trajectories"):

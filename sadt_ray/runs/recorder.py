@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ class Progress(NamedTuple):
 
 
 Gauges = Callable[[], Mapping[str, float]]
+FIRST_HARVESTED = 1 << 40  # ids of particles that are no nodes of the tree begin here
 
 
 class _Line(NamedTuple):
@@ -41,7 +43,7 @@ class Recorder:
     Args:
         run: the run directory.
         method: name of the method, under which the records are filed.
-        keep_trajectories: whether every node is written with its state.
+        keep_trajectories: whether every node is written with its state, and every particle beside the tree.
         seconds_between: time between two lines of ``metrics.jsonl``.
         resume: ``checkpoint_facts`` of the recorder to continue. What that one recorded later is removed.
 
@@ -62,6 +64,7 @@ class Recorder:
         facts = resume or {"seconds": 0.0, "simulations": 0, "nfe": 0, "nodes": 0, "parts": None}
         self._first = self._last = _Line(facts["seconds"], facts["simulations"], facts["nfe"])
         self._num_nodes, self._num_parts = facts["nodes"], facts["parts"]
+        self._num_harvested = facts.get("harvested", 0)
         self._started = time.perf_counter() - facts["seconds"]
         self._writer: TrajectoryWriter | None = None
         self._num_rewards, self._num_finite, self._reward_sum, self._best = 0, 0, 0.0, -np.inf
@@ -79,7 +82,7 @@ class Recorder:
 
     def __call__(self, search: Search, gauges: Gauges = dict) -> Progress:
         """Record what is new; ``gauges`` are the executor's, asked for when a line of metrics is due."""
-        self._append_nodes(search)
+        self._append_rows(search)
         progress = self._progress(search)
         if self._line_is_due():
             self._write_line(search, progress, gauges())
@@ -95,18 +98,21 @@ class Recorder:
             directory = self._run / "trajectories" / self._method
             if self._num_parts and not directory.exists():  # resumed in another place: from the root again
                 self._num_nodes = self._num_parts = 0
+            facts = {"method": self._method, "num_levels": search.num_levels, "config": asdict(search.config)}
             self._writer = TrajectoryWriter(
-                directory, search.names, states.shape[1:], states.dtype, continue_after=self._num_parts
+                directory, search.names, states.shape[1:], states.dtype, facts, continue_after=self._num_parts
             )
+            search.keep_harvest = True
 
     def close(self, search: Search, gauges: Gauges = dict) -> None:
         """Write the rows and the line that are still to be written."""
-        self._flush(search)
+        self._finish_part(search)
+        search.keep_harvest = False
         self._write_line(search, self._progress(search), gauges())
 
     def checkpoint_facts(self, search: Search) -> dict[str, Any]:
         """``facts`` after all rows so far are written: what is saved with a checkpoint of the search as it is now."""
-        self._flush(search)
+        self._finish_part(search)
         return self.facts(search)
 
     def facts(self, search: Search) -> dict[str, Any]:
@@ -116,13 +122,14 @@ class Recorder:
             "simulations": search.simulations,
             "nfe": int(search.nfe.sum()),
             "nodes": self._num_nodes,
+            "harvested": self._num_harvested,
             "parts": self._writer.num_parts if self._writer is not None else 0,
         }
 
-    def _flush(self, search: Search) -> None:
-        self._append_nodes(search)
+    def _finish_part(self, search: Search) -> None:
+        self._append_rows(search)
         if self._writer is not None:
-            self._writer.flush()
+            self._writer.finish_part()
 
     def _write_line(self, search: Search, progress: Progress, gauges: Mapping[str, float]) -> None:
         line = _Line(self.seconds, progress.simulations, progress.nfe)
@@ -158,16 +165,23 @@ class Recorder:
             best_reward=self._best,
         )
 
-    def _append_nodes(self, search: Search) -> None:
-        """Nodes that were not there at the last call."""
+    def _append_rows(self, search: Search) -> None:
+        """Nodes and particles that were not there at the last call; without any, rows that have waited go out."""
         self.open(search)
-        new = slice(self._num_nodes, len(search.tree))
-        if self._writer is None or new.start == new.stop:
+        if self._writer is None:
             return
+        self._append_nodes(search, self._writer)
+        for harvested in search.take_harvest():
+            rows = harvested.rows(FIRST_HARVESTED + self._num_harvested)
+            self._num_harvested += len(rows["node"])
+            self._writer.append(**rows)
+
+    def _append_nodes(self, search: Search, writer: TrajectoryWriter) -> None:
+        new = slice(self._num_nodes, len(search.tree))
         self._num_nodes = len(search.tree)
         tree = search.tree
         level = tree.column("level")[new]
-        self._writer.append(
+        writer.append(
             problem=search.problem_of_nodes(new.start),
             node=np.arange(new.start, new.stop),
             parent=tree.column("parent")[new],

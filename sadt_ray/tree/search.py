@@ -22,6 +22,7 @@ from sadt_ray.rng import derive_seeds
 from sadt_ray.tree import draw
 from sadt_ray.tree.checks import check_asked, check_columns, check_forest, check_results
 from sadt_ray.tree.growing import GrowingArray
+from sadt_ray.tree.harvest import Harvested, check_harvest
 from sadt_ray.tree.samples import SampleStore, WeightedSamples
 from sadt_ray.tree.simulate import (
     CLOSED,
@@ -54,6 +55,7 @@ class Search:
         nfe, reward_calls: per problem, as reported by the results that were backed up.
         ignored_tells: rows told for tickets that were closed already.
         failures: tickets that were set aside, and why.
+        keep_harvest: whether particles beside the paths are kept until ``take_harvest``.
     """
 
     def __init__(self, config: SearchConfig, names: Sequence[str], root_states: States, num_levels: int) -> None:
@@ -71,6 +73,8 @@ class Search:
         self._dearest = np.zeros(len(names), np.int64)  # evaluations of the most expensive result of each problem
         self.ignored_tells = 0
         self.failures: list[Failure] = []
+        self.keep_harvest = False
+        self._harvest: list[Harvested] = []
         self._ticket_node = GrowingArray((), np.int32)  # by ticket id; CLOSED once told or forgotten
         self._turn = 0
 
@@ -123,6 +127,8 @@ class Search:
         check_asked(_tickets_of(results.failures), len(self._ticket_node))
         check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         check_results(results, len(self._ticket_node), self._params.num_levels)
+        if results.harvest is not None:
+            check_harvest(results.harvest, len(results), self.states.row_shape)
         results = _plain(results)
         node = close_tickets(self._ticket_node.values, results.id)
         accepted = node != CLOSED
@@ -153,7 +159,14 @@ class Search:
             results.samples[kept], problem[of_ticket], leaf[of_ticket], results.rewards[kept],
             results.sample_log_weight[kept], nfe_at[of_ticket],
         )  # fmt: skip
+        if self.keep_harvest and results.harvest is not None:
+            self._harvest.append(Harvested(results.harvest, node, problem))
         self.set_aside(results.failures)
+
+    def take_harvest(self) -> list[Harvested]:
+        """What was kept since the last call."""
+        taken, self._harvest = self._harvest, []
+        return taken
 
     def forget(self, ids: Int[np.ndarray, " n"]) -> None:
         """Give tickets up; their simulations will be asked anew, with new seeds. Closed tickets are left alone."""

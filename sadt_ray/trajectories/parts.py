@@ -1,0 +1,139 @@
+"""Reading parts: finished ones, the one that grows, and what a crash left of one.
+
+An Arrow IPC file is eight bytes of magic and padding, a stream of batches, and a footer. Without a footer the stream is
+there all the same, up to its last whole batch.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from sadt_ray.trajectories.schema import check_version
+
+try:
+    import fcntl
+except ImportError:  # no POSIX: nobody knows who writes
+    fcntl = None  # type: ignore[assignment]
+
+_MAGIC, _STREAM_FROM = b"ARROW1", 8
+_NAME = re.compile(r"part-(\d+)\.arrow(\.writing)?")
+_WRITTEN = "written"  # seconds since 1970, beside every batch
+
+
+class Batch(NamedTuple):
+    """Rows that were written at once."""
+
+    rows: pa.RecordBatch
+    written: float  # seconds since 1970
+
+
+class Part(NamedTuple):
+    """What can be read of a file, memory-mapped."""
+
+    schema: pa.Schema | None  # None if not even that is there
+    batches: list[Batch]
+    finished: bool  # it has its footer
+
+
+def part_path(directory: Path, number: int, finished: bool = True) -> Path:
+    return directory / f"part-{number:05d}.arrow{'' if finished else '.writing'}"
+
+
+def find_parts(directory: Path) -> dict[int, Path]:
+    """The directory's parts by number, ascending; the finished file where both are there."""
+    parts: dict[int, Path] = {}
+    for path in sorted(directory.glob("part-*")):  # NAME comes before NAME.writing
+        if match := _NAME.fullmatch(path.name):
+            parts.setdefault(int(match[1]), path)
+    return dict(sorted(parts.items()))
+
+
+def map_part(path: Path) -> Part:
+    """Its whole batches; what is cut off behind them is left out.
+
+    Raises ValueError for a schema version that this program does not read, FileNotFoundError if there is no such file.
+    """
+    if path.stat().st_size <= _STREAM_FROM:
+        return Part(None, [], False)
+    with pa.memory_map(str(path)) as file:
+        content = file.read_buffer()  # stays mapped as long as anything looks at it
+    try:
+        stream = pa.ipc.open_stream(pa.BufferReader(content.slice(_STREAM_FROM)))
+    except (pa.ArrowInvalid, OSError):
+        return Part(None, [], False)
+    check_version(stream.schema, path)
+    finished = content.slice(content.size - len(_MAGIC)).to_pybytes() == _MAGIC
+    return Part(stream.schema, list(_whole_batches(stream)), finished)
+
+
+def _whole_batches(stream: pa.RecordBatchStreamReader) -> Iterator[Batch]:
+    while True:
+        try:
+            rows, about = stream.read_next_batch_with_custom_metadata()
+        except (StopIteration, pa.ArrowInvalid, OSError):  # the end, or cut off
+            return
+        yield Batch(rows, float((about or {}).get(_WRITTEN, 0.0)))
+
+
+def written_now(seconds: float) -> dict[str, str]:
+    """What is written beside a batch, for ``Batch.written``."""
+    return {_WRITTEN: repr(seconds)}
+
+
+def hold_while_writing(sink: pa.OSFile) -> None:
+    """Lock the file until it is closed or this process dies."""
+    _flock(sink, "LOCK_EX")
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process holds the file, or has just renamed it; also where the file system cannot tell."""
+    try:
+        with pa.OSFile(str(path)) as file:
+            return not _flock(file, "LOCK_SH")
+    except FileNotFoundError:
+        return True
+
+
+def _flock(file: pa.OSFile, kind: str) -> bool:
+    """Whether the lock was to be had."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file.fileno(), getattr(fcntl, kind) | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        return False
+    return True
+
+
+def warn_if_cut_off(path: Path, part: Part) -> None:
+    """Say what is left of a part that its writer did not finish."""
+    if not part.finished and not (path.name.endswith(".writing") and is_being_written(path)):
+        rows = sum(batch.rows.num_rows for batch in part.batches)
+        warnings.warn(
+            f"{path} was cut off, its writer was killed or the file was damaged: {rows} rows in {len(part.batches)} "
+            "whole batches are there, at most the batch after them was lost",
+            stacklevel=3,
+        )
+
+
+def read_trajectories(directory: Path) -> pa.Table:
+    """All parts of a directory, the one that grows included, memory-mapped.
+
+    Warns of a part that was cut off by a crash, and reads what is left of it. Raises ValueError if there are no
+    trajectories, or of another schema version.
+    """
+    schema, batches = None, []
+    for path in find_parts(Path(directory)).values():
+        part = map_part(path if path.exists() else path.with_suffix(""))  # finished in between
+        warn_if_cut_off(path, part)
+        schema = schema or part.schema
+        batches += [batch.rows for batch in part.batches]
+    if schema is None:
+        raise ValueError(f"{directory} holds no trajectories (part-*.arrow)")
+    return pa.concat_tables([pa.Table.from_batches([rows]) for rows in batches]) if batches else schema.empty_table()

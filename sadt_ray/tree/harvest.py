@@ -1,0 +1,46 @@
+"""Particles beside the tree: checked at the door, kept for whoever records them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from sadt_ray.interfaces import Harvest
+
+
+class Harvested(NamedTuple):
+    """Particles of a batch of results, and where their forest hangs in the tree."""
+
+    harvest: Harvest
+    node: Int[np.ndarray, " B"]  # of each ticket of the batch; -1 for one that was closed already
+    problem: Int[np.ndarray, " B"]
+
+    def rows(self, first_id: int) -> dict[str, np.ndarray]:
+        """Columns of the particles of accepted tickets, with ids from ``first_id`` on, parents by their ids."""
+        harvest, node = self.harvest, self.node[self.harvest.ticket]
+        kept = node >= 0
+        ids = first_id + np.cumsum(kept) - 1
+        parent = np.where(harvest.parent < 0, node, ids[harvest.parent])
+        return {
+            "problem": self.problem[harvest.ticket][kept], "node": ids[kept], "parent": parent[kept],
+            "level": harvest.level[kept], "state": harvest.state[kept], "log_flow": harvest.log_flow[kept],
+            "log_ratio": harvest.log_ratio[kept], "reward": harvest.reward[kept],
+        }  # fmt: skip
+
+
+def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless rows are a forest of whole columns, each tree of one ticket, parents first."""
+    rows = np.arange(len(harvest))
+    lengths = {name: len(column) for name, column in vars(harvest).items()}
+    if set(lengths.values()) != {len(harvest)} or harvest.state.shape[1:] != state_shape:
+        raise ValueError(f"a harvest has columns {lengths} and states {harvest.state.shape[1:]}, not {state_shape}")
+    ticket, parent = harvest.ticket, harvest.parent
+    below = parent >= 0
+    if ((ticket < 0) | (ticket >= num_tickets)).any() or ((parent < -1) | (parent >= rows)).any():
+        raise ValueError(f"a harvest must name rows of its {num_tickets} tickets, and parents before their children")
+    if (ticket[parent[below]] != ticket[below]).any():
+        raise ValueError("a particle of a harvest has a parent of another ticket")
+    if (harvest.level[parent[below]] >= harvest.level[below]).any():
+        raise ValueError("a particle of a harvest is not below its parent's level")
