@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,38 +89,32 @@ def written_now(seconds: float) -> dict[str, str]:
 
 def hold_while_writing(sink: pa.OSFile) -> None:
     """Lock the file until it is closed or this process dies."""
-    _flock(sink, "LOCK_EX")
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(sink.fileno(), fcntl.LOCK_EX)  # whoever looks holds it for a moment only
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a living process holds the file, or has just renamed it; also where the file system cannot tell."""
+    """Whether a living process holds the file, or has just made or renamed it; also where nobody can tell."""
+    growing = path.name.endswith(".writing")
+    if not growing or fcntl is None:
+        return growing
     try:
         with pa.OSFile(str(path)) as file:
-            return not _flock(file, "LOCK_SH")
-    except FileNotFoundError:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return file.size() == 0
+    except OSError:  # held, renamed, or without locks
         return True
 
 
-def _flock(file: pa.OSFile, kind: str) -> bool:
-    """Whether the lock was to be had."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(file.fileno(), getattr(fcntl, kind) | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks
-        return False
-    return True
-
-
-def warn_if_cut_off(path: Path, part: Part) -> None:
+def warn_cut_off(path: Path, part: Part) -> None:
     """Say what is left of a part that its writer did not finish."""
-    if not part.finished and not (path.name.endswith(".writing") and is_being_written(path)):
-        rows = sum(batch.rows.num_rows for batch in part.batches)
-        warnings.warn(
-            f"{path} was cut off, its writer was killed or the file was damaged: {rows} rows in {len(part.batches)} "
-            "whole batches are there, at most the batch after them was lost",
-            stacklevel=3,
-        )
+    rows = sum(batch.rows.num_rows for batch in part.batches)
+    warnings.warn(
+        f"{path} was cut off, its writer was killed or the file was damaged: {rows} rows in {len(part.batches)} whole "
+        "batches are left",
+        stacklevel=3,
+    )
 
 
 def read_trajectories(directory: Path) -> pa.Table:
@@ -131,7 +126,8 @@ def read_trajectories(directory: Path) -> pa.Table:
     schema, batches = None, []
     for path in find_parts(Path(directory)).values():
         part = map_part(path if path.exists() else path.with_suffix(""))  # finished in between
-        warn_if_cut_off(path, part)
+        if not part.finished and not is_being_written(path):
+            warn_cut_off(path, part)
         schema = schema or part.schema
         batches += [batch.rows for batch in part.batches]
     if schema is None:

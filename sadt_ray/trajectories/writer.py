@@ -38,7 +38,7 @@ class TrajectoryWriter:
         state_shape: tuple[int, ...],
         state_dtype: np.dtype,
         facts: Mapping[str, Any] | None = None,
-        rows_per_batch: int = 4_096,
+        rows_per_batch: int = 8_192,
         rows_per_part: int = 65_536,
         seconds_between_batches: float = 1.0,
         continue_after: int | None = None,

@@ -1,0 +1,163 @@
+"""The nodes that a buffer holds, as arrays: who is whose sibling, and the way up to the root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+ROOT, MISSING = -1, -2  # instead of a parent's row: there is none, or it is not held (any more)
+COLUMNS = {
+    "problem": np.int32, "directory": np.int32, "node": np.int64, "level": np.int16, "log_flow": np.float32,
+    "log_ratio": np.float32, "reward": np.float64, "written": np.float64, "parent": np.int64, "chunk": np.int64,
+    "offset": np.int32,
+}  # fmt: skip
+
+
+class Children(NamedTuple):
+    """Ragged rows: what belongs to the k-th node asked for is ``rows[splits[k]:splits[k + 1]]``, oldest first."""
+
+    splits: Int[np.ndarray, " K+1"]
+    rows: Int[np.ndarray, " C"]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """N nodes, oldest first, a parent before its children. It does not change: a buffer's next one has other rows.
+
+    A node without a parent is a root (``parent`` is ROOT), level 0: its children are siblings like any others.
+    """
+
+    names: tuple[str, ...]  # of the problems
+    directories: tuple[Path, ...]
+    state_shape: tuple[int, ...]
+    state_dtype: np.dtype
+    problem: Int[np.ndarray, " N"]  # index into names
+    directory: Int[np.ndarray, " N"]  # index into directories: nodes of one tree share problem and directory
+    node: Int[np.ndarray, " N"]  # its id in the directory
+    level: Int[np.ndarray, " N"]
+    log_flow: Float[np.ndarray, " N"]
+    log_ratio: Float[np.ndarray, " N"]  # log p / q of the step from the parent
+    reward: Float[np.ndarray, " N"]  # NaN above x_0
+    written: Float[np.ndarray, " N"]  # seconds since 1970
+    parent: Int[np.ndarray, " N"]  # row, ROOT or MISSING
+    chunk: Int[np.ndarray, " N"]  # where its state is
+    offset: Int[np.ndarray, " N"]
+    chunks: Mapping[int, np.ndarray]  # memory-mapped
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    @property
+    def is_leaf(self) -> Bool[np.ndarray, " N"]:
+        """Whether it is x_0."""
+        return ~np.isnan(self.reward)
+
+    @property
+    def is_root_child(self) -> Bool[np.ndarray, " N"]:
+        return (self.parent >= 0) & (self.parent[np.maximum(self.parent, 0)] == ROOT)
+
+    @property
+    def num_levels(self) -> int:
+        """Of the deepest node."""
+        return int(self.level.max(initial=0))
+
+    @cached_property
+    def reaches_root(self) -> Bool[np.ndarray, " N"]:
+        """Whether the whole way up is held."""
+        reaches = self.parent == ROOT
+        for level in range(1, self.num_levels + 1):
+            rows = np.flatnonzero((self.level == level) & (self.parent >= 0))
+            reaches[rows] = reaches[self.parent[rows]]
+        return reaches
+
+    @cached_property
+    def all_children(self) -> Children:
+        """Of every node."""
+        rows = np.flatnonzero(self.parent >= 0)
+        parent = self.parent[rows]
+        splits = np.concatenate([[0], np.cumsum(np.bincount(parent, minlength=len(self)))])
+        return Children(splits, rows[np.argsort(parent, kind="stable")])
+
+    @property
+    def num_children(self) -> Int[np.ndarray, " N"]:
+        return np.diff(self.all_children.splits)
+
+    def children_of(self, rows: Int[np.ndarray, " K"]) -> Children:
+        """The held children of K nodes: with p the prior, draws from p(. | node) up to ``log_ratio``."""
+        splits, children = self.all_children
+        counts = splits[rows + 1] - splits[rows]
+        ends = np.cumsum(counts)
+        within = np.arange(ends[-1] if len(rows) else 0) - np.repeat(ends - counts, counts)
+        return Children(np.concatenate([[0], ends]), children[np.repeat(splits[rows], counts) + within])
+
+    def some_children(
+        self, rows: Int[np.ndarray, " K"], at_most: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "K S"]:
+        """Up to ``at_most`` of each node's children, all different, uniformly drawn; -1 where there are no more."""
+        splits, children = self.children_of(rows)
+        counts = np.diff(splits)
+        of = np.repeat(np.arange(len(rows)), counts)
+        shuffled = children[np.lexsort((rng.random(len(children)), of))]
+        rank = np.arange(len(children)) - splits[of]
+        drawn = np.full((len(rows), at_most), -1)
+        taken = rank < at_most
+        drawn[of[taken], rank[taken]] = shuffled[taken]
+        return drawn
+
+    def paths(self, rows: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K L+1"]:
+        """Rows of the nodes from the root (column 0) down to each of ``rows``, each in the column of its level.
+
+        -1 where the path has no node: below it, at levels it skipped, above the first that is held.
+        """
+        path = np.full((len(rows), self.num_levels + 1), -1)
+        which, at = np.arange(len(rows)), np.asarray(rows)
+        while len(at):
+            path[which, self.level[at]] = at
+            above = self.parent[at]
+            which, at = which[above >= 0], above[above >= 0]
+        return path
+
+    def states(self, rows: Int[np.ndarray, ...]) -> np.ndarray:
+        """Their states, copied from the files: [*rows.shape, *state_shape]; zeros for a row of -1."""
+        flat = np.asarray(rows).reshape(-1)
+        states = np.zeros((len(flat), *self.state_shape), self.state_dtype)
+        held = np.flatnonzero(flat >= 0)
+        chunk = self.chunk[flat[held]]
+        order = held[np.argsort(chunk, kind="stable")]
+        numbers, counts = np.unique(chunk, return_counts=True)
+        for number, these in zip(numbers.tolist(), np.split(order, np.cumsum(counts[:-1])), strict=True):
+            states[these] = self.chunks[number][self.offset[flat[these]]]
+        return states.reshape(*np.shape(rows), *self.state_shape)
+
+    def extended(self, columns: Mapping[str, np.ndarray], chunks: Mapping[int, np.ndarray]) -> Nodes:
+        """With more rows behind these."""
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), np.asarray(columns[name], dtype)])
+            for name, dtype in COLUMNS.items()
+        }
+        return replace(self, **joined, chunks={**self.chunks, **chunks})
+
+    def kept(self, keep: Bool[np.ndarray, " N"]) -> Nodes:
+        """These rows alone; children of the others are MISSING their parents."""
+        new_row = new_rows(keep)
+        columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in COLUMNS}
+        parent = columns["parent"]
+        columns["parent"] = np.where(parent >= 0, new_row[np.maximum(parent, 0)], parent)
+        used = set(np.unique(columns["chunk"]).tolist())
+        return replace(self, **columns, chunks={number: self.chunks[number] for number in used})
+
+
+def new_rows(keep: Bool[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """Row of each node among those kept, MISSING if it is not."""
+    return np.where(keep, np.cumsum(keep) - 1, MISSING)
+
+
+def no_nodes(state_shape: tuple[int, ...] = (), state_dtype: np.dtype | None = None) -> Nodes:
+    empty = {name: np.zeros(0, dtype) for name, dtype in COLUMNS.items()}
+    return Nodes((), (), state_shape, state_dtype or np.dtype(np.float32), chunks={}, **empty)
