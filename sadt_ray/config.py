@@ -18,6 +18,13 @@ class SearchConfig:
     """lambda: the target is p(x_0) exp(lambda r(x_0)) / Z."""
     selection: Selection = "boltzmann"
     """boltzmann: a child with probability softmax(beta v) (DTS). uct: the highest v + c sqrt(log N / N_c) (DTS*)."""
+    alpha: float = 0.0
+    """Share of the flow in selection: it reads a child's value as (1 - alpha) v + alpha F, F = log_flow / lambda
+    (S-ADT). Backup and draw never read F. At 1 selection depends on states and counts alone, and E[Z_hat] = Z at any
+    number of simulations; below 1 it adapts to what was found, and is biased low. Above 0 it needs a flow."""
+    alpha_visits: float | None = None
+    """Visits k after which half of alpha is left: alpha_c = alpha k / (k + N_c), N_c the child's finished simulations.
+    The flow leads while a child was seen little, then what was found takes over. None: alpha stays as it is."""
     selection_inv_temperature: float | None = None
     """beta of the Boltzmann selection; lambda if not given. Lower values explore more and bias the values less."""
     draw: Draw = "softmax"
@@ -36,6 +43,12 @@ class SearchConfig:
     """Simulations per problem."""
     max_nfe: int | None = None
     """Function evaluations per problem; the search stops asking once they are spent."""
+    until_ess: float | None = None
+    """A problem is done before its budget once its samples, weighted for the target (softmax at lambda), have this
+    effective size. Samples under one child of the root are not independent: root_ess is the count of those that are."""
+    until_se: float | None = None
+    """A problem is done before its budget once the standard error of its log Z, in nats, is this small. Whoever stops
+    on an estimate of the error stops a little too often where large weights are still missing (``tree.stopping``)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -44,12 +57,16 @@ class SearchConfig:
             value = getattr(self, name)
             _require(value is None or 0 <= value < math.inf, name, value, "None or a number >= 0")
         _require(self.selection in get_args(Selection), "selection", self.selection, f"one of {get_args(Selection)}")
+        _require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number in [0, 1]")
+        for name in ("alpha_visits", "until_se"):
+            value = getattr(self, name)
+            _require(value is None or 0 < value < math.inf, name, value, "None or a positive number")
         _require(self.draw in get_args(Draw), "draw", self.draw, f"one of {get_args(Draw)}")
         _require(0 <= self.c_uct < math.inf, "c_uct", self.c_uct, "a number >= 0")
         _require(self.widen_c > 0, "widen_c", self.widen_c, "a positive number")
         _require(0 <= self.widen_alpha <= 1, "widen_alpha", self.widen_alpha, "a number in [0, 1]")
         _require(0 <= self.virtual_loss < math.inf, "virtual_loss", self.virtual_loss, "a number >= 0")
-        for name in ("n_rollouts", "max_nfe"):
+        for name in ("n_rollouts", "max_nfe", "until_ess"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "None or at least 1")
         _require(self.n_rollouts is not None or self.max_nfe is not None, "n_rollouts", None, "set when max_nfe is not")

@@ -172,7 +172,7 @@ def run_search(
     on_progress: Callable[[Search], None] | None = None,
     tolerance: Tolerance | None = None,
 ) -> None:
-    """Ask, run and tell until every problem has spent its budget.
+    """Ask, run and tell until every problem has spent its budget, or met a rule that ends it before.
 
     A ticket that failed is tried again, at the third failure it is set aside (``search.failures``) and another one is
     asked in its place.

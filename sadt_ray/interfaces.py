@@ -208,7 +208,8 @@ class Results:
     """What B tickets brought back. Ragged columns are flat with row splits: ticket b owns rows splits[b]:splits[b+1].
 
     A plain rollout has one sample of log-weight 0 and ``value`` = its reward. A particle sweep has n weighted samples
-    and ``value`` = log Z_hat / lambda, an estimate of the soft value of its first new node.
+    and ``value`` = log Z_hat / lambda, an estimate of the soft value of its first new node. The weights of a ticket's
+    samples sum to one (logsumexp = 0); a sweep that lost all its weight has the value -inf and may have no sample.
     """
 
     id: Int[np.ndarray, " B"]
@@ -220,7 +221,7 @@ class Results:
     sample_splits: Int[np.ndarray, " B+1"]
     samples: np.ndarray  # [M, ...] decoded
     rewards: Float[np.ndarray, " M"]
-    sample_log_weight: Float[np.ndarray, " M"]
+    sample_log_weight: Float[np.ndarray, " M"]  # log share of its ticket
     nfe: Int[np.ndarray, " B"]
     reward_calls: Int[np.ndarray, " B"]
     seconds: float = 0.0

@@ -19,51 +19,65 @@ _UNDERFLOW = 1e-200  # or when the whole sum falls below this
 
 
 @compiled(inline="always")
-def _pessimistic(t, node, virtual_loss):  # type: ignore[no-untyped-def]
+def _with_flow(t, p, node):  # type: ignore[no-untyped-def]
+    """(1 - alpha_c) v + alpha_c F, F = log_flow / lambda, alpha_c = alpha / (1 + N / alpha_visits) (S-ADT).
+
+    N = visits. At alpha_c = 1 the value is not read, so that a child of value -inf is selected by its flow too.
+    """
+    alpha = p.alpha / (1.0 + p.alpha_fade * t.visits[node])
+    flow = alpha * t.log_flow[node] / p.lam
+    return flow if alpha == 1.0 else (1.0 - alpha) * t.value[node] + flow
+
+
+@compiled(inline="always")
+def _selection_value(t, p, node):  # type: ignore[no-untyped-def]
     """A child's value as selection reads it: (N v + O (v - virtual_loss)) / (N + O) = v - virtual_loss O / (N + O).
 
     Each simulation in flight counts as a finished one that lost (virtual loss: Chaslot et al., Parallel Monte-Carlo
     Tree Search, 2008), by so much less than the child's own value, so that a constant added to the reward changes
-    nothing. N = visits, at least 1 for a child in the tree.
+    nothing. N = visits, at least 1 for a child in the tree; v is the child's value, mixed with its flow.
     """
-    if virtual_loss > 0.0 and t.in_flight[node] > 0:
-        return t.value[node] - virtual_loss * t.in_flight[node] / (t.visits[node] + t.in_flight[node])
-    return t.value[node]
+    value = _with_flow(t, p, node) if p.alpha > 0.0 else t.value[node]
+    if p.virtual_loss > 0.0 and t.in_flight[node] > 0:
+        return value - p.virtual_loss * t.in_flight[node] / (t.visits[node] + t.in_flight[node])
+    return value
 
 
 @compiled(inline="always")
-def _log_weight(t, node, beta, virtual_loss):  # type: ignore[no-untyped-def]
-    """log(p exp(beta v)) of a child; the backup's virtual loss is 0, whatever the selection's is."""
+def _log_weight(t, p, node, beta, adjusted):  # type: ignore[no-untyped-def]
+    """log(p exp(beta v)) of a child; v is ``adjusted`` by flow and virtual loss for selection, never for the backup."""
     log_prior = t.log_prior[node] if t.log_prior.shape[0] > 0 else 0.0
-    return log_prior + (beta * _pessimistic(t, node, virtual_loss) if beta > 0.0 else 0.0)  # 0 * -inf is no number
+    if beta == 0.0:
+        return log_prior  # 0 * -inf is no number
+    return log_prior + beta * (_selection_value(t, p, node) if adjusted else t.value[node])
 
 
 @compiled
-def _recentre(t, node, beta, virtual_loss, weights, centres):  # type: ignore[no-untyped-def]
+def _recentre(t, p, node, beta, adjusted, weights, centres):  # type: ignore[no-untyped-def]
     """Move the centre to the largest log-weight and recompute every weight of the node's children."""
     first = t.first_slot[node]
     top = -np.inf
     for i in range(first, first + t.num_children[node]):
-        top = max(top, _log_weight(t, t.child[i], beta, virtual_loss))
+        top = max(top, _log_weight(t, p, t.child[i], beta, adjusted))
     centres[node] = top if top > -np.inf else 0.0
     for i in range(first, first + t.num_children[node]):
-        weights[i] = math.exp(_log_weight(t, t.child[i], beta, virtual_loss) - centres[node])
+        weights[i] = math.exp(_log_weight(t, p, t.child[i], beta, adjusted) - centres[node])
     sum_tree.rebuild(weights, first, t.log2_capacity[node])
 
 
 @compiled(inline="always")
-def _set_weight(t, node, child, beta, virtual_loss, weights, centres):  # type: ignore[no-untyped-def]
+def _set_weight(t, p, node, child, beta, adjusted, weights, centres):  # type: ignore[no-untyped-def]
     """Write one child's weight and the sums above it; returns the total."""
     first, capacity = t.first_slot[node], t.log2_capacity[node]
-    log_weight = _log_weight(t, child, beta, virtual_loss)
+    log_weight = _log_weight(t, p, child, beta, adjusted)
     if log_weight - centres[node] > _OVERFLOW:
-        _recentre(t, node, beta, virtual_loss, weights, centres)
+        _recentre(t, p, node, beta, adjusted, weights, centres)
         return sum_tree.total(weights, first, capacity)
     weights[first + t.slot[child]] = math.exp(log_weight - centres[node])
     sum_tree.refresh(weights, first, capacity, t.slot[child])
     total = sum_tree.total(weights, first, capacity)
     if total < _UNDERFLOW and log_weight > -np.inf:
-        _recentre(t, node, beta, virtual_loss, weights, centres)
+        _recentre(t, p, node, beta, adjusted, weights, centres)
         total = sum_tree.total(weights, first, capacity)
     return total
 
@@ -74,18 +88,24 @@ def exploration_weight(t, p, node):  # type: ignore[no-untyped-def]
     return p.c_uct * math.sqrt(math.log(1.0 + t.visits[node] + t.in_flight[node]))
 
 
+@compiled(inline="always")
+def _set_score(t, node, child, value):  # type: ignore[no-untyped-def]
+    """Write a child's line in the tournament, but play nothing."""
+    i = t.first_slot[node] + t.slot[child]
+    t.key[i] = value
+    t.bonus[i] = 1.0 / math.sqrt(1.0 + t.visits[child] + t.in_flight[child])
+
+
 @compiled
 def _update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
     """Tell a node's tournament that a child's value, visits or in-flight count changed."""
-    i = t.first_slot[node] + t.slot[child]
-    t.key[i] = _pessimistic(t, child, p.virtual_loss)
-    t.bonus[i] = 1.0 / math.sqrt(1.0 + t.visits[child] + t.in_flight[child])
+    _set_score(t, node, child, _selection_value(t, p, child) if p.alpha + p.virtual_loss > 0.0 else t.value[child])
     tournament.replay(t, node, t.slot[child], exploration_weight(t, p, node))
 
 
 @compiled
-def _set_pessimistic_weight(t, p, node, child):  # type: ignore[no-untyped-def]
-    _set_weight(t, node, child, p.select_beta, p.virtual_loss, t.key, t.select_centre)
+def _set_adjusted_weight(t, p, node, child):  # type: ignore[no-untyped-def]
+    _set_weight(t, p, node, child, p.select_beta, True, t.key, t.select_centre)
 
 
 @compiled(inline="always")
@@ -93,16 +113,27 @@ def selection_changed(t, p, node, child):  # type: ignore[no-untyped-def]
     """Tell a node's selection that a child's value or counts changed. SHARED reads the backup's weights."""
     if p.selection == UCT:
         _update_tournament(t, p, node, child)
-    elif p.virtual_loss > 0.0:
-        _set_pessimistic_weight(t, p, node, child)
-    elif p.selection == SEPARATE:  # a constant 0 for the virtual loss compiles to faster code
-        _set_weight(t, node, child, p.select_beta, 0.0, t.key, t.select_centre)
+    elif p.virtual_loss > 0.0 or p.alpha > 0.0:
+        _set_adjusted_weight(t, p, node, child)
+    elif p.selection == SEPARATE:  # a constant compiles to faster code
+        _set_weight(t, p, node, child, p.select_beta, False, t.key, t.select_centre)
+
+
+@compiled
+def refresh_selection(t, p, node):  # type: ignore[no-untyped-def]
+    """Write all that selection reads of a node's children anew. SHARED reads the backup's weights, nothing else."""
+    if p.selection == SEPARATE:
+        _recentre(t, p, node, p.select_beta, True, t.key, t.select_centre)
+    elif p.selection == UCT:
+        for i in range(t.first_slot[node], t.first_slot[node] + t.num_children[node]):
+            _set_score(t, node, t.child[i], _selection_value(t, p, t.child[i]))
+        tournament.rebuild(t, node, exploration_weight(t, p, node))
 
 
 @compiled(inline="always")
 def child_changed(t, p, node, child):  # type: ignore[no-untyped-def]
     """Back one child's value up into its parent."""
-    total = _set_weight(t, node, child, p.lam, 0.0, t.weight, t.centre)
+    total = _set_weight(t, p, node, child, p.lam, False, t.weight, t.centre)
     mass = t.mass[node] if t.mass.shape[0] > 0 else float(t.num_children[node])
     t.value[node] = (t.centre[node] + math.log(total) - math.log(mass)) / p.lam if total > 0.0 else -np.inf
     selection_changed(t, p, node, child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sadt_ray.interfaces import Results, States
 
@@ -49,7 +49,42 @@ def check_results(results: Results, num_tickets: int, num_levels: int) -> None:
     bad = np.isnan(results.value) | (results.value == np.inf)
     if bad.any():
         raise ValueError(f"ticket {results.id[bad][0]} was told the value {results.value[bad][0]}")
-    if (np.diff(results.path_splits) < 1).any() or (
-        results.path_level[results.path_splits[1:] - 1] != num_levels
-    ).any():
+    splits = results.path_splits
+    if splits[0] != 0 or (np.diff(splits) < 1).any() or (results.path_level[splits[1:] - 1] != num_levels).any():
         raise ValueError(f"every path must have at least one node and end at level {num_levels}")
+    check_log_flow(results.path_log_flow)
+    check_shares(results)
+
+
+def check_log_flow(log_flow: Float[np.ndarray, " n"]) -> None:
+    """-inf is allowed: at an x_0 of reward -inf the flow is the reward."""
+    if not (log_flow < np.inf).all():
+        raise ValueError(f"a log flow is a number below infinity, got {log_flow[~(log_flow < np.inf)][0]}")
+
+
+def check_flow_of_nodes(nodes: Int[np.ndarray, " n"], log_flow: Float[np.ndarray, " n"], num_nodes: int) -> None:
+    if np.shape(nodes) != np.shape(log_flow) or np.ndim(nodes) != 1:
+        raise ValueError(f"nodes of shape {np.shape(nodes)} but log flows of shape {np.shape(log_flow)}")
+    unknown = (nodes < 0) | (nodes >= num_nodes)
+    if unknown.any():
+        raise ValueError(f"node {nodes[unknown][0]} is not in the tree of {num_nodes} nodes")
+    check_log_flow(log_flow)
+
+
+def check_shares(results: Results) -> None:
+    """A leaf's share of the draw is split among its samples by their weights, which must sum to one."""
+    splits, log_weight = results.sample_splits, results.sample_log_weight
+    counts = np.diff(splits)
+    if splits[0] == 0 and (counts == 1).all() and not log_weight.any():
+        return
+    if splits[0] != 0 or (counts < 0).any():
+        raise ValueError(f"sample_splits must rise from 0, got {splits}")
+    with np.errstate(over="ignore"):
+        sums = np.bincount(np.repeat(np.arange(len(counts)), counts), np.exp(log_weight), len(counts))
+    wrong = ~(np.abs(sums - 1) < 1e-6) & ~((counts == 0) & (results.value == -np.inf))
+    if wrong.any():
+        row = np.flatnonzero(wrong)[0]
+        raise ValueError(
+            f"ticket {results.id[row]} of value {results.value[row]} was told {counts[row]} samples whose weights sum "
+            f"to {sums[row]}; normalise sample_log_weight over each ticket (only a value of -inf may have no sample)"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sadt_ray.logspace import effective_sample_size, normalised
+from sadt_ray.tree.errors import log_mean_se, weighted_mean_se
 from sadt_ray.tree.growing import GrowingArray
+from sadt_ray.tree.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class WeightedSamples:
         nfe_at: [n], function evaluations the problem had cost when the sample arrived.
         log_z: lambda V(root), the estimate of log E_p exp(lambda r).
         root_ess: effective number of children of the root that the weights come from, that is of independent starts.
+        log_z_se: standard error of ``log_z`` over the root's children, in nats; whatever the draw. Infinite with fewer
+            than two children of finite value. Too small where ``root_ess`` is below ten or so (``tree.errors``).
+        mean_reward_se: standard error of ``mean_reward`` over the root's children. Infinite where fewer than two carry
+            weight, as under the argmax draw.
     """
 
     samples: np.ndarray
@@ -31,6 +38,8 @@ class WeightedSamples:
     nfe_at: Int[np.ndarray, " n"]
     log_z: float
     root_ess: float
+    log_z_se: float = math.inf
+    mean_reward_se: float = math.inf
 
     @property
     def ess(self) -> float:
@@ -87,7 +96,7 @@ class SampleStore:
         log_weight: Float[np.ndarray, " M"],
         nfe_at: Int[np.ndarray, " M"],
     ) -> None:
-        """Append M samples; ``log_weight`` is a sample's share of its node (0 for a node with one sample)."""
+        """Append M samples; ``log_weight`` is a sample's log share of its node (0 for a node with one sample)."""
         if self._values is None:
             self._values = GrowingArray(values.shape[1:], values.dtype)
         columns = (self._values, self._problem, self._node, self._reward, self._log_weight, self._nfe_at)
@@ -98,18 +107,50 @@ class SampleStore:
         """Problem and reward of every sample."""
         return self._problem.values, self._reward.values
 
+    def counts(self, num_problems: int) -> Int[np.ndarray, " P"]:
+        """Samples of each problem."""
+        return np.bincount(self._problem.values, minlength=num_problems)
+
+    def effective_sizes(
+        self, num_problems: int, log_draw_probability: Float[np.ndarray, " nodes"]
+    ) -> Float[np.ndarray, " P"]:
+        """(sum w)^2 / sum w^2 of each problem's samples; 0 for one without a sample."""
+        weights = np.exp(log_draw_probability[self._node.values] + self._log_weight.values)
+        sums = np.bincount(self._problem.values, weights, num_problems)
+        squares = np.bincount(self._problem.values, np.square(weights), num_problems)
+        return np.square(sums) / np.where(squares > 0, squares, 1.0)
+
     def weighted(
-        self, problem: int, log_draw_probability: Float[np.ndarray, " nodes"], log_z: float, root_ess: float
+        self, tree: Tree, problem: int, log_draw_probability: Float[np.ndarray, " nodes"], lam: float
     ) -> WeightedSamples:
-        """One problem's samples. Raises ValueError if it has none."""
+        """One problem's samples: each has its own share of the share of its node. Where no weight is left, all alike.
+
+        Raises ValueError if there are none.
+        """
         mine = np.flatnonzero(self._problem.values == problem)
         if len(mine) == 0 or self._values is None:
             raise ValueError("no sample of this problem has been told yet")
+        node, rewards = self._node.values[mine], self._reward.values[mine]
+        log_weights = log_draw_probability[node] + self._log_weight.values[mine]
+        weights = normalised(log_weights if log_weights.max() > -np.inf else np.zeros(len(mine)))
+        children = tree.children(problem)
+        log_values = lam * tree.columns.value[children]
         return WeightedSamples(
             samples=self._values.values[mine],
-            weights=normalised(log_draw_probability[self._node.values[mine]] + self._log_weight.values[mine]),
-            rewards=self._reward.values[mine],
+            weights=weights,
+            rewards=rewards,
             nfe_at=self._nfe_at.values[mine],
-            log_z=log_z,
-            root_ess=root_ess,
+            log_z=float(lam * tree.columns.value[problem]),
+            root_ess=effective_sample_size(np.exp(log_draw_probability[children])),
+            log_z_se=log_mean_se(log_values),
+            mean_reward_se=_mean_reward_se(weights, rewards, tree.start_slots(node), len(children)),
         )
+
+
+def _mean_reward_se(
+    weights: Float[np.ndarray, " n"], rewards: Float[np.ndarray, " n"], start: Int[np.ndarray, " n"], num_starts: int
+) -> float:
+    """Of samples that come from the children ``start`` of a root with ``num_starts`` of them."""
+    shares = np.bincount(start, weights, num_starts)
+    sums = np.bincount(start, weights * np.where(weights > 0, rewards, 0.0), num_starts)
+    return weighted_mean_se(shares, sums / np.where(shares > 0, shares, 1.0))

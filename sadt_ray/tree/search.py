@@ -17,10 +17,9 @@ from jaxtyping import Bool, Float, Int
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Failure, Results, States, Tickets
-from sadt_ray.logspace import effective_sample_size
 from sadt_ray.rng import derive_seeds
 from sadt_ray.tree import draw
-from sadt_ray.tree.checks import check_asked, check_columns, check_forest, check_results
+from sadt_ray.tree.checks import check_asked, check_columns, check_flow_of_nodes, check_forest, check_results
 from sadt_ray.tree.growing import GrowingArray
 from sadt_ray.tree.harvest import Harvested, check_harvest
 from sadt_ray.tree.samples import SampleStore, WeightedSamples
@@ -32,20 +31,23 @@ from sadt_ray.tree.simulate import (
     close_tickets,
     count_batch,
     forget_batch,
+    refresh_batch,
     roots_of_nodes,
     tell_batch,
 )
 from sadt_ray.tree.state import FORMAT_VERSION, SearchState, check_version, named
+from sadt_ray.tree.stopping import StoppingRules
 from sadt_ray.tree.tree import Tree
 
 _PROBLEM_STREAM = 0
 
 
 class Search:
-    """A forest, one tree a problem, that serves its problems in turn and stops each one at its budget.
+    """A forest, one tree a problem, that serves its problems in turn and stops each one at its budget, or before it
+    by a rule.
 
     Args:
-        config: widening, selection, draw, budgets.
+        config: widening, selection, draw, budgets, stopping rules.
         names: the problems' names; a problem's random numbers depend on its name, not on its neighbours.
         root_states: [P, *state_shape] from ``Chain.root_states``.
         num_levels: of the process.
@@ -56,6 +58,7 @@ class Search:
         ignored_tells: rows told for tickets that were closed already.
         failures: tickets that were set aside, and why.
         keep_harvest: whether particles beside the paths are kept until ``take_harvest``.
+        stopping: which problems are done before their budgets.
     """
 
     def __init__(self, config: SearchConfig, names: Sequence[str], root_states: States, num_levels: int) -> None:
@@ -77,6 +80,7 @@ class Search:
         self._harvest: list[Harvested] = []
         self._ticket_node = GrowingArray((), np.int32)  # by ticket id; CLOSED once told or forgotten
         self._turn = 0
+        self.stopping = StoppingRules(config, len(names))
 
     def open_tickets(self) -> Int[np.ndarray, " n"]:
         """Ids of tickets asked and neither told nor forgotten."""
@@ -90,26 +94,23 @@ class Search:
     def wanting(self) -> Bool[np.ndarray, " P"]:
         """Problems that may still start a simulation."""
         n_rollouts, max_nfe = self._budgets()
-        return (self.asked - self.forgotten < n_rollouts) & (self.nfe < max_nfe)
+        return (self.asked - self.forgotten < n_rollouts) & (self.nfe < max_nfe) & ~self.stopping.done
 
     def ask(self, n: int) -> Tickets:
-        """Up to ``n`` tickets, one problem after the other; fewer, or none, when budgets end.
+        """Up to ``n`` tickets, one problem after the other; fewer, or none, when budgets end or rules are met.
 
         A simulation that arrives at an x_0 already in the tree needs no rollout: it is counted and backed up here.
         Evaluations are reserved for tickets in flight, as many as a problem's most expensive one so far needed and,
         before that is known, all of them; a budget of evaluations is overspent by less than one rollout.
         """
-        node, problem = np.empty(n, np.int64), np.empty(n, np.int64)
-        seed = np.empty(n, np.uint64)
-        count, self._turn = ask_batch(
-            self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
-            self._dearest, *self._budgets(), self._turn, node, problem, seed,
-        )  # fmt: skip
-        node, problem, seed = node[:count], problem[:count], seed[:count]
+        node, problem, seed = self._descend(n)
+        if n and len(node) == 0 and self.stopping.outdated(self.told) and len(self.open_tickets()) == 0:
+            self._read_rules()
+            node, problem, seed = self._descend(n)
         first = len(self._ticket_node)
         self._ticket_node.extend(node)
         return Tickets(
-            id=np.arange(first, first + count),
+            id=np.arange(first, first + len(node)),
             problem=problem,
             node=node,
             level=self.tree.columns.level[node].astype(np.int64),
@@ -117,18 +118,31 @@ class Search:
             seed=seed,
         )
 
+    def _descend(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Node, problem and seed of up to ``n`` simulations that need a rollout."""
+        node, problem, seed = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64)
+        count, self._turn = ask_batch(
+            self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
+            self._dearest, self.stopping.done, *self._budgets(), self._turn, node, problem, seed,
+        )  # fmt: skip
+        return node[:count], problem[:count], seed[:count]
+
+    def _read_rules(self) -> None:
+        self.stopping.read(self.tree, self.sample_store, self.told)
+
     def tell(self, results: Results) -> None:
         """Back results up. Rows of tickets that are closed already are dropped and counted in ``ignored_tells``.
 
         Raises:
-            ValueError: for a ticket that was never asked, a path that does not end at x_0, a value that is NaN or
-                +inf, or columns that do not fit. Nothing of such a batch is backed up, and its tickets stay open.
+            ValueError: for a ticket that was never asked, a path that does not end at x_0, a value or flow that is NaN
+                or +inf, sample weights that do not sum to one over a ticket, or columns that do not fit. Nothing of
+                such a batch is backed up, and its tickets stay open.
         """
         check_asked(_tickets_of(results.failures), len(self._ticket_node))
         check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         check_results(results, len(self._ticket_node), self._params.num_levels)
         if results.harvest is not None:
-            check_harvest(results.harvest, len(results), self.states.row_shape)
+            check_harvest(results.harvest, len(results), self.states.row_shape, self.num_levels)
         results = _plain(results)
         node = close_tickets(self._ticket_node.values, results.id)
         accepted = node != CLOSED
@@ -161,7 +175,22 @@ class Search:
         )  # fmt: skip
         if self.keep_harvest and results.harvest is not None:
             self._harvest.append(Harvested(results.harvest, node, problem))
-        self.set_aside(results.failures)
+        if results.failures:
+            self.set_aside(results.failures)
+        if self.stopping.due(self.told):
+            self._read_rules()
+
+    def refresh_log_flow(self, nodes: Int[np.ndarray, " n"], log_flow: Float[np.ndarray, " n"]) -> None:
+        """Give nodes the lambda F_phi of newer weights; selection then reads every node as if told so from the start.
+
+        At any moment, also with tickets in flight. What a refresher reads: ``states.values``, ``tree.column("level")``
+        and ``problem_of_nodes()``, all by node, to which every ``tell`` appends.
+
+        Raises ValueError for a node that is not in the tree, or a flow that is NaN or +inf.
+        """
+        check_flow_of_nodes(nodes, log_flow, len(self.tree))
+        nodes, log_flow = (np.require(a, t, ("C", "W")) for a, t in ((nodes, np.int64), (log_flow, np.float64)))
+        refresh_batch(self.tree.columns, self._params, nodes, log_flow)
 
     def take_harvest(self) -> list[Harvested]:
         """What was kept since the last call."""
@@ -191,6 +220,7 @@ class Search:
                 **named("tree", self.tree.arrays()),
                 **named("samples", self.sample_store.arrays()),
                 **named("count", self._counters()),
+                **named("stopping", self.stopping.arrays()),
                 "states": self.states.values,
                 "tickets": self._ticket_node.values,
             },
@@ -220,6 +250,7 @@ class Search:
         search._ticket_node = GrowingArray.of(arrays["tickets"])
         for name, counter in state.part("count").items():
             search._counters()[name][:] = counter
+        search.stopping.restore(state.part("stopping"))
         search._turn, search.ignored_tells = state.facts["turn"], state.facts["ignored_tells"]
         search.failures = state.failures
         return search
@@ -231,21 +262,28 @@ class Search:
             "nfe": self.nfe, "reward_calls": self.reward_calls, "dearest": self._dearest,
         }  # fmt: skip
 
-    def samples(self, config: SearchConfig | None = None) -> list[WeightedSamples]:
+    def with_samples(self) -> Int[np.ndarray, " n"]:
+        """Numbers of the problems that have a sample."""
+        return np.flatnonzero(self.sample_store.counts(len(self.names)))
+
+    def samples(
+        self, config: SearchConfig | None = None, problems: Sequence[int] | None = None
+    ) -> list[WeightedSamples]:
         """Every problem's samples under the configured draw, or under that of another configuration.
+
+        At any moment, also with tickets in flight, which count for nothing.
+
+        Args:
+            problems: numbers of those wanted; ``with_samples()`` while some have none.
 
         Raises ValueError if a problem has none yet.
         """
-        log_probability = self.log_draw_probability(config)
-        drawn = []
-        for problem in range(len(self.names)):
-            log_z = self.config.inv_temperature * self.tree.columns.value[problem]
-            root_share = np.exp(log_probability[self.tree.children(problem)])
-            if len(root_share) == 0:
-                raise ValueError(f"problem {self.names[problem]!r} has no sample yet")
-            root_ess = effective_sample_size(root_share)
-            drawn.append(self.sample_store.weighted(problem, log_probability, float(log_z), root_ess))
-        return drawn
+        wanted = list(range(len(self.names)) if problems is None else problems)
+        missing = np.setdiff1d(wanted, self.with_samples())
+        if len(missing):
+            raise ValueError(f"problem {self.names[missing[0]]!r} has no sample yet")
+        log_probability, lam = self.log_draw_probability(config), self.config.inv_temperature
+        return [self.sample_store.weighted(self.tree, problem, log_probability, lam) for problem in wanted]
 
     def log_draw_probability(self, config: SearchConfig | None = None) -> Float[np.ndarray, " nodes"]:
         """Log-probability that the final draw passes through each node."""

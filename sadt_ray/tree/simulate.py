@@ -9,9 +9,9 @@ import numpy as np
 from sadt_ray.compiled import compiled
 from sadt_ray.config import SearchConfig
 from sadt_ray.rng import derive_seed
-from sadt_ray.tree.backup import add_child, finish_visit
+from sadt_ray.tree.backup import add_child, finish_visit, refresh_selection
 from sadt_ray.tree.select import cancel_visit, descend, start_visit
-from sadt_ray.tree.tree import SEPARATE, SHARED, UCT, slots_needed
+from sadt_ray.tree.tree import NODES, SEPARATE, SHARED, UCT, slots_needed
 
 CLOSED = -1  # instead of the node of a ticket that was told or forgotten
 NO_LIMIT = int(np.iinfo(np.int64).max)
@@ -28,12 +28,15 @@ class Params(NamedTuple):
     widen_c: float
     widen_alpha: float
     virtual_loss: float
+    alpha: float
+    alpha_fade: float  # 1 / alpha_visits; 0 where alpha is constant
     num_levels: int
 
     @classmethod
     def of(cls, config: SearchConfig, num_levels: int) -> Params:
         lam, beta = config.inv_temperature, config.selection_inv_temperature
-        shared = (beta is None or beta == lam) and config.virtual_loss == 0.0  # the backup knows no virtual loss
+        # the backup knows neither virtual loss nor flow
+        shared = (beta is None or beta == lam) and config.virtual_loss == config.alpha == 0.0
         return cls(
             lam=float(lam),
             select_beta=float(lam if beta is None else beta),
@@ -42,6 +45,8 @@ class Params(NamedTuple):
             widen_c=float(config.widen_c),
             widen_alpha=float(config.widen_alpha),
             virtual_loss=float(config.virtual_loss),
+            alpha=float(config.alpha),
+            alpha_fade=1.0 / config.alpha_visits if config.alpha_visits else 0.0,
             num_levels=num_levels,
         )
 
@@ -56,14 +61,15 @@ def _spent(t, root, nfe, dearest, max_nfe):  # type: ignore[no-untyped-def]
 
 @compiled
 def ask_batch(  # type: ignore[no-untyped-def]
-    t, p, seeds, asked, told, forgotten, nfe, dearest, n_rollouts, max_nfe, turn, node, problem, seed
+    t, p, seeds, asked, told, forgotten, nfe, dearest, done, n_rollouts, max_nfe, turn, node, problem, seed
 ):
     """Fill ``node``, ``problem`` and ``seed`` with tickets; returns how many there are, and whose turn is next."""
     count, idle = 0, 0
     while count < node.shape[0] and idle < asked.shape[0]:
         root = turn
         turn = (turn + 1) % asked.shape[0]
-        if asked[root] - forgotten[root] >= n_rollouts or _spent(t, root, nfe, dearest, max_nfe) >= max_nfe:
+        spent = asked[root] - forgotten[root] >= n_rollouts or _spent(t, root, nfe, dearest, max_nfe) >= max_nfe
+        if spent or done[root]:
             idle += 1
             continue
         idle = 0
@@ -117,6 +123,20 @@ def forget_batch(t, p, node, forgotten):  # type: ignore[no-untyped-def]
         if node[i] != CLOSED:
             cancel_visit(t, p, node[i])
             forgotten[_root(t.parent, node[i])] += 1
+
+
+@compiled
+def refresh_batch(t, p, nodes, log_flow):  # type: ignore[no-untyped-def]
+    """Replace the nodes' log flows, and all that selection reads of them and their siblings."""
+    changed = np.zeros(t.used[NODES], np.bool_)
+    for i in range(nodes.shape[0]):
+        t.log_flow[nodes[i]] = log_flow[i]
+        if t.parent[nodes[i]] >= 0:
+            changed[t.parent[nodes[i]]] = True
+    if p.alpha > 0.0:
+        for node in range(changed.shape[0]):
+            if changed[node]:
+                refresh_selection(t, p, node)
 
 
 @compiled

@@ -98,6 +98,10 @@ class Tree:
         first = self.columns.first_slot[node]
         return self.columns.child[first : first + self.columns.num_children[node]]
 
+    def start_slots(self, nodes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """For each node, itself no root, the number of the root's child that it descends from or is."""
+        return _start_slots(self.columns, self.num_roots, np.asarray(nodes, np.int64))
+
     def reserve(self, nodes: int, slots: int) -> None:
         """Make room for so many more of each, growing by at least a quarter."""
         for kind, dtypes, more in ((NODES, _NODE_DTYPES, nodes), (SLOTS, _SLOT_DTYPES, slots)):
@@ -154,6 +158,17 @@ def _absent_columns(selection: int, enumerated: bool) -> set[str]:
     if selection == SHARED:
         absent |= {"key"}
     return absent
+
+
+@compiled
+def _start_slots(t, num_roots, nodes):  # type: ignore[no-untyped-def]
+    slots = np.empty(nodes.shape[0], np.int64)
+    for i in range(nodes.shape[0]):
+        node = nodes[i]
+        while t.parent[node] >= num_roots:
+            node = t.parent[node]
+        slots[i] = t.slot[node]
+    return slots
 
 
 @compiled(inline="always")

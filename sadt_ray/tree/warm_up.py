@@ -23,6 +23,7 @@ def compile_kernels() -> None:
         )
     )  # fmt: skip
     search.forget(second.id)
+    search.refresh_log_flow(one, np.zeros(1))
     search.samples()
     search.problem_of_nodes()
     normals(first.seed, np.zeros(1, np.int64), 1)

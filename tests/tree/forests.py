@@ -15,6 +15,7 @@ from sadt_ray.processes.gaussian_mixture import (
 )
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.tree.search import Search
+from sadt_ray.tree.tree import UCT
 
 
 class TokenReward:
@@ -55,11 +56,45 @@ def new_search(config, process, count=1):
     return Search(config, names, process.bind(problems(count)).root_states(), process.num_levels)
 
 
-def searched(config, process, reward, count=1, batch_size=1):
+class WithFlow(SerialExecutor):
+    """Looks up the flow of every new node: ``flow(states, levels)`` gives lambda F."""
+
+    def __init__(self, process, reward, problems, batch_size, flow):
+        super().__init__(process, reward, problems, batch_size)
+        self.flow = flow
+
+    def collect(self):
+        (finished,) = super().collect()
+        results = finished.results
+        log_flow = self.flow(results.path_state, results.path_level)
+        return [finished._replace(results=replace(results, path_log_flow=log_flow))]
+
+
+def no_flow(states, levels):
+    return np.zeros(len(levels))
+
+
+def searched(config, process, reward, count=1, batch_size=1, flow=no_flow):
     """A finished search over ``count`` independent problems."""
     search = new_search(config, process, count)
-    run_search(search, SerialExecutor(process, reward, problems(count), batch_size))
+    run_search(search, WithFlow(process, reward, problems(count), batch_size, flow))
     return search
+
+
+def exact_flow(process, reward, lam, scale=1.0):
+    """``scale`` lambda V of every prefix of a Markov chain, by exhaustive sums."""
+    base = (process.num_tokens + 1) ** np.arange(process.state_shape[0])
+    table = np.full(base[-1] * (process.num_tokens + 1), np.nan)
+    for prefix, value in process.soft_values(reward, lam).items():
+        table[(np.array([*prefix], int) + 1) @ base[: len(prefix)]] = scale * lam * value
+    return lambda states, levels: table[(np.asarray(states) + 1) @ base]
+
+
+def noise_flow(process, scale=1.0, seed=0):
+    """A fixed normal number a prefix, which knows nothing of the reward."""
+    base = (process.num_tokens + 1) ** np.arange(process.state_shape[0])
+    table = scale * np.random.default_rng(seed).standard_normal(base[-1] * (process.num_tokens + 1))
+    return lambda states, levels: table[(np.asarray(states) + 1) @ base]
 
 
 def made_up(tickets, rewards, num_levels, nfe=None, width=1):
@@ -104,6 +139,35 @@ def part(results, rows):
         path_splits=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         sample_splits=np.arange(len(rows) + 1),
     )
+
+
+def plain_selection_values(search):
+    """(1 - alpha) v + alpha F - virtual_loss O / (N + O) of every node, alpha = alpha k / (k + N)."""
+    names = ("value", "log_flow", "visits", "in_flight")
+    value, log_flow, visits, in_flight = (search.tree.column(name) for name in names)
+    config = search.config
+    k = config.alpha_visits
+    alpha = np.full(len(value), config.alpha) if k is None else config.alpha * k / (k + visits)
+    mixed = alpha * (log_flow / config.inv_temperature)
+    mixed[alpha < 1] += (1 - alpha[alpha < 1]) * value[alpha < 1]
+    return mixed - config.virtual_loss * in_flight / np.maximum(visits + in_flight, 1)
+
+
+def assert_keys_follow(search):
+    """What selection reads of every child is the formula: softmax weights, or the value and the bonus of UCT."""
+    t, params, values = search.tree.columns, search._params, plain_selection_values(search)
+    for node in np.flatnonzero(search.tree.column("num_children")):
+        children = search.tree.children(node)
+        slots = slice(t.first_slot[node], t.first_slot[node] + len(children))
+        if params.selection == UCT:
+            np.testing.assert_allclose(t.key[slots], values[children], rtol=1e-14, atol=1e-14)
+            counts = 1.0 + t.visits[children] + t.in_flight[children]
+            np.testing.assert_allclose(t.bonus[slots], 1 / np.sqrt(counts), rtol=1e-14)
+        elif np.max(values[children]) == -np.inf:
+            np.testing.assert_array_equal(t.key[slots], 0)
+        else:
+            plain = np.exp(params.select_beta * (values[children] - np.max(values[children])))
+            np.testing.assert_allclose(t.key[slots] / t.key[slots].sum(), plain / plain.sum(), rtol=1e-9, atol=1e-200)
 
 
 def columns(search):

@@ -1,4 +1,4 @@
-"""DTS and DTS* (arXiv 2506.20701) in plain Python, written from the algorithm: one simulation at a time.
+"""DTS, DTS* (arXiv 2506.20701) and S-ADT's selection in plain Python, from the algorithm: a simulation at a time.
 
 Any number of them may be in flight: counted as visits and as children to come (WU-UCT, arXiv 1810.11755), held against
 the children they went through by the virtual loss, and never part of a value.
@@ -20,6 +20,7 @@ class Node:
     level: int
     state: np.ndarray
     value: float
+    log_flow: float = 0.0
     visits: int = 0
     in_flight: int = 0
     pending: int = 0
@@ -29,8 +30,9 @@ class Node:
 class PlainSearch:
     """The tree of one problem; ``nodes`` in order of creation, the root first."""
 
-    def __init__(self, config, chain, scorer, num_levels, seed):
+    def __init__(self, config, chain, scorer, num_levels, seed, flow=None):
         self.config, self.chain, self.scorer, self.num_levels, self.seed = config, chain, scorer, num_levels, seed
+        self.flow = flow or (lambda states, levels: np.zeros(1))
         self.nodes = [Node(None, 0, chain.root_states()[0], 0.0)]
         self.asked = self.forgotten = 0
 
@@ -52,7 +54,7 @@ class PlainSearch:
     def tell(self, node, seed):
         """Roll out from a node that was asked, with its seed, and back the reward up."""
         self._land(node)
-        self._back_up(expand(self.chain, self.scorer, self.num_levels, node, seed, self.nodes))
+        self._back_up(expand(self.chain, self.scorer, self.flow, self.num_levels, node, seed, self.nodes))
 
     def forget(self, node):
         self._land(node)
@@ -78,9 +80,9 @@ def path_to_root(node):
         node = node.parent
 
 
-def grow(config, chain, scorer, num_levels, seed):
+def grow(config, chain, scorer, num_levels, seed, flow=None):
     """The nodes of a finished search that had one simulation in flight at a time."""
-    search = PlainSearch(config, chain, scorer, num_levels, seed)
+    search = PlainSearch(config, chain, scorer, num_levels, seed, flow)
     while (asked := search.ask()) is not None:
         search.tell(*asked)
     return search.nodes
@@ -95,7 +97,7 @@ def may_expand(config, node):
 def choose(config, node, uniform):
     visits = np.array([child.visits for child in node.children])
     in_flight = np.array([child.in_flight for child in node.children])
-    values = np.array([child.value for child in node.children])
+    values = np.array([with_flow(config, child) for child in node.children])
     values = values - config.virtual_loss * in_flight / (visits + in_flight)
     if config.selection == "uct":
         exploration = np.sqrt(math.log(1 + node.visits + node.in_flight) / (1 + visits + in_flight))
@@ -105,13 +107,29 @@ def choose(config, node, uniform):
     return node.children[np.searchsorted(np.cumsum(weights), uniform * np.sum(weights), side="right")]
 
 
-def expand(chain, scorer, num_levels, node, seed, nodes):
+def with_flow(config, child):
+    """(1 - alpha) v + alpha F; alpha falls from its full value to nothing as the child is visited."""
+    k = config.alpha_visits
+    alpha = config.alpha if k is None else config.alpha * k / (k + child.visits)
+    if alpha == 0:
+        return child.value
+    flow = child.log_flow / config.inv_temperature
+    return flow if alpha == 1 else (1 - alpha) * child.value + alpha * flow
+
+
+def expand(chain, scorer, flow, num_levels, node, seed, nodes):
     """Roll out from a node to x_0, keeping every state; returns the leaf."""
     here = np.zeros(1, np.int64)
     while node.level < num_levels:
         step = chain.advance(node.state[None], here + node.level, here, seed)
         node.children.append(Node(node, int(step.levels[0]), step.states[0], np.nan))
         node = node.children[-1]
+        set_log_flow(node, flow(node.state[None], here + node.level)[0])
         nodes.append(node)
     node.value = float(scorer(chain.decode(node.state[None], here), here)[0])
     return node
+
+
+def set_log_flow(node, log_flow):
+    """As stored: in single precision."""
+    node.log_flow = float(np.float32(log_flow))

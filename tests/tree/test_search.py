@@ -19,6 +19,7 @@ SELECTIONS = {
     "uct": {"selection": "uct"},
     "virtual loss": {"virtual_loss": 2.0},
     "uct, virtual loss": {"selection": "uct", "virtual_loss": 2.0},
+    "flow": {"alpha": 0.7, "alpha_visits": 5.0},
 }
 each_selection = pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 
@@ -260,6 +261,8 @@ BAD_TELLS = {
     "NaN": lambda r: broken(r, value=[0.0, np.nan]),
     "+inf": lambda r: broken(r, value=[np.inf, 0.0]),
     "a path that stops early": lambda r: broken(r, path_level=[1, 2, 1, 1]),
+    "a flow that is NaN": lambda r: broken(r, path_log_flow=[0.0, np.nan, 0.0, 0.0]),
+    "a flow of +inf": lambda r: broken(r, path_log_flow=[0.0, 0.0, 0.0, np.inf]),
     "an empty path": lambda r: broken(r, path_splits=[0, 4, 4]),
     "states of another shape": lambda r: broken(r, path_state=np.zeros((4, 3))),
     "a value too few": lambda r: broken(r, value=[0.5]),
@@ -277,7 +280,7 @@ def test_a_batch_refused_at_the_door_leaves_the_search_as_it_was(spoil):
     results = made_up(search.ask(2), [0.5, 0.6], 2)
     before = columns(search)
     sums = search.tree.columns.weight.copy()
-    with pytest.raises(ValueError, match=r"ticket|path|columns of lengths|shapes"):
+    with pytest.raises(ValueError, match=r"ticket|path|columns of lengths|shapes|log flow"):
         search.tell(spoil(results))
     for name, column in columns(search).items():
         np.testing.assert_array_equal(column, before[name], err_msg=name)

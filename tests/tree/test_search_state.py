@@ -23,6 +23,9 @@ SELECTIONS = {
     "uct": {"selection": "uct"},
     "virtual loss": {"virtual_loss": 0.7},
     "virtual loss, uct": {"selection": "uct", "virtual_loss": 0.7},
+    "flow": {"alpha": 0.5, "alpha_visits": 3.0},
+    "flow, uct": {"alpha": 1.0, "selection": "uct"},
+    "stopping rules": {"until_se": 0.3, "until_ess": 25.0},
 }
 each_selection = pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 copied = {
@@ -32,7 +35,9 @@ copied = {
         {name: array.copy() for name, array in state.arrays.items()}, json.loads(json.dumps(state.facts))
     ),
 }
-ACTIONS = st.tuples(st.sampled_from(["ask", "tell", "tell", "forget", "set aside", "ask"]), st.integers(0, 99))
+ACTIONS = st.tuples(
+    st.sampled_from(["ask", "tell", "tell", "forget", "refresh", "set aside", "ask"]), st.integers(0, 99)
+)
 
 
 def act(search, waiting, action, number, levels, scale):
@@ -40,6 +45,9 @@ def act(search, waiting, action, number, levels, scale):
     if action == "ask":
         tickets = search.ask(number % 12)
         waiting.extend(tickets.take([row]) for row in range(len(tickets)))
+    elif action == "refresh":
+        nodes = np.arange(number % 3, len(search.tree), 3)
+        search.refresh_log_flow(nodes, scale * np.cos(nodes + number))
     elif waiting:
         ticket = waiting.pop(number % len(waiting))
         if action == "tell":
@@ -90,6 +98,7 @@ def test_a_large_search_restored_in_the_middle_ends_with_the_same_tree_and_sampl
             search.tell(made_up(tickets, 10_000 * np.sin(tickets.id), 3))
         if len(searches) == 1 and searches[0].simulations > 4_000:
             searches.append(Search.restored(searches[0].state()))
+    assert len(searches[1].ask(50)) == 0
     assert (searches[0].tree.column("centre") != 0).any()
     assert searches[0].simulations == searches[1].simulations == 9_000
     assert_same_state(*searches)
@@ -129,8 +138,8 @@ def test_a_state_holds_the_nodes_in_use_and_copies_nothing():
     assert np.shares_memory(arrays["samples.values"], search.sample_store._values.values)
 
 
-PLAIN = {"config", "names", "num_levels", "_params", "ignored_tells", "failures", "_turn"}
-ARRAYS = {"tree", "states", "sample_store", "_ticket_node", "_seeds"}
+PLAIN = {"config", "names", "num_levels", "_params", "ignored_tells", "failures", "_turn", "keep_harvest", "_harvest"}
+ARRAYS = {"tree", "states", "sample_store", "_ticket_node", "_seeds", "stopping"}
 COUNTERS = {"asked", "told", "forgotten", "nfe", "reward_calls", "_dearest"}
 
 

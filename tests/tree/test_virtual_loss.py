@@ -8,31 +8,10 @@ from hypothesis import strategies as st
 from sadt_ray.tree.simulate import Params
 from sadt_ray.tree.tree import SEPARATE, SHARED, UCT
 
-from .forests import assert_same_tree, bare_search, made_up
+from .forests import assert_keys_follow, assert_same_tree, bare_search, made_up, plain_selection_values
 
 SELECTIONS = [{}, {"selection_inv_temperature": 0.4}, {"selection": "uct"}]
 each_selection = pytest.mark.parametrize("selection", SELECTIONS, ids=["at lambda", "cooler", "uct"])
-
-
-def plain_selection_values(search):
-    """v - virtual_loss O / (N + O) of every node."""
-    value, visits, in_flight = (search.tree.column(name) for name in ("value", "visits", "in_flight"))
-    return value - search.config.virtual_loss * in_flight / np.maximum(visits + in_flight, 1)
-
-
-def assert_keys_follow(search):
-    """What selection reads of every child is the formula: softmax weights, or the value and the bonus of UCT."""
-    t, params, values = search.tree.columns, search._params, plain_selection_values(search)
-    for node in np.flatnonzero(search.tree.column("num_children")):
-        children = search.tree.children(node)
-        slots = slice(t.first_slot[node], t.first_slot[node] + len(children))
-        if params.selection == UCT:
-            np.testing.assert_allclose(t.key[slots], values[children], rtol=1e-14, atol=1e-14)
-            counts = 1.0 + t.visits[children] + t.in_flight[children]
-            np.testing.assert_allclose(t.bonus[slots], 1 / np.sqrt(counts), rtol=1e-14)
-        else:
-            plain = np.exp(params.select_beta * (values[children] - np.max(values[children])))
-            np.testing.assert_allclose(t.key[slots] / t.key[slots].sum(), plain / plain.sum(), rtol=1e-9, atol=1e-200)
 
 
 @each_selection
