@@ -1,0 +1,26 @@
+"""The forecasting problems on which samplers are compared: fixed windows, one channel each, so that they are apart."""
+
+from __future__ import annotations
+
+from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.interfaces import Problem
+
+NUM_TEST, NUM_VALIDATION = 28, 14
+_STRIDE = 48  # rows between windows
+
+
+def test_contexts(data: SeriesDataset) -> list[Problem]:
+    """28 windows of the test part, as far apart as they can be, the channels in turn: for the final figures alone."""
+    return _spread(data, "test", NUM_TEST)
+
+
+def validation_contexts(data: SeriesDataset) -> list[Problem]:
+    """14 windows of the validation part, likewise: for choosing settings."""
+    return _spread(data, "val", NUM_VALIDATION)
+
+
+def _spread(data: SeriesDataset, part: str, count: int) -> list[Problem]:
+    """One channel a window: channels of one window share its weather, and would count as one in an error."""
+    available = len(data.window_starts(part, _STRIDE))
+    windows = [int((i + 0.5) * available / count) for i in range(count)]
+    return [data.problem(part, window, i % len(data.columns), _STRIDE) for i, window in enumerate(windows)]
