@@ -30,7 +30,7 @@ class Harvested(NamedTuple):
         }  # fmt: skip
 
 
-def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ...]) -> None:
+def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ...], num_levels: int) -> None:
     """Raises ValueError unless rows are a forest of whole columns, each tree of one ticket, parents first."""
     rows = np.arange(len(harvest))
     lengths = {name: len(column) for name, column in vars(harvest).items()}
@@ -44,3 +44,11 @@ def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ..
         raise ValueError("a particle of a harvest has a parent of another ticket")
     if (harvest.level[parent[below]] >= harvest.level[below]).any():
         raise ValueError("a particle of a harvest is not below its parent's level")
+    if ((harvest.level < 1) | (harvest.level > num_levels)).any():
+        raise ValueError(f"a particle of a harvest has a level that is none of 1 to {num_levels}")
+    if not np.isnan(harvest.reward[harvest.level < num_levels]).all():
+        raise ValueError("a particle of a harvest has a reward above x_0; it must be NaN there")
+    for name in ("log_flow", "log_ratio"):
+        column = getattr(harvest, name)
+        if not (column < np.inf).all():
+            raise ValueError(f"{name} of a harvest must be below infinity, got {column[~(column < np.inf)][0]}")

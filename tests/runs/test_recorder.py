@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from sadt_ray import Problem, snis
 from sadt_ray.api import start_search
 from sadt_ray.executor import run_search
-from sadt_ray.interfaces import Failure
+from sadt_ray.interfaces import Failure, Harvest
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.runs.directory import append_metrics, create_run_directory, write_json
-from sadt_ray.runs.recorder import Recorder
+from sadt_ray.runs.recorder import FIRST_HARVESTED, Recorder
 from sadt_ray.trajectories import read_trajectories
 from sadt_ray.tree.search import Search
 
@@ -128,6 +129,49 @@ def test_a_recorder_continues_where_the_checkpoint_was_and_not_where_the_process
     assert progress.mean_reward == -1
     table = read_trajectories(tmp_path / "trajectories" / "snis")
     assert table["node"].to_pylist() == list(range(len(search.tree)))
+
+
+def particle_below(tickets):
+    """A harvest of one particle on level 1 below each ticket's node."""
+    count = len(tickets)
+    return Harvest(
+        ticket=np.arange(count), parent=np.full(count, -1), level=np.ones(count, int), state=tickets.state + 1,
+        log_flow=np.full(count, 0.5), log_ratio=np.full(count, -0.25), reward=np.full(count, np.nan),
+    )  # fmt: skip
+
+
+def test_particles_are_recorded_beside_the_tree_also_by_a_recorder_that_continues(tmp_path):
+    search, _ = begun()
+    executor = start_search(PROCESS, [Problem("a", np.zeros(1))], NoTwos(), snis(n_rollouts=100))[1]
+
+    def simulate(count):
+        tickets = search.ask(count)
+        executor.submit(tickets)
+        search.tell(replace(executor.collect()[0].results, harvest=particle_below(tickets)))
+
+    recorder = Recorder(tmp_path, "snis")
+    recorder.open(search)
+    simulate(5)
+    recorder(search)
+    simulate(5)  # told, and not yet written when the checkpoint is taken
+    facts, state = json.loads(json.dumps(recorder.checkpoint_facts(search))), pickle.dumps(search.state())
+    simulate(5)
+    recorder.close(search)  # later than the checkpoint, as far as anyone knows
+    search = Search.restored(pickle.loads(state))
+    recorder = Recorder(tmp_path, "snis", resume=facts)
+    recorder.open(search)
+    simulate(3)
+    recorder.close(search)
+    table = read_trajectories(tmp_path / "trajectories" / "snis")
+    node, beside = table["node"].to_numpy(), table["node"].to_numpy() >= FIRST_HARVESTED
+    np.testing.assert_array_equal(node[~beside], np.arange(len(search.tree)))
+    np.testing.assert_array_equal(node[beside], FIRST_HARVESTED + np.arange(13))
+    np.testing.assert_array_equal(table["parent"].to_numpy()[beside], 0)
+    np.testing.assert_array_equal(table["log_flow"].to_numpy(), np.where(beside, 0.5, 0.0))
+    np.testing.assert_array_equal(table["log_ratio"].to_numpy(), np.where(beside, -0.25, 0.0))
+    assert table["problem"].to_pylist() == ["a"] * len(node)
+    simulate(3)
+    assert search.take_harvest() == []  # nobody records any more
 
 
 def test_a_directory_with_anything_in_it_is_refused(tmp_path):
