@@ -43,7 +43,8 @@ def run(quick: bool) -> BenchResult:
     known = list(zip(parts["validation"], golds["validation"], strict=True))[: 1 if quick else _DIRECT]
     notes = (
         "Two runs by surrogate each, lambda = 10 on the way to 50. ED and edp: the first run's 1,024 samples judged by "
-        "the second's: the noise floor of these columns. NFE: of one run, both inverse temperatures.",
+        "the second's: the noise floor of these columns. NFE: of one run up to there. Even weights: effective share of "
+        "the surrogate's states after weighting.",
         *(_floor_note(part, lam, figures) for part in parts for lam in INV_TEMPERATURES),
         *_against_direct(known),
     )
