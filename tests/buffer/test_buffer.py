@@ -1,6 +1,11 @@
 """A buffer follows what is written: batch after batch, out of several directories, within its bounds."""
 
+import os
+import subprocess
+import sys
+import time
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +14,15 @@ from hypothesis import strategies as st
 from written_forest import WrittenForest
 
 from sadt_ray.buffer import MISSING, ROOT, TrajectoryBuffer
+from sadt_ray.buffer.ids import RowOfNode
 from sadt_ray.trajectories import TrajectoryWriter
+
+
+class Clock:
+    now = 1_000.0
+
+    def time(self):
+        return self.now
 
 
 def check_whole(buffer, forest, directory=0):
@@ -83,6 +96,67 @@ def test_several_directories_share_problems_by_name_and_keep_their_trees_apart(t
     check_whole(buffer, late, 2)
 
 
+def test_rows_of_several_directories_are_held_in_the_order_they_were_written(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("sadt_ray.trajectories.writer.time", clock)
+    forests = [WrittenForest(tmp_path / name, rows_per_batch=3) for name in ("x", "y")]
+    for turn in range(10):
+        clock.now += 1
+        forests[turn % 2].grow(6)
+    for forest in forests:
+        forest.writer.finish_part()
+    nodes = TrajectoryBuffer([tmp_path]).nodes
+    assert (np.diff(nodes.written) >= 0).all()
+    assert (np.diff(nodes.directory) != 0).sum() >= 9
+    for directory, forest in enumerate(forests):
+        check_whole(TrajectoryBuffer([tmp_path]), forest, directory)
+    half = TrajectoryBuffer([tmp_path], max_rows=30).nodes
+    assert (np.bincount(half.directory) > 10).all()  # both have lost their oldest
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), max_size=10), max_size=5), st.randoms(use_true_random=False))
+def test_rows_are_found_by_id_in_whatever_order_ids_come(batches, random):
+    truth, found, row = {}, RowOfNode(), 0
+    for batch in batches:
+        ids = [node + random.choice([0, 1 << 40]) for node in set(batch)]
+        ids = np.array([node for node in ids if node not in truth], np.int64)
+        found.add(ids, row + np.arange(len(ids)))
+        truth |= dict(zip(ids.tolist(), range(row, row + len(ids)), strict=True))
+        row += len(ids)
+    asked = np.concatenate([np.arange(-1, 41), (1 << 40) + np.arange(41)])
+    np.testing.assert_array_equal(found.find(asked), [truth.get(node, MISSING) for node in asked.tolist()])
+
+
+GROWING = """
+import sys
+from written_forest import WrittenForest
+forest = WrittenForest(sys.argv[1], rows_per_batch=20, rows_per_part=100)
+while True:
+    forest.grow(1)
+"""
+
+
+def test_another_process_is_followed_until_it_is_killed(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])}
+    buffer, looks = TrajectoryBuffer([tmp_path], allow_empty=True), 0
+    with subprocess.Popen([sys.executable, "-c", GROWING, str(tmp_path / "dts")], env=environment) as process:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            deadline = time.monotonic() + 60
+            while len(buffer) < 530 and time.monotonic() < deadline:
+                looks += buffer.refresh() > 0
+        process.kill()
+    assert looks > 1
+    with pytest.warns(UserWarning, match="was cut off") if list(tmp_path.rglob("*.writing")) else nullcontext():
+        buffer.refresh()
+    nodes = buffer.nodes
+    assert len(nodes) % 20 == 0
+    np.testing.assert_array_equal(nodes.node, np.arange(len(nodes)))
+    np.testing.assert_array_equal(nodes.states(nodes.node)[:, 0], nodes.node)
+    assert nodes.reaches_root.all()
+
+
 def test_particles_beside_the_tree_have_ids_of_their_own_and_parents_in_it(tmp_path):
     forest = WrittenForest(tmp_path, rows_per_batch=8)
     forest.grow(20)
@@ -122,13 +196,6 @@ def test_the_newest_rows_are_held_and_the_roots_with_them(tmp_path_factory, max_
         np.testing.assert_array_equal(nodes.parent[~held], np.where(parent < 0, ROOT, MISSING)[~held])
         np.testing.assert_array_equal(nodes.node[nodes.parent[held]], parent[held])
         np.testing.assert_array_equal(nodes.states(np.arange(len(nodes)))[:, 0], nodes.node)
-
-
-class Clock:
-    now = 1_000.0
-
-    def time(self):
-        return self.now
 
 
 def test_rows_that_were_written_too_long_ago_go_and_roots_stay(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """A random forest, written as a search would write it, and what is true of it."""
 
+from pathlib import Path
+
 import numpy as np
 
 from sadt_ray.trajectories import TrajectoryWriter
@@ -12,7 +14,7 @@ class WrittenForest:
 
     def __init__(self, directory, names=("a", "b"), seed=0, first_id=0, roots=True, **settings):
         settings = {"seconds_between_batches": np.inf, **settings}
-        self.writer = TrajectoryWriter(directory, names, (2,), np.dtype(np.float32), **settings)
+        self.writer = TrajectoryWriter(Path(directory), names, (2,), np.dtype(np.float32), **settings)
         self.rng, self.first_id = np.random.default_rng(seed), first_id
         self.problem = self.parent = self.level = np.zeros(0, np.int64)
         if roots:
