@@ -168,7 +168,8 @@ class TrajectoryBuffer:
                     self._ids.append(RowOfNode())
                     self.facts.append({})
         directories = tuple(follower.directory for follower in self._followers.values())
-        self.nodes = replace(self.nodes, directories=directories)
+        if directories != self.nodes.directories:
+            self.nodes = replace(self.nodes, directories=directories)
 
     def _add(self, fresh: list[tuple[int, Chunk]]) -> None:
         """Rows of chunks, in this order."""

@@ -42,6 +42,7 @@ class _Seen:
 
     inode: int
     size: int = -1
+    changed: int = 0  # when it was finished, in nanoseconds
     finished: bool = False
     warned: bool = False
     chunks: list[int] = field(default_factory=list)
@@ -70,7 +71,8 @@ class Follower:
     def _look_at(self, number: int, path: Path, news: News) -> None:
         stat = path.stat()
         seen = self._parts.setdefault(number, _Seen(stat.st_ino))
-        if seen.inode != stat.st_ino:  # another file by the same name
+        written_over = seen.finished and (seen.size, seen.changed) != (stat.st_size, stat.st_mtime_ns)
+        if seen.inode != stat.st_ino or written_over:  # another file by the same name
             news.gone.extend(seen.chunks)
             seen = self._parts[number] = _Seen(stat.st_ino)
         if seen.finished:
@@ -82,7 +84,9 @@ class Follower:
             if part.finished:
                 batches = part.batches[:known]
                 news.moved.update(zip(seen.chunks, (_states(part.schema, batch) for batch in batches), strict=False))
-            seen.size, seen.finished = stat.st_size, part.finished
+            seen.finished = part.finished
+            stat = path.stat() if part.finished else stat  # it may have grown since, and does so no more
+            seen.size, seen.changed = stat.st_size, stat.st_mtime_ns
         if not (seen.finished or seen.warned or is_being_written(path)):
             warn_cut_off(path, map_part(path))
             seen.warned = True

@@ -59,6 +59,9 @@ def test_a_buffer_that_looks_while_a_forest_grows_sees_what_one_sees_that_looks_
         check_whole(follower, forest)
         forest.writer.finish_part()
         assert follower.refresh() == 0  # the same rows by another name
+        nodes = follower.nodes
+        assert follower.refresh() == 0
+        assert follower.nodes is nodes  # with the siblings that were sorted out before
         check_whole(follower, forest)
         check_whole(TrajectoryBuffer([directory]), forest)
 
@@ -243,6 +246,16 @@ def test_a_part_taken_back_and_written_anew_between_two_looks_is_read_anew(tmp_p
     assert buffer.refresh() == 5
     np.testing.assert_array_equal(buffer.nodes.node, np.arange(25))
     np.testing.assert_array_equal(buffer.nodes.states(np.arange(20, 25)), 7.0)
+
+
+def test_a_part_that_another_search_wrote_over_is_read_anew(tmp_path):
+    WrittenForest(tmp_path / "dts", seed=1).grow(38).writer.finish_part()
+    other = WrittenForest(tmp_path / "other", seed=2).grow(30)
+    other.writer.finish_part()
+    buffer = TrajectoryBuffer([tmp_path / "dts"])
+    (tmp_path / "dts" / "part-00000.arrow").write_bytes((tmp_path / "other" / "part-00000.arrow").read_bytes())
+    assert buffer.refresh() == 32
+    check_whole(buffer, other)
 
 
 def test_a_part_that_was_cut_off_is_read_as_far_as_it_is_whole_and_told_of_once(tmp_path):
