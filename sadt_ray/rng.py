@@ -159,3 +159,17 @@ def _derive(seed, stream, numbers):  # type: ignore[no-untyped-def]
 def derive_seeds(seed: int, stream: int, numbers: Int[np.ndarray, " B"]) -> UInt64[np.ndarray, " B"]:
     """Independent 64-bit seeds of numbered things (problems, tickets) under one parent seed."""
     return _derive(np.uint64(seed & 0xFFFFFFFFFFFFFFFF), np.int64(stream), _plain(numbers, np.int64))
+
+
+@compiled
+def _derive_grid(seeds, stream, out):  # type: ignore[no-untyped-def]
+    for row in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[row, i] = derive_seed(seeds[row], stream, i)
+
+
+def derive_seed_grid(seeds: UInt64[np.ndarray, " B"], stream: int, width: int) -> UInt64[np.ndarray, "B width"]:
+    """Seeds of ``width`` numbered things under each of B parent seeds."""
+    out = np.empty((len(seeds), width), np.uint64)
+    _derive_grid(_plain(seeds, np.uint64), np.int64(stream), out)
+    return out

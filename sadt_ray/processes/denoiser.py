@@ -151,6 +151,13 @@ class DiffKDenoiser(nn.Module):
         spread = conditioning[0]
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
+    def glance(
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B W"]:
+        """c_skip u, the denoiser of the Gaussian forecast: D without its network."""
+        spread = conditioning[0]
+        return x / (1 + (sigma[:, None] / spread).square())
+
     def decode(self, x: Float[Tensor, "B W"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
         """Samples in the units of the contexts."""
         _, _, mean, hourly = conditioning

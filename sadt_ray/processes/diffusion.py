@@ -19,8 +19,11 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Path, Problem, States, Step
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
+from sadt_ray.processes.diffusion_walk import DiffusionWalk
 from sadt_ray.processes.schedule import karras_sigmas, posterior_coefficients
-from sadt_ray.rng import normals
+from sadt_ray.rng import derive_seeds, normals
+
+_RESIDUAL_STREAM = 3
 
 Conditioning = tuple[Tensor, ...]  # one row a problem, or a row of the batch once gathered
 
@@ -63,6 +66,14 @@ class KnowsCleanSpread(Protocol):
 
     def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
         """sd(x_0 | x) along each coordinate, of coordinates that are independent given x."""
+
+
+@runtime_checkable
+class Glances(Protocol):
+    """A denoiser with a cheap forerunner, which knows x0_hat well enough to choose by without an evaluation."""
+
+    def glance(self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning) -> Tensor:
+        """Nearly D(x; sigma, c)."""
 
 
 @dataclass(frozen=True)
@@ -152,22 +163,22 @@ class DiffusionChain:
     """A diffusion process bound to problems. Level l > 0 is the state after ``branch_steps[l - 1]`` denoising steps."""
 
     def __init__(self, process: DiffusionProcess, conditioning: Conditioning, num_problems: int) -> None:
-        self._denoiser = process.denoiser
+        self.denoiser = process.denoiser
         self._device = process.device
         self._conditioning = conditioning
         self._num_problems = num_problems
         sigmas = process.sampler.sigmas
         keep, spread = posterior_coefficients(sigmas)
-        self._sigma_max = float(sigmas[0])
-        self._step_table = self._tensor(np.stack([sigmas[:-1], keep, spread * process.sampler.noise_scale]))
+        self.sigma_max = float(sigmas[0])
+        self._step_table = self.tensor(np.stack([sigmas[:-1], keep, spread * process.sampler.noise_scale]))
         self._noise_scale = process.sampler.noise_scale
-        self._clean_spread = self._denoiser.clean_spread if isinstance(self._denoiser, KnowsCleanSpread) else None
+        self._clean_spread = self.denoiser.clean_spread if isinstance(self.denoiser, KnowsCleanSpread) else None
         self._done = np.array((0, *process.branch_steps))  # denoising steps behind a state of each level
-        self._level_sigma = self._tensor(sigmas[self._done])
+        self._level_sigma = self.tensor(sigmas[self._done])
 
     def root_states(self) -> States:
         """Zeros: nothing is sampled yet at the root, the dummy x_{T+1} of DTS."""
-        return np.zeros((self._num_problems, self._denoiser.width), np.float32)
+        return np.zeros((self._num_problems, self.denoiser.width), np.float32)
 
     def advance(
         self,
@@ -212,11 +223,11 @@ class DiffusionChain:
             raise ValueError(f"level {int(levels.max())} is x_0 already; a chain goes on from levels below it")
         if len(levels) == 0:
             nothing = np.zeros(0, np.int64)
-            return Path(nothing, nothing, np.zeros((0, self._denoiser.width), np.float32), nothing)
+            return Path(nothing, nothing, np.zeros((0, self.denoiser.width), np.float32), nothing)
         order = np.argsort(levels, kind="stable")
         levels, goals, seeds = levels[order], goals[order], np.asarray(seeds)[order]
         first, last = self._done[levels], self._done[goals]
-        conditioning = self._gather(np.asarray(problem)[order])
+        conditioning = self.gather(np.asarray(problem)[order])
         x = self._start(np.asarray(states)[order], int(np.sum(levels == 0)), seeds, conditioning)
         rows, row_levels, row_states = [], [], []
         for level in range(int(levels[0]) + 1, int(goals[-1]) + 1):
@@ -235,57 +246,133 @@ class DiffusionChain:
     @torch.inference_mode()
     def decode(self, states: States, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B W"]:
         """Samples in the units of the problems' contexts."""
-        return self._denoiser.decode(self._tensor(states), self._gather(problem)).cpu().numpy()
+        return self.denoiser.decode(self.tensor(states), self.gather(problem)).cpu().numpy()
 
     @torch.inference_mode()
     def features(
         self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, "B F"]:
         """The denoiser's features of the states at their noise levels; no evaluation of the denoiser."""
-        sigma = self._level_sigma[self._index(levels)]
-        return self._denoiser.features(self._tensor(states), sigma, self._gather(problem)).cpu().numpy()
+        sigma = self._level_sigma[self.index(levels)]
+        return self.denoiser.features(self.tensor(states), sigma, self.gather(problem)).cpu().numpy()
 
     @torch.inference_mode()
     def predict_clean(self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]) -> States:
         """x0_hat = D(x_t; sigma_t, c), one evaluation a row. Roots look ahead from the mean of x_T; x_0 is itself."""
-        levels, conditioning = np.asarray(levels), self._gather(problem)
-        x = self._tensor(states)
-        sigma = self._level_sigma[self._index(levels)]
-        root, clean = self._tensor(levels == 0).bool(), sigma == 0
-        start = self._denoiser.initial(torch.zeros_like(x), self._sigma_max, conditioning)
+        levels, conditioning = np.asarray(levels), self.gather(problem)
+        x = self.tensor(states)
+        sigma = self._level_sigma[self.index(levels)]
+        root, clean = self.tensor(levels == 0).bool(), sigma == 0
+        start = self.denoiser.initial(torch.zeros_like(x), self.sigma_max, conditioning)
         x = torch.where(root[:, None], start, x)
-        denoised = self._denoiser.denoised(x, torch.where(clean, self._step_table[0, -1], sigma), conditioning)
+        denoised = self.denoiser.denoised(x, torch.where(clean, self._step_table[0, -1], sigma), conditioning)
         return torch.where(clean[:, None], x, denoised).cpu().numpy()
 
     def _start(
         self, states: States, num_roots: int, seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning
     ) -> Tensor:
         """The batch on the device; its first rows are roots and become draws of x_T."""
-        x = self._tensor(states.copy())
+        x = self.tensor(states.copy())
         if num_roots:
-            noise = self._tensor(normals(seeds[:num_roots], np.zeros(num_roots, np.int64), x.shape[1]))
+            noise = self.tensor(normals(seeds[:num_roots], np.zeros(num_roots, np.int64), x.shape[1]))
             roots = tuple(column[:num_roots] for column in conditioning)
-            x[:num_roots] = self._denoiser.initial(noise, self._sigma_max, roots)
+            x[:num_roots] = self.denoiser.initial(noise, self.sigma_max, roots)
         return x
 
     def _step(self, x: Tensor, step: int, seeds: UInt64[np.ndarray, " B"], conditioning: Conditioning) -> Tensor:
         """One ancestral step of rows at the same noise level."""
+        denoised = self.denoiser.denoised(x, self._step_table[0, step, None], conditioning)
+        mean, spread = self.step_law(step, x, denoised, conditioning)
+        noise = self.tensor(normals(seeds, np.full(len(seeds), step + 1), x.shape[1]))
+        return mean.addcmul_(noise, spread)
+
+    def walk(self, states: States, position: int, problem: Int[np.ndarray, " B"]) -> DiffusionWalk:
+        """See ``processes.walk``: position 0 is the root, position k the state after k - 1 denoising steps."""
+        return DiffusionWalk(self, states, position, problem)
+
+    @property
+    def level_positions(self) -> Int[np.ndarray, " L+1"]:
+        """The root's 0, then the branch steps and one more for the draw of x_T."""
+        return np.concatenate([[0], self._done[1:] + 1])
+
+    @property
+    def last_position(self) -> int:
+        """That of x_0."""
+        return self._step_table.shape[1] + 1
+
+    @property
+    def can_lean(self) -> bool:
+        """Steps lean where Cov(x_0 | x_t) is known."""
+        return self._clean_spread is not None
+
+    @torch.no_grad()
+    def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count W"]:
+        """Draws of x_0 - x0_hat from N(0, Cov(x_0 | x_t)) for every problem, in the units of the data.
+
+        Cov is the ``clean_spread`` of the denoiser. The root knows as much as pure noise does. Raises ValueError for a
+        denoiser that does not know it.
+        """
+        if self._clean_spread is None:
+            raise ValueError(f"{type(self.denoiser).__name__} does not know Cov(x_0 | x_t): it has no clean_spread")
+        rows = np.repeat(np.arange(self._num_problems), count)
+        conditioning, width = self.gather(rows), self.denoiser.width
+        if position == self.last_position:
+            return np.zeros((self._num_problems, count, width), np.float32)
+        noise = self.tensor(
+            normals(derive_seeds(0, _RESIDUAL_STREAM, rows), np.tile(np.arange(count), self._num_problems), width)
+        )
+        spread = self._clean_spread(self._sigma_at(position), conditioning)
+        centre = self.denoiser.decode(torch.zeros_like(noise), conditioning)
+        return (self.denoiser.decode(spread * noise, conditioning) - centre).cpu().numpy().reshape(-1, count, width)
+
+    def denoised_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """D of rows that are all at a position below the root; at x_0 the rows themselves."""
+        if position == self.last_position:
+            return x
+        return self.denoiser.denoised(x, self._sigma_at(position), conditioning)
+
+    @property
+    def can_choose(self) -> bool:
+        """Candidates can be looked at where the denoiser glances."""
+        return isinstance(self.denoiser, Glances)
+
+    def glance(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
+        """x0_hat of rows below the root without an evaluation; None if the denoiser cannot tell."""
+        if position == self.last_position:
+            return x
+        if not isinstance(self.denoiser, Glances):
+            return None
+        return self.denoiser.glance(x, self._sigma_at(position), conditioning)
+
+    def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """The denoiser's features of rows at one position."""
+        at_end = position == self.last_position
+        sigma = torch.zeros(1, device=self._device) if at_end else self._sigma_at(position)
+        return self.denoiser.features(x, sigma.expand(len(x)), conditioning)
+
+    def step_law(self, step: int, x: Tensor, denoised: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a denoising step along each coordinate."""
         sigma, keep, spread = self._step_table[:, step, None]
-        denoised = self._denoiser.denoised(x, sigma, conditioning)
         if self._clean_spread is not None:
             clean = self._clean_spread(sigma, conditioning)
             spread = torch.sqrt(spread.square() + ((self._noise_scale * (1 - keep)) * clean).square())
-        elif step == self._step_table.shape[1] - 1:  # x_0 = D: no noise is needed
-            return denoised
-        noise = self._tensor(normals(seeds, np.full(len(seeds), step + 1), x.shape[1]))
-        return torch.lerp(denoised, x, keep).addcmul_(noise, spread)
+        return torch.lerp(denoised, x, keep), spread  # the last step of any other denoiser has spread 0
 
-    def _gather(self, problem: Int[np.ndarray, " B"]) -> Conditioning:
-        index = self._index(problem)
+    def lean(self, step: int, conditioning: Conditioning) -> Tensor:
+        """(1 - keep) Cov(x_0 | x): how far the mean of a denoising step moves with x_0, along each coordinate."""
+        assert self._clean_spread is not None
+        sigma, keep, _ = self._step_table[:, step, None]
+        return (1 - keep) * self._clean_spread(sigma, conditioning).square()
+
+    def _sigma_at(self, position: int) -> Tensor:
+        return self._step_table[0, max(position - 1, 0), None]
+
+    def gather(self, problem: Int[np.ndarray, " B"]) -> Conditioning:
+        index = self.index(problem)
         return tuple(column[index] for column in self._conditioning)
 
-    def _index(self, values: np.ndarray) -> Tensor:
+    def index(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
 
-    def _tensor(self, values: np.ndarray) -> Tensor:
+    def tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self._device)

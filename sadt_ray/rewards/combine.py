@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from sadt_ray.interfaces import Problem, Reward, Scorer
+from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals, clean_score, is_differentiable, look_ahead_of
 
 
 class WeightedSum:
@@ -47,3 +50,31 @@ class SumScorer:
                 raise ValueError(f"{scorer!r} returned shape {rewards.shape} for {len(samples)} samples")
             total += weight * rewards
         return total
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether every term is."""
+        return all(is_differentiable(scorer) for _, scorer in self.terms)
+
+    def score_tensor(self, x: Tensor, problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The same as a function of a tensor; gradients flow through the terms that let them."""
+        rows = problem.cpu().numpy()
+        total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        for weight, scorer in self.terms:
+            total = total + weight * clean_score(scorer, x, rows)
+        return total
+
+    def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
+        """The sum of the terms' own; a term that has none is taken at x0_hat."""
+        terms = [
+            (weight, look_ahead_of(scorer, residuals, num_positions, weight * inv_temperature))
+            for weight, scorer in self.terms
+        ]
+
+        def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
+            parts = [(weight, term(clean, position, problem)) for weight, term in terms]
+            value = sum((weight * part.value for weight, part in parts), torch.zeros_like(clean[:, 0]))
+            features = [part.features for _, part in parts] or [value[:, None]]
+            return Ahead(value, torch.cat(features, dim=-1))
+
+        return ahead

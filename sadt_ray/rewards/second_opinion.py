@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals
 from sadt_ray.rewards.opinions import Opinions
 
 EXTRAS = ("opinions", "opinion_basis", "prior_samples")
@@ -113,6 +116,26 @@ class LinearScorer:
                 f"samples must be [B, {self.slopes.shape[1]}], as long as the opinions, got {samples.shape}"
             )
         return np.einsum("bt,bt->b", samples, self.slopes[problem]) - self.offsets[problem]
+
+    def score_tensor(self, x: Float[Tensor, "B horizon"], problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The same as a function of a tensor, through which gradients flow to ``x``."""
+        slopes, offsets = (torch.as_tensor(values).to(x.device, x.dtype) for values in (self.slopes, self.offsets))
+        return (x * slopes[problem]).sum(-1) - offsets[problem]
+
+    def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
+        """r~ = r(x0_hat) + lambda Var[r | x_t] / 2: the soft value itself where x_0 given x_t is Gaussian.
+
+        Features: r(x0_hat) and the standard deviation of r given x_t.
+        """
+        spread = np.stack([np.einsum("prt,pt->pr", residuals(at), self.slopes).std(1) for at in range(num_positions)])
+
+        def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
+            scatter = torch.as_tensor(spread[position, problem]).to(clean.device, clean.dtype)
+            reward = self.score_tensor(clean, torch.as_tensor(problem, device=clean.device))
+            value = reward + inv_temperature / 2 * scatter.square()
+            return Ahead(value, torch.stack([reward, scatter], dim=-1))
+
+        return ahead
 
 
 class _Difference(NamedTuple):

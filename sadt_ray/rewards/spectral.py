@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Problem
 from sadt_ray.psd import METHODS, log_psd
+from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,25 @@ class SpectralScorer:
         """The same as a function of a tensor, through which gradients flow to ``x``."""
         target = self.context_log_psds.to(x.device, x.dtype)[problem]
         return -self.reward.spectral_weight * (self.reward.log_psd(x) - target).abs().mean(-1)
+
+    def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
+        """r~: the reward of the spectrum that x_0 is expected to have, E[S | x_t] = S(x0_hat) + E[S(x_0 - x0_hat)].
+
+        A posterior mean has too little power wherever x_0 is still open; adding the mean residual spectrum undoes just
+        that, exactly, since a periodogram is quadratic. Features: the differences of the logarithms, frequency by
+        frequency, and the logarithm of how much of the expected power is still open.
+        """
+        psd = METHODS[self.reward.method]
+        scatter = torch.stack(
+            [psd(torch.tensor(residuals(at)), self.reward.nperseg).mean(1) for at in range(num_positions)]
+        )  # [positions, P, frequencies]
+
+        def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
+            index = torch.as_tensor(problem, device=clean.device)
+            open_power = scatter.to(clean.device, clean.dtype)[position, index]
+            power = psd(clean, self.reward.nperseg) + open_power + self.reward.eps
+            difference = power.log() - self.context_log_psds.to(clean.device, clean.dtype)[index]
+            value = -self.reward.spectral_weight * difference.abs().mean(-1)
+            return Ahead(value, torch.cat([difference, ((open_power + self.reward.eps) / power).log()], dim=-1))
+
+        return ahead

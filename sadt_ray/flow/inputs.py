@@ -1,0 +1,78 @@
+"""What a flow is given of a state: by the reward's look-ahead, or by the process's own features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sadt_ray.interfaces import Chain, Scorer, States
+from sadt_ray.processes.walk import KnowsResiduals, View, walk_from
+from sadt_ray.rewards.look_ahead import LookAhead, LooksAhead
+from sadt_ray.twists import debiased_look_ahead
+
+_ROWS = 8192  # looked at together
+
+
+class Inputs(NamedTuple):
+    """Of B states."""
+
+    features: Float[Tensor, "B F"]
+    base: Float[Tensor, " B"]  # r~, or 0
+
+
+class FlowInputs:
+    """The inputs of a flow for bound problems.
+
+    Args:
+        chain, scorer: bound to the same problems.
+        num_positions: of the chain's walk.
+        look_ahead: whether to use the reward's look-ahead; by default where reward and chain have what it takes.
+
+    Raises:
+        ValueError: for a look-ahead that cannot be had.
+    """
+
+    def __init__(self, chain: Chain, scorer: Scorer, num_positions: int, look_ahead: bool | None = None) -> None:
+        can = isinstance(scorer, LooksAhead) and isinstance(chain, KnowsResiduals)
+        if look_ahead and not can:
+            raise ValueError(
+                f"this flow reads the look-ahead of a reward, but {type(scorer).__name__} with {type(chain).__name__} "
+                "has none; train one for them"
+            )
+        self.look_ahead = can if look_ahead is None else look_ahead
+        self.num_positions = num_positions
+        self._chain = chain
+        self._ahead: LookAhead | None = None
+        if self.look_ahead:
+            self._ahead = debiased_look_ahead(chain, scorer, num_positions, lam=0.0)
+
+    def of_view(self, view: View) -> Inputs:
+        """Differentiable in ``view.clean`` where there is a look-ahead."""
+        if self._ahead is None:
+            features = view.features()
+            return Inputs(features, torch.zeros(len(features), device=features.device))
+        assert view.clean is not None
+        ahead = self._ahead(view.clean, view.position, view.problem)
+        return Inputs(ahead.features.float(), ahead.value.float())
+
+    @torch.no_grad()
+    def of_states(
+        self, states: States, positions: Int[np.ndarray, " R"], problem: Int[np.ndarray, " R"]
+    ) -> tuple[Float[np.ndarray, "R F"], Float[np.ndarray, " R"], int]:
+        """Features and base of states at any positions between root and x_0, and the evaluations that they cost."""
+        features: np.ndarray | None = None
+        base, nfe = np.zeros(len(states), np.float32), 0
+        for position in np.unique(positions):
+            rows = np.flatnonzero(positions == position)
+            for part in np.array_split(rows, -(-len(rows) // _ROWS)):
+                walk = walk_from(self._chain, states[part], int(position), problem[part])
+                inputs = self.of_view(walk.look())
+                if features is None:
+                    features = np.zeros((len(states), inputs.features.shape[1]), np.float32)
+                features[part], base[part] = inputs.features.cpu().numpy(), inputs.base.cpu().numpy()
+                nfe += int(walk.take_nfe().sum())
+        return (np.zeros((0, 0), np.float32) if features is None else features), base, nfe

@@ -1,0 +1,321 @@
+"""Particle sweeps: a rollout of n particles instead of one, twisted Sequential Monte Carlo from a node down to x_0.
+
+    w_t = psi_t(x_t) / psi_{t+1}(x_{t+1}) * p(x_t | x_{t+1}) / q(x_t | x_{t+1}),   psi_0 = exp(lambda r),
+    Z_hat = prod_t (1/n) sum_i w_t^i,                                             E[Z_hat] = exp(lambda V(node))
+
+for any twist psi and any proposal q with the prior's support (Whiteley & Lee, *Twisted particle filters*, 2014). The
+weights of the particles at x_0 make them samples of the target below the node. Sweeps of one node pool by their Z_hat,
+in any order, on any machine. One particle without a twist is the plain rollout of DTS.
+
+Twist and proposal give a sweep its name: Feynman-Kac steering (psi = exp(lambda r(x0_hat))), TDS (the same, leaning
+along its gradient), debiased SMC (r~), S-ADT's (the flow).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.special import logsumexp, softmax
+from torch import Tensor
+
+from sadt_ray.interfaces import Chain, Failure, Harvest, Results, Scorer, States, Tickets
+from sadt_ray.processes.walk import Choice, Walk, level_positions, walk_from
+from sadt_ray.resampling import scheme_named
+from sadt_ray.rewards.checked import score_checked
+from sadt_ray.rng import derive_seed_grid, uniforms
+from sadt_ray.sweep_config import SweepConfig
+from sadt_ray.twists import Twist
+
+_PARTICLES = 5  # streams of a ticket's seed
+_RESAMPLING = 1 << 24  # and the position; the chain's own streams are below
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Runs tickets as sweeps.
+
+    Args:
+        chain, scorer, num_levels: what is swept.
+        config: particles, proposal, resampling.
+        twist: bound to the same problems.
+        lam: lambda.
+        leans, chooses: whether proposals follow the twist's gradient, and choose among candidates.
+    """
+
+    chain: Chain
+    scorer: Scorer
+    num_levels: int
+    config: SweepConfig
+    twist: Twist
+    lam: float
+    leans: bool = False
+    chooses: bool = False
+
+    def __call__(self, tickets: Tickets) -> Results:
+        """One sweep a ticket; tickets of one level run together. A ticket with a particle that cannot be scored fails.
+
+        Of one particle all branch levels become nodes. Of several, the ticket's new child, drawn from the prior, and
+        an x_0 that stands for all of them, with their weights.
+        """
+        started = time.perf_counter()
+        levels = np.unique(tickets.level)
+        groups = [self._same_level(tickets.take(tickets.level == level), int(level)) for level in levels]
+        return replace(concatenated(groups), seconds=time.perf_counter() - started)
+
+    def _same_level(self, tickets: Tickets, level: int) -> Results:
+        positions, n = level_positions(self.chain, self.num_levels), self.config.particles
+        population = Population(self, tickets, int(positions[level]))
+        if n > 1 and level + 1 < self.num_levels:
+            population.descend_alone(int(positions[level + 1]), level + 1)
+        below = range(level + 1, self.num_levels) if n == 1 else ()
+        population.sweep(int(positions[-1]), {int(positions[lower]): lower for lower in below})
+        return population.results()
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """One new node a ticket."""
+
+    level: int
+    states: States
+    log_flow: Float[np.ndarray, " B"]
+
+
+class Population:
+    """n particles of each of B tickets, all at one position, with their weights since the last resampling."""
+
+    def __init__(self, sweeper: Sweeper, tickets: Tickets, position: int) -> None:
+        self._sweeper, self._tickets = sweeper, tickets
+        self._resample = scheme_named(sweeper.config.resampling)
+        self._walk: Walk = walk_from(sweeper.chain, tickets.state, position, tickets.problem)
+        self._shape = (len(tickets), sweeper.config.particles)
+        self._log_z = np.zeros(len(tickets))
+        self._log_weights, self._log_twist = np.zeros((2, *self._shape))
+        self._nfe, self._calls = np.zeros(len(tickets)), 0
+        self._path: list[_Nodes] = []
+        self._kinship = Kinship(self._shape) if sweeper.config.harvest else None
+
+    def descend_alone(self, position: int, level: int) -> None:
+        """By the prior to the ticket's new node, before there are several particles."""
+        while self._walk.position < position:
+            self._walk.step(self._tickets.seed)
+        log_flow, _ = self._look(lean=False)
+        self._path.append(_Nodes(level, self._walk.states(), log_flow))
+
+    def sweep(self, last: int, level_at: dict[int, int]) -> None:
+        """To x_0; states at the positions ``level_at`` become nodes of that level."""
+        self._branch_off()
+        start, seeds = self._walk.position, self._seeds()
+        while True:
+            gradient = self._arrive(start, level_at)
+            log_ratio = self._walk.step(seeds, gradient, self._choice(last))
+            if log_ratio is not None:
+                self._log_weights += log_ratio.reshape(self._shape)
+            self._pay()
+            if self._kinship is not None:
+                self._kinship.born(self._walk.position, self._walk.states(), log_ratio)
+            if self._walk.position == last:
+                return
+
+    def _arrive(self, start: int, level_at: dict[int, int]) -> Tensor | None:
+        """Look, weigh, resample: all that happens at one position before the next step. Returns its gradient."""
+        position, twist = self._walk.position, self._sweeper.twist
+        if position == 0 or (twist.idle and position not in level_at):
+            return None
+        log_twist, gradient = self._look(self._sweeper.leans)
+        if position == start:
+            return gradient  # what all particles share is in no weight
+        if position in level_at:
+            self._path.append(_Nodes(level_at[position], self._walk.states(), log_twist))
+        if self._kinship is not None:
+            self._kinship.know(log_twist)
+        self._log_weights += log_twist.reshape(self._shape) - self._log_twist
+        self._log_twist = log_twist.reshape(self._shape).copy()
+        return self._resampled(gradient)
+
+    def _look(self, lean: bool) -> tuple[Float[np.ndarray, " B n"], Tensor | None]:
+        """log psi of every row, and its gradient."""
+        twist = self._sweeper.twist
+        if twist.idle:
+            return np.zeros(len(self._walk.states())), None
+        view = self._walk.look(lean)
+        with torch.set_grad_enabled(lean):
+            log_twist = twist(view)
+        self._calls += twist.reward_calls * (len(view.problem) // self._shape[0])
+        self._nfe += twist.nfe * (2 if lean else 1) * (len(view.problem) // self._shape[0])
+        gradient = self._walk.gradient(log_twist) if lean else None
+        return log_twist.detach().double().cpu().numpy(), gradient
+
+    def _choice(self, last: int) -> Choice | None:
+        """Candidates of the next step; x_0 itself is left to the reward."""
+        sweeper, position = self._sweeper, self._walk.position
+        count = sweeper.config.candidates
+        if count == 1 or not sweeper.chooses or position in (0, last - 1):
+            return None
+        self._nfe += sweeper.twist.nfe * count * self._shape[1]
+        self._calls += sweeper.twist.reward_calls * count * self._shape[1]
+        return Choice(count, sweeper.twist)
+
+    def _resampled(self, gradient: Tensor | None) -> Tensor | None:
+        """Tickets whose weights have become too unequal go on with the particles that carry them."""
+        config, (batch, n) = self._sweeper.config, self._shape
+        log_total = logsumexp(self._log_weights, axis=1)
+        alive = np.isfinite(log_total)
+        weights = np.where(alive[:, None], softmax(np.where(alive[:, None], self._log_weights, 0.0), axis=1), 1 / n)
+        due = 1 / np.square(weights).sum(1) < config.ess_threshold * n
+        if config.resampling.startswith("families"):
+            due[:] = True
+        due &= alive & config.weighted & (n > 1)
+        if not due.any():
+            return gradient
+        u = uniforms(self._tickets.seed, np.full(batch, _RESAMPLING + self._walk.position), n)
+        ancestors = np.where(due[:, None], self._resample(weights, u), np.arange(n))
+        self._log_z[due] += log_total[due] - np.log(n)
+        self._log_weights[due] = 0.0
+        self._log_twist = np.take_along_axis(self._log_twist, ancestors, axis=1)
+        rows = (ancestors + n * np.arange(batch)[:, None]).ravel()
+        self._walk.take(rows)
+        if self._kinship is not None:
+            self._kinship.take(rows)
+        return None if gradient is None else gradient[torch.as_tensor(rows, device=gradient.device)]
+
+    def _branch_off(self) -> None:
+        """n copies of each row; what they know so far is known once."""
+        if self._walk.position > 0 and not self._sweeper.twist.idle:
+            self._walk.look()
+        self._pay()
+        self._walk.take(np.repeat(np.arange(self._shape[0]), self._shape[1]))
+
+    def _pay(self) -> None:
+        self._nfe += self._walk.take_nfe().reshape(self._shape[0], -1).sum(1)
+
+    def _seeds(self) -> np.ndarray:
+        seed, n = self._tickets.seed, self._shape[1]
+        return seed if n == 1 else derive_seed_grid(seed, _PARTICLES, n).ravel()
+
+    def results(self) -> Results:
+        """Score x_0 and weigh."""
+        sweeper, (batch, n) = self._sweeper, self._shape
+        states, problem = self._walk.states(), np.repeat(self._tickets.problem, n)
+        samples = sweeper.chain.decode(states, problem)
+        rewards, messages = score_checked(sweeper.scorer, samples, problem)
+        failed = {row // n: message for row, message in reversed(messages.items())}  # the first of each ticket
+        good = np.array([b not in failed for b in range(batch)])
+        log_weights, value = self._final(rewards.reshape(batch, n))
+        held = (good & np.isfinite(log_weights).any(1))[:, None] & np.ones(n, bool)
+        kept, nfe = held.ravel(), np.ceil(self._nfe - 1e-9).astype(np.int64)
+        heaviest = np.arange(batch) * n + np.where(held, log_weights, -np.inf).argmax(1)
+        leaf = _Nodes(sweeper.num_levels, states[heaviest], sweeper.lam * value)
+        path, tickets = [*self._path, leaf], self._tickets
+        return Results(
+            id=tickets.id[good],
+            value=value[good],
+            path_splits=len(path) * np.arange(good.sum() + 1),
+            path_level=np.tile([nodes.level for nodes in path], good.sum()),
+            path_state=np.stack([nodes.states for nodes in path], axis=1)[good].reshape(-1, *states.shape[1:]),
+            path_log_flow=np.stack([nodes.log_flow for nodes in path], axis=1)[good].reshape(-1),
+            sample_splits=np.concatenate([[0], np.cumsum(held.sum(1)[good])]),
+            samples=samples[kept],
+            rewards=rewards[kept],
+            sample_log_weight=log_weights.ravel()[kept],
+            nfe=nfe[good],
+            reward_calls=np.full(good.sum(), n + self._calls),
+            harvest=None if self._kinship is None else self._kinship.harvest(good, rewards),
+            failures=tuple(
+                Failure(int(tickets.id[b]), int(tickets.problem[b]), message, int(nfe[b]))
+                for b, message in sorted(failed.items())
+            ),
+        )
+
+    def _final(self, rewards: Float[np.ndarray, "B n"]) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"]]:
+        """Normalised log-weights of the particles, and the value of each ticket, log Z_hat / lambda."""
+        lam, n = self._sweeper.lam, self._shape[1]
+        if not self._sweeper.config.weighted:
+            return np.full(self._shape, -np.log(n)), rewards.mean(1)
+        log_weights = self._log_weights + lam * rewards - self._log_twist
+        log_total = logsumexp(log_weights, axis=1)
+        value = rewards[:, 0] if n == 1 and not self._sweeper.leans else (self._log_z + log_total - np.log(n)) / lam
+        with np.errstate(invalid="ignore"):
+            return log_weights - log_total[:, None], value
+
+
+class Kinship:
+    """Who descends from whom: every particle of a sweep, with its parent."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._ticket = np.repeat(np.arange(shape[0]), shape[1])
+        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent
+        self._generations: list[dict[str, Any]] = []
+        self._rows = 0
+
+    def born(self, position: int, states: States, log_ratio: Float[np.ndarray, " N"] | None) -> None:
+        """A new generation, one child of each particle."""
+        count = len(self._parent)
+        self._generations.append(
+            {
+                "ticket": self._ticket,
+                "parent": self._parent,
+                "level": np.full(count, position),
+                "state": states,
+                "log_flow": np.zeros(count),
+                "log_ratio": np.zeros(count) if log_ratio is None else log_ratio,
+                "reward": np.full(count, np.nan),
+            }
+        )
+        self._parent = self._rows + np.arange(count)
+        self._rows += count
+
+    def know(self, log_flow: Float[np.ndarray, " N"]) -> None:
+        """log psi of the last generation."""
+        if self._generations:
+            self._generations[-1]["log_flow"] = log_flow
+
+    def take(self, rows: Int[np.ndarray, " N"]) -> None:
+        """Resampled: the next generation descends from these."""
+        self._parent = self._parent[rows]
+
+    def harvest(self, good: Bool[np.ndarray, " B"], rewards: Float[np.ndarray, " N"]) -> Harvest:
+        """All generations, the last of which is x_0, of the tickets that are good."""
+        self._generations[-1]["reward"] = rewards
+        columns = {name: np.concatenate([g[name] for g in self._generations]) for name in self._generations[0]}
+        kept = good[columns["ticket"]]
+        number = np.append(np.cumsum(kept) - 1, -1)  # rows are counted anew; -1 stays -1
+        columns["ticket"], columns["parent"] = (np.cumsum(good) - 1)[columns["ticket"]], number[columns["parent"]]
+        return Harvest(**{name: column[kept] for name, column in columns.items()})
+
+
+def concatenated(parts: Sequence[Results]) -> Results:
+    """One batch of results from several."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("id", "value", "path_level", "path_state", "path_log_flow", "samples", "rewards",
+                     "sample_log_weight", "nfe", "reward_calls")
+    }  # fmt: skip
+    splits = {
+        name: np.concatenate([[0], np.cumsum(np.concatenate([np.diff(getattr(part, name)) for part in parts]))])
+        for name in ("path_splits", "sample_splits")
+    }
+    failures = tuple(failure for part in parts for failure in part.failures)
+    return Results(**columns, **splits, harvest=_harvests(parts), failures=failures)
+
+
+def _harvests(parts: Sequence[Results]) -> Harvest | None:
+    harvests = [part.harvest for part in parts if part.harvest is not None]
+    if not harvests:
+        return None
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in vars(harvests[0])}
+    tickets = rows = 0
+    for part, harvest in zip(parts, harvests, strict=True):
+        shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
+        for name, column in {**vars(harvest), **shifted}.items():
+            columns[name].append(column)
+        tickets, rows = tickets + len(part), rows + len(harvest.ticket)
+    return Harvest(**{name: np.concatenate(column) for name, column in columns.items()})

@@ -1,0 +1,48 @@
+"""What a rollout is: one particle, or a population of them with a twist and a proposal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+TwistName = Literal["none", "clean", "debiased", "flow"]
+Lean = Literal["never", "possible", "always"]
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Particles of one ticket, and what guides them. The default is the plain rollout of DTS."""
+
+    particles: int = 1
+    """n, of one ticket."""
+    twist: TwistName = "none"
+    """none; clean: r(x0_hat); debiased: the reward's own look-ahead r~; flow: F_phi."""
+    lean: Lean = "never"
+    """Whether proposals lean along the gradient of the twist: where reward and process allow it, or always."""
+    candidates: int = 1
+    """Next states that every particle chooses from by the twist, where a look costs no evaluation."""
+    resampling: str = "systematic"
+    """multinomial, stratified, systematic, residual, or families-K: always, K children for each of n/K parents."""
+    ess_threshold: float = 0.5
+    """Resample when the effective sample size falls below this share of n; 1: at every step."""
+    weighted: bool = True
+    """Without weights and resampling, guided particles are DPS: biased."""
+    harvest: bool = False
+    """Return every particle with its parent, for a learner."""
+
+    def __post_init__(self) -> None:
+        for name in ("particles", "candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, allowed in (("twist", get_args(TwistName)), ("lean", get_args(Lean))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 0 <= self.ess_threshold <= 1:
+            raise ValueError(f"ess_threshold must be in [0, 1], got {self.ess_threshold}")
+        if self.twist == "none" and self.lean == "always":
+            raise ValueError("lean='always' needs a twist to lean along: clean, debiased or flow")
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the rollout of DTS, with nothing to look at on the way."""
+        return self.particles == 1 and self.twist == "none"

@@ -1,0 +1,115 @@
+"""Twists: what a particle sweep believes of a state before it sees x_0.
+
+A twist gives log psi_t(x_t), an approximation of lambda V_t(x_t). The nearer it comes, the more alike the weights of
+the particles; whatever it is, the weights make up for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sadt_ray.interfaces import Chain, Scorer
+from sadt_ray.processes.walk import KnowsResiduals, View
+from sadt_ray.rewards.look_ahead import LookAhead, clean_score, is_differentiable, look_ahead_of
+
+_LOWEST = -1e4  # nats: a look-ahead may not rule out what the reward itself has not
+
+
+@runtime_checkable
+class Twist(Protocol):
+    """log psi at every position between the root and x_0, for the problems that it was made for."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether psi = 1, so that there is nothing to look at."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow to x0_hat."""
+
+    @property
+    def reward_calls(self) -> int:
+        """Evaluations of the reward a row."""
+
+    @property
+    def nfe(self) -> float:
+        """What a row costs beside the denoiser, in its evaluations."""
+
+    def __call__(self, view: View) -> Float[Tensor, " B"]: ...
+
+
+@dataclass(frozen=True)
+class NoTwist:
+    """psi = 1: particles are weighted at x_0 alone, as in importance sampling."""
+
+    idle = True
+    differentiable = False
+    reward_calls = 0
+    nfe = 0.0
+
+    def __call__(self, view: View) -> Float[Tensor, " B"]:
+        return torch.zeros(len(view.problem))
+
+
+@dataclass(frozen=True)
+class CleanTwist:
+    """log psi = lambda r(x0_hat): Feynman-Kac steering (Singhal et al. 2025), TDS with gradients (Wu et al. 2023)."""
+
+    scorer: Scorer
+    lam: float
+    idle = False
+    reward_calls = 1
+    nfe = 0.0
+
+    @property
+    def differentiable(self) -> bool:
+        return is_differentiable(self.scorer)
+
+    def __call__(self, view: View) -> Float[Tensor, " B"]:
+        """Raises ValueError for a chain that has no x0_hat."""
+        return (self.lam * clean_score(self.scorer, clean_of(view), view.problem)).clamp_min(_LOWEST)
+
+
+@dataclass(frozen=True)
+class DebiasedTwist:
+    """log psi = lambda r~: the look-ahead that the reward has of its own, the scatter of x_0 taken into account."""
+
+    look_ahead: LookAhead
+    lam: float
+    differentiable: bool = True
+    idle = False
+    reward_calls = 1
+    nfe = 0.0
+
+    def __call__(self, view: View) -> Float[Tensor, " B"]:
+        ahead = self.look_ahead(clean_of(view), view.position, view.problem)
+        return (self.lam * ahead.value).clamp_min(_LOWEST)
+
+
+def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> LookAhead:
+    """r~ at every position. Raises ValueError for a chain that does not know how x_0 scatters about x0_hat."""
+    if not isinstance(chain, KnowsResiduals):
+        raise ValueError(f"{type(chain).__name__} does not know how x_0 scatters about x0_hat; use the twist 'clean'")
+    return look_ahead_of(scorer, lambda at: chain.residuals(at, NUM_RESIDUALS), num_positions, lam)
+
+
+def debiased_twist(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> DebiasedTwist:
+    """See ``debiased_look_ahead``."""
+    look_ahead = debiased_look_ahead(chain, scorer, num_positions, lam)
+    return DebiasedTwist(look_ahead, lam, is_differentiable(scorer))
+
+
+NUM_RESIDUALS = 256
+"""Draws by which a look-ahead learns how x_0 scatters."""
+
+
+def clean_of(view: View) -> Tensor:
+    """x0_hat of the rows. Raises ValueError where the chain has none."""
+    if view.clean is None:
+        raise ValueError("this process cannot predict x0_hat; use a method without look-ahead, such as snis or dts")
+    return view.clean
