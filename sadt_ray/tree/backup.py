@@ -52,8 +52,8 @@ def _log_weight(t, p, node, beta, adjusted):  # type: ignore[no-untyped-def]
     return log_prior + beta * (_selection_value(t, p, node) if adjusted else t.value[node])
 
 
-@compiled
-def _recentre(t, p, node, beta, adjusted, weights, centres):  # type: ignore[no-untyped-def]
+@compiled(inline="always")
+def _rewrite(t, p, node, beta, adjusted, weights, centres):  # type: ignore[no-untyped-def]
     """Move the centre to the largest log-weight and recompute every weight of the node's children."""
     first = t.first_slot[node]
     top = -np.inf
@@ -63,6 +63,11 @@ def _recentre(t, p, node, beta, adjusted, weights, centres):  # type: ignore[no-
     for i in range(first, first + t.num_children[node]):
         weights[i] = math.exp(_log_weight(t, p, t.child[i], beta, adjusted) - centres[node])
     sum_tree.rebuild(weights, first, t.log2_capacity[node])
+
+
+@compiled
+def _recentre(t, p, node, beta, adjusted, weights, centres):  # type: ignore[no-untyped-def]
+    _rewrite(t, p, node, beta, adjusted, weights, centres)  # where it is rare, inlining would only cost room
 
 
 @compiled(inline="always")
@@ -119,15 +124,16 @@ def selection_changed(t, p, node, child):  # type: ignore[no-untyped-def]
         _set_weight(t, p, node, child, p.select_beta, False, t.key, t.select_centre)
 
 
-@compiled
+@compiled(inline="always")
 def refresh_selection(t, p, node):  # type: ignore[no-untyped-def]
     """Write all that selection reads of a node's children anew. SHARED reads the backup's weights, nothing else."""
     if p.selection == SEPARATE:
-        _recentre(t, p, node, p.select_beta, True, t.key, t.select_centre)
+        _rewrite(t, p, node, p.select_beta, True, t.key, t.select_centre)
     elif p.selection == UCT:
         for i in range(t.first_slot[node], t.first_slot[node] + t.num_children[node]):
             _set_score(t, node, t.child[i], _selection_value(t, p, t.child[i]))
-        tournament.rebuild(t, node, exploration_weight(t, p, node))
+        if t.num_children[node] > 8:  # fewer have no groups
+            tournament.rebuild(t, node, exploration_weight(t, p, node))
 
 
 @compiled(inline="always")

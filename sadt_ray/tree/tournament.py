@@ -83,9 +83,15 @@ def replay(t, node, slot, x):  # type: ignore[no-untyped-def]
 
 @compiled
 def rebuild(t, node, x):  # type: ignore[no-untyped-def]
-    """Play every group of a node, after its block moved or x went down."""
-    for slot in range(0, t.num_children[node], 8):
-        replay(t, node, slot, x)
+    """Play every group of a node, after its block moved, x went down or all its lines changed."""
+    capacity = t.log2_capacity[node]
+    below, size_below, in_use = np.int64(t.first_slot[node]), 1 << capacity, np.int64(t.num_children[node])
+    for level in range(1, num_levels(capacity) + 1):
+        base, groups = below + size_below, (in_use + 7) >> 3
+        for index in range(groups):
+            winner, expiry = _play(t, level, below, in_use, index, x)
+            t.child[base + index], t.bonus[base + index] = winner, expiry
+        below, size_below, in_use = base, level_size(capacity, level), groups
 
 
 @compiled

@@ -120,6 +120,20 @@ def made_up(tickets, rewards, num_levels, nfe=None, width=1):
     )
 
 
+def made_up_sweeps(tickets, values, num_levels, log_shares):
+    """Results of sweeps that never happened: ticket b has the samples ``log_shares[b]``, of its value as reward."""
+    counts = [len(shares) for shares in log_shares]
+    of_ticket = np.repeat(np.arange(len(tickets)), counts)
+    return replace(
+        made_up(tickets, values, num_levels),
+        sample_splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        samples=tickets.id[of_ticket, None].astype(float),
+        rewards=np.asarray(values, float)[of_ticket],
+        sample_log_weight=np.concatenate([np.asarray(shares, float) for shares in log_shares]),
+        reward_calls=np.asarray(counts, np.int64),
+    )
+
+
 def bare_search(num_levels=3, count=1, **settings):
     """A search without a process, for made-up results."""
     names = [f"problem {i}" for i in range(count)]
