@@ -168,7 +168,10 @@ def plain_selection_values(search):
 
 
 def assert_keys_follow(search):
-    """What selection reads of every child is the formula: softmax weights, or the value and the bonus of UCT."""
+    """What selection reads of every child is the formula: softmax weights, or the value and the bonus of UCT.
+
+    A total may fall to 1e-200 before its weights are recomputed, and shares below 1e-108 of it are then zero.
+    """
     t, params, values = search.tree.columns, search._params, plain_selection_values(search)
     for node in np.flatnonzero(search.tree.column("num_children")):
         children = search.tree.children(node)
@@ -181,7 +184,7 @@ def assert_keys_follow(search):
             np.testing.assert_array_equal(t.key[slots], 0)
         else:
             plain = np.exp(params.select_beta * (values[children] - np.max(values[children])))
-            np.testing.assert_allclose(t.key[slots] / t.key[slots].sum(), plain / plain.sum(), rtol=1e-9, atol=1e-200)
+            np.testing.assert_allclose(t.key[slots] / t.key[slots].sum(), plain / plain.sum(), rtol=1e-9, atol=1e-100)
 
 
 def columns(search):
