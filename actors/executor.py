@@ -16,6 +16,7 @@ from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
 from sadt_ray.executor import Finished
 from sadt_ray.interfaces import Tickets
+from sadt_ray.roller import Rolling
 from sadt_ray.runs.conduct import SearchFailed
 
 _SICK = 3  # calls in a row that raised, after which a worker is restarted: its device may be in no state to go on
@@ -58,7 +59,7 @@ class RayExecutor:
 
     Args:
         workers: ready or not.
-        branch_steps: of the search.
+        rolling: how the search's tickets are rolled out.
         batch_size: tickets a call.
         deadline: how long a call may take before its worker is killed and restarted.
 
@@ -71,13 +72,17 @@ class RayExecutor:
     def __init__(
         self,
         workers: Iterable[RemoteWorker],
-        branch_steps: str | Sequence[int],
+        rolling: Rolling,
         batch_size: BatchSize,
         deadline: Deadline | None = None,
         spare: int = 1,
     ) -> None:
-        self._branch_steps = branch_steps if isinstance(branch_steps, str) else tuple(branch_steps)
-        self._batch_size, self._deadline, self._spare = batch_size, deadline or Deadline(), spare
+        self._rolling, self._batch_size, self._deadline, self._spare = (
+            rolling,
+            batch_size,
+            deadline or Deadline(),
+            spare,
+        )
         self._waiting: deque[_Batch] = deque()
         self._finished: deque[Finished] = deque()
         self._workers = [_Worker(worker) for worker in workers]
@@ -128,7 +133,7 @@ class RayExecutor:
             batch = self._waiting.popleft()
             if not worker.calls:
                 worker.head_since = time.monotonic()
-            worker.calls.append(_Call(worker.remote.run(self._branch_steps, batch.tickets), batch))
+            worker.calls.append(_Call(worker.remote.run(self._rolling, batch.tickets), batch))
 
     def _wait(self) -> None:
         """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""

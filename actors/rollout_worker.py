@@ -10,14 +10,14 @@ from typing import Any
 import ray
 
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Results, Reward, Tickets
-from sadt_ray.rollout import rollout
+from sadt_ray.roller import Rolling, roller
 
 
 class RolloutWorker:
     """Holds one replica, bound to the problems, and nothing of any search.
 
     Args:
-        process: the prior; its branch steps come with each call.
+        process: the prior; how it is rolled out comes with each call.
         reward: scores the samples.
         problems: those that tickets refer to by number.
         device: where the replica runs, for a process that lives on a device.
@@ -35,15 +35,15 @@ class RolloutWorker:
             process = process.with_device(device)
         self._process, self._problems = process, problems
         self._scorer = reward.bind(problems)
-        self._bound_to: object = None  # the branch steps of the search at hand
+        self._bound_to: object = None  # the search at hand
 
-    def run(self, branch_steps: str | tuple[int, ...], tickets: Tickets) -> Results:
+    def run(self, rolling: Rolling, tickets: Tickets) -> Results:
         """Roll the tickets out. Binds the problems anew when another search begins."""
-        if self._bound_to != branch_steps:
-            process = self._process.with_branch_steps(branch_steps)
-            self._chain, self._num_levels = process.bind(self._problems), process.num_levels
-            self._bound_to = branch_steps
-        return rollout(self._chain, self._scorer, self._num_levels, tickets)
+        if self._bound_to != rolling:
+            process = self._process.with_branch_steps(rolling.branch_steps)
+            self._roll = roller(process.bind(self._problems), self._scorer, process.num_levels, rolling)
+            self._bound_to = rolling
+        return self._roll(tickets)
 
 
 class WorkerActor:
@@ -66,9 +66,9 @@ class WorkerActor:
         self._loaded(replica)
         return socket.gethostname()
 
-    def run(self, replica: Sequence[Any], branch_steps: str | tuple[int, ...], tickets: Tickets) -> Results:
+    def run(self, replica: Sequence[Any], rolling: Rolling, tickets: Tickets) -> Results:
         """See ``RolloutWorker.run``."""
-        return self._loaded(replica).run(branch_steps, tickets)
+        return self._loaded(replica).run(rolling, tickets)
 
     def _loaded(self, replica: Sequence[Any]) -> RolloutWorker:
         if self._worker is None:
@@ -95,9 +95,9 @@ class RemoteWorker:
         """A reply that comes when the worker is up and loaded; an ``ActorUnavailableError`` while it restarts."""
         return self.actor.ready.remote(self.replica)
 
-    def run(self, branch_steps: str | tuple[int, ...], tickets: Tickets) -> Any:
+    def run(self, rolling: Rolling, tickets: Tickets) -> Any:
         """A reply that holds the results. Never tried again by Ray: whoever asked decides that."""
-        return self.actor.run.remote(self.replica, branch_steps, tickets)
+        return self.actor.run.remote(self.replica, rolling, tickets)
 
     def restart(self) -> None:
         """End whatever it does and start it anew."""

@@ -68,7 +68,7 @@ class TreeOwner:
         """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on."""
         self._last_look = None
         size = BatchSize(self._pace.batch_size, self._largest_batch(plan, len(workers)))
-        executor = RayExecutor(workers, plan.branch_steps, size, self._deadline)
+        executor = RayExecutor(workers, plan.rolling, size, self._deadline)
         meters = Meters(plan.name)
 
         def look_on(look: Look) -> None:

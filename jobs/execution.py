@@ -100,8 +100,7 @@ class SerialSession:
 
     def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
         """Every batch is followed by a look, so nothing is waited for."""
-        branching = self.process.with_branch_steps(plan.branch_steps)
-        executor = SerialExecutor(branching, self.reward, self.problems, self.batch_size)
+        executor = SerialExecutor(self.process, self.reward, self.problems, self.batch_size, rolling=plan.rolling)
         return conduct(plan, executor, self.recording, on_look)
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
-from sadt_ray.rollout import rollout
+from sadt_ray.roller import Rolling, roller
 from sadt_ray.tree.search import Search
 
 MAX_FAILURES = 3  # a ticket that failed so often is set aside
@@ -64,6 +65,8 @@ class SerialExecutor:
 
     Args:
         slots: batches in flight at once. One is best for the tree; more imitate an executor that has workers.
+        rolling: how tickets are rolled out; plain rollouts, at the branch steps of the process, if not given.
+        flow: for a rolling whose twist is one.
     """
 
     def __init__(
@@ -73,14 +76,17 @@ class SerialExecutor:
         problems: Sequence[Problem],
         batch_size: int = 64,
         slots: int = 1,
+        rolling: Rolling | None = None,
+        flow: Flow | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("slots", slots)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.batch_size, self.slots = batch_size, slots
+        process = process if rolling is None else process.with_branch_steps(rolling.branch_steps)
         self._chain = process.bind(problems)
-        self._scorer = reward.bind(problems)
-        self._num_levels = process.num_levels
+        rolling = rolling or Rolling(())
+        self._roll = roller(self._chain, reward.bind(problems), process.num_levels, rolling, flow)
         self._waiting: deque[Tickets] = deque()
 
     def root_states(self) -> States:
@@ -92,7 +98,7 @@ class SerialExecutor:
 
     def collect(self) -> Sequence[Finished]:
         tickets = self._waiting.popleft()
-        return [Finished(tickets, rollout(self._chain, self._scorer, self._num_levels, tickets))]
+        return [Finished(tickets, self._roll(tickets))]
 
     def cancel(self) -> None:
         self._waiting.clear()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sadt_ray.config import SearchConfig
+from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,21 @@ class Method:
     Attributes:
         name: as on the command line and in tables.
         branch_steps: a preset of the process, or numbers of its steps.
-        search: everything else.
+        search: how the tree grows and is drawn from.
+        sweep: what a rollout is; one particle without a twist if not given.
     """
 
     name: str
     branch_steps: str | Sequence[int]
     search: SearchConfig
+    sweep: SweepConfig = PLAIN_ROLLOUT
 
     def same_search(self, other: Method) -> bool:
         """Do the two differ in the final draw alone?"""
         drawn_alike = replace(
             self.search, draw=other.search.draw, draw_inv_temperature=other.search.draw_inv_temperature
         )
-        return self.branch_steps == other.branch_steps and drawn_alike == other.search
+        return (self.branch_steps, drawn_alike, self.sweep) == (other.branch_steps, other.search, other.sweep)
 
 
 def prior(**settings: Any) -> Method:

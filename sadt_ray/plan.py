@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import GenerativeProcess, Problem, States
 from sadt_ray.methods import Method
+from sadt_ray.roller import Rolling
+from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
 from sadt_ray.tree.search import Search
 
 
@@ -22,6 +24,7 @@ class SearchPlan:
         names: of the problems.
         root_states: [P, *state_shape].
         num_levels: below the roots.
+        sweep: what a rollout is.
     """
 
     name: str
@@ -30,11 +33,18 @@ class SearchPlan:
     names: tuple[str, ...]
     root_states: States
     num_levels: int
+    sweep: SweepConfig = PLAIN_ROLLOUT
+
+    @property
+    def rolling(self) -> Rolling:
+        """What a worker must know of it."""
+        return Rolling(self.branch_steps, self.sweep, self.config.inv_temperature)
 
     @property
     def simulations(self) -> int:
         """About so many will be run, for sizing: a budget of evaluations is taken as one a level and rollout."""
-        budgets = [self.config.n_rollouts, self.config.max_nfe and self.config.max_nfe // self.num_levels]
+        dearest = self.num_levels * self.sweep.particles
+        budgets = [self.config.n_rollouts, self.config.max_nfe and self.config.max_nfe // dearest]
         return len(self.names) * max(1, min(budget for budget in budgets if budget is not None))
 
     def begin(self) -> Search:
@@ -54,10 +64,13 @@ def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method:
         names=tuple(problem.name for problem in problems),
         root_states=branching.bind(problems).root_states(),
         num_levels=branching.num_levels,
+        sweep=method.sweep,
     )
 
 
-def default_batch_size(num_problems: int) -> int:
-    """Two tickets a problem, but at least 16 and at most 256: many in flight cost a tree quality at small budgets, few
-    rows cost the model speed."""
+def default_batch_size(num_problems: int, particles: int = 1) -> int:
+    """Tickets a batch: two a problem, but at least 16 and at most 256 rows: many in flight cost a tree quality at small
+    budgets, few rows cost the model speed. Particles of one ticket are rows already, and sweeps take up to 1,024."""
+    if particles > 1:
+        return max(1024 // particles, 1)
     return min(max(2 * num_problems, 16), 256)

@@ -12,7 +12,7 @@ from sadt_ray.processes.walk import can_choose, can_lean, level_positions
 from sadt_ray.rewards.look_ahead import is_differentiable
 from sadt_ray.rollout import rollout
 from sadt_ray.sweep import Sweeper
-from sadt_ray.sweep_config import SweepConfig
+from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
 from sadt_ray.twists import CleanTwist, NoTwist, Twist, debiased_twist
 
 Roller = Callable[[Tickets], Results]
@@ -29,8 +29,8 @@ class Rolling:
     """
 
     branch_steps: str | tuple[int, ...]
-    sweep: SweepConfig
-    inv_temperature: float
+    sweep: SweepConfig = PLAIN_ROLLOUT
+    inv_temperature: float = 1.0
 
 
 def roller(chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling, flow: Flow | None = None) -> Roller:

@@ -107,6 +107,8 @@ class Population:
             self._walk.step(self._tickets.seed)
         log_flow, _ = self._look(lean=False)
         self._path.append(_Nodes(level, self._walk.states(), log_flow))
+        if self._kinship is not None:
+            self._kinship.below_new_nodes()
 
     def sweep(self, last: int, level_at: dict[int, int]) -> None:
         """To x_0; states at the positions ``level_at`` become nodes of that level."""
@@ -250,9 +252,13 @@ class Kinship:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._ticket = np.repeat(np.arange(shape[0]), shape[1])
-        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent
+        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent, or as in ``Harvest``
         self._generations: list[dict[str, Any]] = []
         self._rows = 0
+
+    def below_new_nodes(self) -> None:
+        """The tickets have moved to their new nodes, before anything was born."""
+        self._parent[:] = -2
 
     def born(self, position: int, states: States, log_ratio: Float[np.ndarray, " N"] | None) -> None:
         """A new generation, one child of each particle."""
@@ -285,8 +291,9 @@ class Kinship:
         self._generations[-1]["reward"] = rewards
         columns = {name: np.concatenate([g[name] for g in self._generations]) for name in self._generations[0]}
         kept = good[columns["ticket"]]
-        number = np.append(np.cumsum(kept) - 1, -1)  # rows are counted anew; -1 stays -1
-        columns["ticket"], columns["parent"] = (np.cumsum(good) - 1)[columns["ticket"]], number[columns["parent"]]
+        number = np.cumsum(kept) - 1  # rows are counted anew
+        columns["ticket"] = (np.cumsum(good) - 1)[columns["ticket"]]
+        columns["parent"] = np.where(columns["parent"] < 0, columns["parent"], number[columns["parent"]])
         return Harvest(**{name: column[kept] for name, column in columns.items()})
 
 
@@ -299,7 +306,7 @@ def concatenated(parts: Sequence[Results]) -> Results:
         for name in ("id", "value", "path_level", "path_state", "path_log_flow", "samples", "rewards",
                      "sample_log_weight", "nfe", "reward_calls")
     }  # fmt: skip
-    splits = {
+    splits: dict[str, Any] = {
         name: np.concatenate([[0], np.cumsum(np.concatenate([np.diff(getattr(part, name)) for part in parts]))])
         for name in ("path_splits", "sample_splits")
     }

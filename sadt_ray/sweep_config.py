@@ -46,3 +46,6 @@ class SweepConfig:
     def plain(self) -> bool:
         """Whether this is the rollout of DTS, with nothing to look at on the way."""
         return self.particles == 1 and self.twist == "none"
+
+
+PLAIN_ROLLOUT = SweepConfig()

@@ -130,7 +130,7 @@ def _speed(workers: Sequence[Any], problems: list[Problem], batch_size: int, bat
 
     simulations = len(workers) * batch_size * batches_a_worker
     plan = plan_search(Sleeping(0.0), problems, dts(n_rollouts=max(1, simulations // len(problems))))
-    executor = RayExecutor(workers, plan.branch_steps, BatchSize(batch_size, batch_size))
+    executor = RayExecutor(workers, plan.rolling, BatchSize(batch_size, batch_size))
     while executor.num_ready < len(workers):
         executor.collect()
     looks = [(time.perf_counter(), time.thread_time(), 0)]

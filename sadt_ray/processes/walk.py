@@ -2,8 +2,8 @@
 
 A *walk* takes a batch of rows, all at one position, to x_0. At every position the rows can be looked at (a ``View``),
 copied and dropped (``take``) and moved on (``step``), where the step may be drawn from a proposal q that leans along a
-gradient instead of from the prior p; ``step`` then returns log p/q. Positions are the finest steps that a chain has: 0 is
-the root, ``num_positions`` - 1 is x_0; branch levels are some of them.
+gradient instead of from the prior p; ``step`` then returns log p/q. Positions are the finest steps that a chain has:
+0 is the root, ``num_positions`` - 1 is x_0; branch levels are some of them.
 """
 
 from __future__ import annotations

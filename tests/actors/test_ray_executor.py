@@ -18,6 +18,7 @@ from sadt_ray.executor import SerialExecutor, run_search
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.roller import Rolling
 from sadt_ray.tree.search import Search
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
@@ -55,7 +56,7 @@ def workers(cluster):
 
 
 def ray_executor(handles, batch_size=16, **options):
-    return RayExecutor(handles, PROCESS.branch_steps, BatchSize(batch_size, batch_size), **options)
+    return RayExecutor(handles, Rolling(PROCESS.branch_steps), BatchSize(batch_size, batch_size), **options)
 
 
 def assert_complete(search):
@@ -121,12 +122,12 @@ class Faulty(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.fault, self.marks = reward.fault, reward.marks
 
-    def run(self, branch_steps, tickets):
+    def run(self, rolling, tickets):
         for ticket in tickets.id:
             if ticket in FAULTY_TICKETS and not os.path.exists(mark := f"{self.marks}/{ticket}"):
                 open(mark, "w").close()
                 self.fault()
-        return super().run(branch_steps, tickets)
+        return super().run(rolling, tickets)
 
 
 class FaultyReward:
@@ -182,8 +183,8 @@ class LosesObjects(RemoteWorker):
 
     replies: list = field(default_factory=list)
 
-    def run(self, branch_steps, tickets):
-        self.replies.append(super().run(branch_steps, tickets))
+    def run(self, rolling, tickets):
+        self.replies.append(super().run(rolling, tickets))
         return lost_object() if len(self.replies) == 3 else self.replies[-1]
 
 
@@ -203,13 +204,13 @@ class Sick(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.mark, self.calls = Path(reward.marks, "sick"), 0
 
-    def run(self, branch_steps, tickets):
+    def run(self, rolling, tickets):
         self.calls += 1
         if self.calls == 3 and not self.mark.exists():
             self.mark.write_text(str(os.getpid()))
         if self.calls >= 3 and self.mark.read_text() == str(os.getpid()):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().run(branch_steps, tickets)
+        return super().run(rolling, tickets)
 
 
 def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
@@ -223,10 +224,10 @@ def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
 class Cursed(RolloutWorker):
     """Dies whenever it meets ticket 42."""
 
-    def run(self, branch_steps, tickets):
+    def run(self, rolling, tickets):
         if 42 in tickets.id:
             die()
-        return super().run(branch_steps, tickets)
+        return super().run(rolling, tickets)
 
 
 def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):

@@ -21,6 +21,7 @@ from sadt_ray.executor import run_search
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.roller import Rolling
 from sadt_ray.tree.search import Search
 
 PROCESS = MarkovChainProcess.random(3, 4, seed=0)
@@ -43,13 +44,13 @@ class SlowWorker(RolloutWorker):
         self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
         self.write()
 
-    def run(self, branch_steps, tickets):
+    def run(self, rolling, tickets):
         self.diary["first_run"] = self.diary["first_run"] or time.time()
         self.diary["rows"] += len(tickets)
         self.write()
         together = len(list(self.diaries.iterdir())) == NUM_WORKERS
         time.sleep(TOGETHER_SECONDS if together else ALONE_SECONDS)
-        return super().run(branch_steps, tickets)
+        return super().run(rolling, tickets)
 
     def write(self):
         (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
@@ -72,7 +73,7 @@ def main(address: str, diaries: Path) -> dict:
     config = SearchConfig(n_rollouts=N_ROLLOUTS)
     roots = PROCESS.bind(PROBLEMS).root_states()
     search = Search(config, [problem.name for problem in PROBLEMS], roots, PROCESS.num_levels)
-    executor = RayExecutor(workers, PROCESS.branch_steps, BatchSize(BATCH_SIZE, BATCH_SIZE))
+    executor = RayExecutor(workers, Rolling(PROCESS.branch_steps), BatchSize(BATCH_SIZE, BATCH_SIZE))
     told = [(0.0, 0)]
     run_search(search, executor, lambda search: told.append((time.time(), int(search.told.sum()))))
     ended, during = time.time(), workers_up()
