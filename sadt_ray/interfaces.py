@@ -192,8 +192,8 @@ class Harvest:
     of the tickets. They are no nodes of the tree."""
 
     ticket: Int[np.ndarray, " R"]  # row of the batch of results, not the ticket's id
-    parent: Int[np.ndarray, " R"]  # row of the harvest; -1 for the ticket's own node
-    level: Int[np.ndarray, " R"]
+    parent: Int[np.ndarray, " R"]  # row of the harvest; -1: the ticket's node, -2: the first new node of its path
+    level: Int[np.ndarray, " R"]  # in the chain's finest steps (``Walk.position``); branch levels are some of them
     state: States  # [R, *state_shape]
     log_flow: Float[np.ndarray, " R"]  # lambda F_phi(state)
     log_ratio: Float[np.ndarray, " R"]  # log p / q of the step from the parent; 0 where it was drawn from the prior

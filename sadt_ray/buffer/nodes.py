@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from sadt_ray.trajectories.schema import FIRST_PARTICLE
 
 ROOT, MISSING = -1, -2  # instead of a parent's row: there is none, or it is not held (any more)
 COLUMNS = {
@@ -40,7 +42,7 @@ class Nodes:
     problem: Int[np.ndarray, " N"]  # index into names
     directory: Int[np.ndarray, " N"]  # index into directories: nodes of one tree share problem and directory
     node: Int[np.ndarray, " N"]  # its id in the directory
-    level: Int[np.ndarray, " N"]
+    level: Int[np.ndarray, " N"]  # of particles beside the tree: their position, see ``positions``
     log_flow: Float[np.ndarray, " N"]
     log_ratio: Float[np.ndarray, " N"]  # log p / q of the step from the parent
     reward: Float[np.ndarray, " N"]  # NaN above x_0
@@ -66,6 +68,11 @@ class Nodes:
     def num_levels(self) -> int:
         """Of the deepest node."""
         return int(self.level.max(initial=0))
+
+    def positions(self, of_level: Sequence[int]) -> Int[np.ndarray, " N"]:
+        """In the chain's finest steps; ``of_level`` is what ``level_positions`` says of the process."""
+        in_tree = self.node < FIRST_PARTICLE
+        return np.where(in_tree, np.asarray(of_level)[np.where(in_tree, self.level, 0)], self.level)
 
     @cached_property
     def reaches_root(self) -> Bool[np.ndarray, " N"]:
@@ -113,7 +120,8 @@ class Nodes:
     def paths(self, rows: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K L+1"]:
         """Rows of the nodes from the root (column 0) down to each of ``rows``, each in the column of its level.
 
-        -1 where the path has no node: below it, at levels it skipped, above the first that is held.
+        -1 where the path has no node: below it, at levels it skipped, above the first that is held. A particle beside
+        the tree is in the column of its position, which is never above that of its level.
         """
         path = np.full((len(rows), self.num_levels + 1), -1)
         which, at = np.arange(len(rows)), np.asarray(rows)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sadt_ray.runs.directory import append_metrics, remove_metrics_after
-from sadt_ray.trajectories import TrajectoryWriter
+from sadt_ray.trajectories import FIRST_PARTICLE, TrajectoryWriter
 from sadt_ray.tree.search import Search
 
 
@@ -26,7 +26,6 @@ class Progress(NamedTuple):
 
 
 Gauges = Callable[[], Mapping[str, float]]
-FIRST_HARVESTED = 1 << 40  # ids of particles that are no nodes of the tree begin here
 
 
 class _Line(NamedTuple):
@@ -172,7 +171,7 @@ class Recorder:
             return
         self._append_nodes(search, self._writer)
         for harvested in search.take_harvest():
-            rows = harvested.rows(FIRST_HARVESTED + self._num_harvested)
+            rows = harvested.rows(FIRST_PARTICLE + self._num_harvested)
             self._num_harvested += len(rows["node"])
             self._writer.append(**rows)
 

@@ -6,7 +6,7 @@ batch that was being written. ``schema`` says what is in a row, ``writer`` write
 """
 
 from sadt_ray.trajectories.parts import read_trajectories
-from sadt_ray.trajectories.schema import SCHEMA_VERSION, trajectory_schema
+from sadt_ray.trajectories.schema import FIRST_PARTICLE, SCHEMA_VERSION, trajectory_schema
 from sadt_ray.trajectories.writer import TrajectoryWriter
 
-__all__ = ["SCHEMA_VERSION", "TrajectoryWriter", "read_trajectories", "trajectory_schema"]
+__all__ = ["FIRST_PARTICLE", "SCHEMA_VERSION", "TrajectoryWriter", "read_trajectories", "trajectory_schema"]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 SCHEMA_VERSION = "2"
+FIRST_PARTICLE = 1 << 40  # ids of particles that are no nodes of the tree begin here
 DTYPES = {
     "problem": np.int32, "node": np.int64, "parent": np.int64, "level": np.int16, "log_flow": np.float32,
     "log_ratio": np.float32, "reward": np.float64,
@@ -22,8 +23,9 @@ def trajectory_schema(
 ) -> pa.Schema:
     """Columns of a part. The version, the shape of a state and ``facts`` (as JSON) are in the metadata.
 
-    ``node`` is unique within its directory, ``parent`` is -1 for a root. ``log_ratio`` is log p / q of the step that
-    made the node, 0 where it was drawn from the prior. ``reward`` is null above x_0.
+    ``node`` is unique within its directory, ``parent`` is -1 for a root. ``level`` is the branch level of a node of the
+    tree, the position in the chain's finest steps of a particle (ids from ``FIRST_PARTICLE`` on). ``log_ratio`` is
+    log p / q of the step that made the node, 0 where it was drawn from the prior. ``reward`` is null above x_0.
     """
     width = int(np.prod(state_shape))
     return pa.schema(

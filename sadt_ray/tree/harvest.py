@@ -15,6 +15,7 @@ class Harvested(NamedTuple):
 
     harvest: Harvest
     node: Int[np.ndarray, " B"]  # of each ticket of the batch; -1 for one that was closed already
+    first_new: Int[np.ndarray, " B"]  # the first node of its path
     problem: Int[np.ndarray, " B"]
 
     def rows(self, first_id: int) -> dict[str, np.ndarray]:
@@ -22,7 +23,8 @@ class Harvested(NamedTuple):
         harvest, node = self.harvest, self.node[self.harvest.ticket]
         kept = node >= 0
         ids = first_id + np.cumsum(kept) - 1
-        parent = np.where(harvest.parent < 0, node, ids[harvest.parent])
+        above = np.where(harvest.parent == -1, node, self.first_new[harvest.ticket])
+        parent = np.where(harvest.parent < 0, above, ids[np.maximum(harvest.parent, 0)])
         return {
             "problem": self.problem[harvest.ticket][kept], "node": ids[kept], "parent": parent[kept],
             "level": harvest.level[kept], "state": harvest.state[kept], "log_flow": harvest.log_flow[kept],
@@ -30,7 +32,7 @@ class Harvested(NamedTuple):
         }  # fmt: skip
 
 
-def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ...], num_levels: int) -> None:
+def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ...]) -> None:
     """Raises ValueError unless rows are a forest of whole columns, each tree of one ticket, parents first."""
     rows = np.arange(len(harvest))
     lengths = {name: len(column) for name, column in vars(harvest).items()}
@@ -38,15 +40,15 @@ def check_harvest(harvest: Harvest, num_tickets: int, state_shape: tuple[int, ..
         raise ValueError(f"a harvest has columns {lengths} and states {harvest.state.shape[1:]}, not {state_shape}")
     ticket, parent = harvest.ticket, harvest.parent
     below = parent >= 0
-    if ((ticket < 0) | (ticket >= num_tickets)).any() or ((parent < -1) | (parent >= rows)).any():
+    if ((ticket < 0) | (ticket >= num_tickets)).any() or ((parent < -2) | (parent >= rows)).any():
         raise ValueError(f"a harvest must name rows of its {num_tickets} tickets, and parents before their children")
     if (ticket[parent[below]] != ticket[below]).any():
         raise ValueError("a particle of a harvest has a parent of another ticket")
     if (harvest.level[parent[below]] >= harvest.level[below]).any():
         raise ValueError("a particle of a harvest is not below its parent's level")
-    if ((harvest.level < 1) | (harvest.level > num_levels)).any():
-        raise ValueError(f"a particle of a harvest has a level that is none of 1 to {num_levels}")
-    if not np.isnan(harvest.reward[harvest.level < num_levels]).all():
+    if (harvest.level < 1).any():
+        raise ValueError(f"a particle of a harvest has the level {harvest.level.min()}; only roots are above level 1")
+    if not np.isnan(harvest.reward[parent[below]]).all():
         raise ValueError("a particle of a harvest has a reward above x_0; it must be NaN there")
     for name in ("log_flow", "log_ratio"):
         column = getattr(harvest, name)

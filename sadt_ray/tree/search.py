@@ -142,7 +142,7 @@ class Search:
         check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         check_results(results, len(self._ticket_node), self._params.num_levels)
         if results.harvest is not None:
-            check_harvest(results.harvest, len(results), self.states.row_shape, self.num_levels)
+            check_harvest(results.harvest, len(results), self.states.row_shape)
         results = _plain(results)
         node = close_tickets(self._ticket_node.values, results.id)
         accepted = node != CLOSED
@@ -174,7 +174,7 @@ class Search:
             results.sample_log_weight[kept], nfe_at[of_ticket],
         )  # fmt: skip
         if self.keep_harvest and results.harvest is not None:
-            self._harvest.append(Harvested(results.harvest, node, problem))
+            self._harvest.append(Harvested(results.harvest, node, leaf - path_length + 1, problem))
         if results.failures:
             self.set_aside(results.failures)
         if self.stopping.due(self.told):

@@ -13,8 +13,8 @@ from sadt_ray.executor import run_search
 from sadt_ray.interfaces import Failure, Harvest
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.runs.directory import append_metrics, create_run_directory, write_json
-from sadt_ray.runs.recorder import FIRST_HARVESTED, Recorder
-from sadt_ray.trajectories import read_trajectories
+from sadt_ray.runs.recorder import Recorder
+from sadt_ray.trajectories import FIRST_PARTICLE, read_trajectories
 from sadt_ray.tree.search import Search
 
 PROCESS = MarkovChainProcess.random(3, 3, seed=0)
@@ -163,9 +163,9 @@ def test_particles_are_recorded_beside_the_tree_also_by_a_recorder_that_continue
     simulate(3)
     recorder.close(search)
     table = read_trajectories(tmp_path / "trajectories" / "snis")
-    node, beside = table["node"].to_numpy(), table["node"].to_numpy() >= FIRST_HARVESTED
+    node, beside = table["node"].to_numpy(), table["node"].to_numpy() >= FIRST_PARTICLE
     np.testing.assert_array_equal(node[~beside], np.arange(len(search.tree)))
-    np.testing.assert_array_equal(node[beside], FIRST_HARVESTED + np.arange(13))
+    np.testing.assert_array_equal(node[beside], FIRST_PARTICLE + np.arange(13))
     np.testing.assert_array_equal(table["parent"].to_numpy()[beside], 0)
     np.testing.assert_array_equal(table["log_flow"].to_numpy(), np.where(beside, 0.5, 0.0))
     np.testing.assert_array_equal(table["log_ratio"].to_numpy(), np.where(beside, -0.25, 0.0))
