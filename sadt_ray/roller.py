@@ -13,7 +13,7 @@ from sadt_ray.rewards.look_ahead import is_differentiable
 from sadt_ray.rollout import rollout
 from sadt_ray.sweep import Sweeper
 from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
-from sadt_ray.twists import CleanTwist, NoTwist, Twist, debiased_twist
+from sadt_ray.twists import CleanTwist, NoTwist, Twist, debiased_twist, relative_cost
 
 Roller = Callable[[Tickets], Results]
 
@@ -65,13 +65,8 @@ def make_twist(chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling, 
     if name == "flow" and flow is not None:
         flow.check(lam)
         inputs = FlowInputs(chain, scorer, num_positions, flow.config.look_ahead)
-        return FlowTwist(flow, inputs, lam, relative_cost(chain, flow), is_differentiable(scorer))
+        cost = relative_cost(chain, flow.network().multiply_adds + inputs.multiply_adds)
+        return FlowTwist(flow, inputs, lam, cost, is_differentiable(scorer))
     if name == "flow" and FlowInputs(chain, scorer, num_positions).look_ahead:
         return debiased_twist(chain, scorer, num_positions, lam)
     return NoTwist()
-
-
-def relative_cost(chain: Chain, flow: Flow) -> float:
-    """Evaluations of the denoiser that one of the flow is charged as, by their multiply-adds; 0 if nobody knows."""
-    denoiser = getattr(chain, "multiply_adds", 0)
-    return flow.network().multiply_adds / denoiser if denoiser else 0.0

@@ -82,9 +82,9 @@ class DebiasedTwist:
     look_ahead: LookAhead
     lam: float
     differentiable: bool = True
+    nfe: float = 0.0
     idle = False
-    reward_calls = 1
-    nfe = 0.0
+    reward_calls = 0  # the reward itself is not asked
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         ahead = self.look_ahead(clean_of(view), view.position, view.problem)
@@ -101,7 +101,13 @@ def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: f
 def debiased_twist(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> DebiasedTwist:
     """See ``debiased_look_ahead``."""
     look_ahead = debiased_look_ahead(chain, scorer, num_positions, lam)
-    return DebiasedTwist(look_ahead, lam, is_differentiable(scorer))
+    return DebiasedTwist(look_ahead, lam, is_differentiable(scorer), relative_cost(chain, look_ahead.multiply_adds))
+
+
+def relative_cost(chain: Chain, multiply_adds: int) -> float:
+    """What a look is charged, in evaluations of the process; 0 for a process that does not know its own cost."""
+    cost = getattr(chain, "relative_cost", None)
+    return cost(multiply_adds) if cost is not None else 0.0
 
 
 NUM_RESIDUALS = 256

@@ -50,6 +50,11 @@ class FlowInputs:
         if self.look_ahead:
             self._ahead = debiased_look_ahead(chain, scorer, num_positions, lam=0.0)
 
+    @property
+    def multiply_adds(self) -> int:
+        """Of the look-ahead, a row."""
+        return 0 if self._ahead is None else self._ahead.multiply_adds
+
     def of_view(self, view: View) -> Inputs:
         """Differentiable in ``view.clean`` where there is a look-ahead."""
         if self._ahead is None:

@@ -101,6 +101,17 @@ class DiffKDenoiser(nn.Module):
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def multiply_adds(self) -> int:
+        """Of one evaluation of one row."""
+        hidden = self.config.hidden
+        return 2 * self.width * hidden + 2 * self.config.depth * hidden**2
+
+    @property
+    def decode_multiply_adds(self) -> int:
+        """Of one row, from principal axes to hours."""
+        return self.width**2
+
     def forward(
         self,
         u: Float[Tensor, "B W"],

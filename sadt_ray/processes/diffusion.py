@@ -336,6 +336,12 @@ class DiffusionChain:
         """Candidates can be looked at where the denoiser glances."""
         return isinstance(self.denoiser, Glances)
 
+    def relative_cost(self, multiply_adds: int) -> float:
+        """What looking at a decoded x0_hat costs, in evaluations of the denoiser; 0 if its own cost is not known."""
+        evaluation = getattr(self.denoiser, "multiply_adds", 0)
+        decoding = getattr(self.denoiser, "decode_multiply_adds", 0)
+        return (multiply_adds + decoding) / evaluation if evaluation else 0.0
+
     def glance(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
         """x0_hat of rows below the root without an evaluation; None if the denoiser cannot tell."""
         if position == self.last_position:

@@ -77,4 +77,4 @@ class SumScorer:
             features = [part.features for _, part in parts] or [value[:, None]]
             return Ahead(value, torch.cat(features, dim=-1))
 
-        return ahead
+        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms))

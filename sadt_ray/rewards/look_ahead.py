@@ -7,6 +7,7 @@ collapse). A reward that knows its own shape says better: r~, with the scatter t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,7 +27,20 @@ class Ahead(NamedTuple):
     features: Float[Tensor, "B F"]  # what it was made of, for a network that knows better
 
 
-LookAhead = Callable[[Tensor, int, np.ndarray], Ahead]  # x0_hat [B, T], position, problem [B]
+@dataclass(frozen=True)
+class LookAhead:
+    """r~ of B rows at one position.
+
+    Attributes:
+        function: x0_hat [B, T] in the units of the data, position, problem [B] -> what they promise.
+        multiply_adds: of one row, in round figures: what it is charged by.
+    """
+
+    function: Callable[[Tensor, int, np.ndarray], Ahead]
+    multiply_adds: int = 0
+
+    def __call__(self, clean: Tensor, position: int, problem: Int[np.ndarray, " B"]) -> Ahead:
+        return self.function(clean, position, problem)
 
 
 @runtime_checkable
@@ -66,4 +80,4 @@ def look_ahead_of(scorer: Scorer, residuals: Residuals, num_positions: int, inv_
         value = clean_score(scorer, clean, problem)
         return Ahead(value, value[:, None])
 
-    return at_clean
+    return LookAhead(at_clean)

@@ -135,7 +135,7 @@ class LinearScorer:
             value = reward + inv_temperature / 2 * scatter.square()
             return Ahead(value, torch.stack([reward, scatter], dim=-1))
 
-        return ahead
+        return LookAhead(ahead, self.slopes.shape[1])
 
 
 class _Difference(NamedTuple):

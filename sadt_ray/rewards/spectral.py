@@ -107,4 +107,7 @@ class SpectralScorer:
             value = -self.reward.spectral_weight * difference.abs().mean(-1)
             return Ahead(value, torch.cat([difference, ((open_power + self.reward.eps) / power).log()], dim=-1))
 
-        return ahead
+        frequencies = scatter.shape[-1]
+        return LookAhead(
+            ahead, 2 * frequencies * 2 * residuals(0).shape[-1]
+        )  # a transform of half-overlapping segments
