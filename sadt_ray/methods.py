@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sadt_ray.config import SearchConfig
@@ -76,6 +76,48 @@ def dts_star(**settings: Any) -> Method:
     return _tree("dts-star", "published", **{"selection": "uct", "draw": "argmax", **settings})
 
 
+def fk(**settings: Any) -> Method:
+    """Feynman-Kac steering, twisted SMC by r(x0_hat) (Singhal et al. 2025; Wu et al. 2023 without gradients)."""
+    return _sweeps("fk", {"twist": "clean"}, **settings)
+
+
+def tds(**settings: Any) -> Method:
+    """Twisted Diffusion Sampler (Wu et al. 2023): the same, with proposals along the gradient of r(x0_hat)."""
+    return _sweeps("tds", {"twist": "clean", "lean": "always"}, **settings)
+
+
+def dps(**settings: Any) -> Method:
+    """Diffusion Posterior Sampling (Chung et al. 2023): proposals along the gradient of r(x0_hat), and no weights.
+
+    Biased at any budget: nothing makes up for what the proposal does. Its estimate of log Z means nothing.
+    """
+    return _sweeps("dps", {"twist": "clean", "lean": "always", "weighted": False}, draw="uniform", **settings)
+
+
+def smc_debiased(**settings: Any) -> Method:
+    """SMC by r~, the look-ahead that takes the scatter of x_0 into account: the strongest that learns nothing."""
+    return _sweeps("smc-debiased", {"twist": "debiased"}, **settings)
+
+
+def sweep(**settings: Any) -> Method:
+    """Independent sweeps under the flow: guided, chosen among candidates, weighted. r~ until there is a flow."""
+    return _sweeps("sweep", _GUIDED, **settings)
+
+
+def sadt(**settings: Any) -> Method:
+    """S-ADT: a tree whose rollouts are sweeps under the flow, and whose selection reads the flow alone.
+
+    Selection that depends on states and counts, not on what rollouts happened to bring, keeps log Z unbiased.
+    """
+    return _sweeps("sadt", _GUIDED, tree={"alpha": 1.0}, **settings)
+
+
+def sadt_tree(**settings: Any) -> Method:
+    """S-ADT as specified: single rollouts, selection by exp(lambda [(1 - alpha) v + alpha F]), alpha = 1/2."""
+    method = _tree("sadt-tree", "published", **{"alpha": 0.5, **settings})
+    return replace(method, sweep=SweepConfig(twist="flow"))
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "prior": prior,
     "best-of-n": best_of_n,
@@ -83,6 +125,13 @@ METHODS: dict[str, Callable[..., Method]] = {
     "dts": dts,
     "dts-late": dts_late,
     "dts-star": dts_star,
+    "fk": fk,
+    "tds": tds,
+    "dps": dps,
+    "smc-debiased": smc_debiased,
+    "sweep": sweep,
+    "sadt": sadt,
+    "sadt-tree": sadt_tree,
 }
 
 
@@ -100,3 +149,32 @@ def _independent(name: str, **settings: Any) -> Method:
 
 def _tree(name: str, branching: str, branch_steps: str | Sequence[int] | None = None, **settings: Any) -> Method:
     return Method(name, branching if branch_steps is None else branch_steps, SearchConfig(**settings))
+
+
+_GUIDED: dict[str, Any] = {"twist": "flow", "lean": "possible", "candidates": 4}
+_LARGEST_SWEEP = 256
+_SWEEP_SETTINGS = {field.name for field in fields(SweepConfig)}
+
+
+def _sweeps(
+    name: str,
+    sweep: dict[str, Any],
+    branch_steps: str | Sequence[int] | None = None,
+    tree: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Method:
+    """Sweeps whose particles are counted as rollouts: as few sweeps, and as large ones, as make up ``n_rollouts``."""
+    config = SweepConfig(**{**sweep, **{key: settings.pop(key) for key in _SWEEP_SETTINGS & settings.keys()}})
+    search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **(tree or {}), **settings})
+    if search.n_rollouts is not None and search.max_nfe is None:
+        count, particles = sweeps_of(search.n_rollouts, config.particles)
+        config, search = replace(config, particles=particles), replace(search, n_rollouts=count)
+    return Method(name, "none" if branch_steps is None else branch_steps, search, config)
+
+
+def sweeps_of(rollouts: int, particles: int = 1) -> tuple[int, int]:
+    """Number of sweeps, and particles of each, that make up so many rollouts; ``particles`` of more than 1 are kept."""
+    if particles > 1:
+        return max(round(rollouts / particles), 1), particles
+    count = -(-rollouts // _LARGEST_SWEEP)
+    return count, max(rollouts // count, 1)
