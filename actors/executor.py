@@ -13,13 +13,15 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskErr
 
 from actors.gauges import Gauges
 from actors.pacing import BatchSize, Deadline
-from actors.rollout_worker import RemoteWorker
-from sadt_ray.executor import Finished
+from actors.rollout_worker import HeldFlow, RemoteWorker
+from sadt_ray.executor import Finished, NodeFlows, NodeStates
+from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Tickets
 from sadt_ray.roller import Rolling
 from sadt_ray.runs.conduct import SearchFailed
 
 _SICK = 3  # calls in a row that raised, after which a worker is restarted: its device may be in no state to go on
+_LOOK_ROWS = 2048  # nodes looked at in one call, so that batches do not wait long behind it
 _PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around, and between two pings
 
 
@@ -37,6 +39,12 @@ class _Call(NamedTuple):
     batch: _Batch
 
 
+class _Look(NamedTuple):
+    reply: Any  # that holds what the flow says
+    nodes: NodeStates
+    version: int  # of the flow
+
+
 @dataclass(eq=False)
 class _Worker:
     remote: RemoteWorker
@@ -48,6 +56,7 @@ class _Worker:
     calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
     head_since: float = 0.0  # when the first of them began, as far as can be seen from here
     raised: int = 0  # calls in a row
+    look: _Look | None = None  # beside its calls
 
 
 class RayExecutor:
@@ -87,6 +96,9 @@ class RayExecutor:
         self._finished: deque[Finished] = deque()
         self._workers = [_Worker(worker) for worker in workers]
         self._gauges = Gauges()
+        self._flow: HeldFlow | None = None
+        self._to_look_at: deque[NodeStates] = deque()
+        self._looked: list[NodeFlows] = []
         self.last_loss = ""  # what happened to the last worker that was lost
 
     @property
@@ -116,8 +128,29 @@ class RayExecutor:
     def cancel(self) -> None:
         self._waiting.clear()
         self._finished.clear()
+        self._to_look_at.clear()
         for worker in self._workers:
             worker.calls.clear()
+            worker.look = None
+
+    def use_flow(self, flow: Flow) -> None:
+        """Every call that is sent from now on takes these weights along; those in flight, two a worker, have others."""
+        self._flow = HeldFlow.put(flow)
+        self._gauges.flow_in_use(flow.version)
+
+    def look_at(self, nodes: NodeStates) -> None:
+        """See ``UsesFlow``. In calls of their own, one a worker at most, behind the batches that it has."""
+        self._to_look_at = deque(nodes.cut(_LOOK_ROWS))
+        self._send_looks()
+
+    def looked_at(self) -> Sequence[NodeFlows]:
+        """What has been answered. Nodes whose call was lost are looked at again, unless there is a newer flow."""
+        for worker in self._workers:
+            if worker.look is not None and ray.wait([worker.look.reply], timeout=0)[0]:
+                self._take_in_look(worker, worker.look)
+        self._send_looks()
+        looked, self._looked = self._looked, []
+        return looked
 
     def gauges(self) -> Mapping[str, float]:
         """See ``Gauges.read``."""
@@ -133,7 +166,29 @@ class RayExecutor:
             batch = self._waiting.popleft()
             if not worker.calls:
                 worker.head_since = time.monotonic()
-            worker.calls.append(_Call(worker.remote.run(self._rolling, batch.tickets), batch))
+            worker.calls.append(_Call(worker.remote.run(self._rolling, batch.tickets, self._flow), batch))
+
+    def _send_looks(self) -> None:
+        if self._flow is None:
+            return
+        for worker in self._workers:
+            if worker.ready and worker.look is None and self._to_look_at:
+                nodes = self._to_look_at.popleft()
+                reply = worker.remote.look_at(self._rolling, nodes, self._flow)
+                worker.look = _Look(reply, nodes, self._flow.version)
+
+    def _take_in_look(self, worker: _Worker, look: _Look) -> None:
+        worker.look = None
+        newest = self._flow is not None and look.version == self._flow.version
+        try:
+            looked = ray.get(look.reply)
+        except RayError as error:  # its calls will tell what is wrong with the worker
+            self.last_loss = last_line(error)
+            if newest and not isinstance(error, RayTaskError):
+                self._to_look_at.append(look.nodes)
+        else:
+            if newest:
+                self._looked.append(looked)
 
     def _wait(self) -> None:
         """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""
@@ -195,6 +250,7 @@ class RayExecutor:
             self._batch_size.observe(len(batch.tickets), results.seconds)
             self._deadline.observe(now - worker.head_since)
             self._gauges.batch_finished(len(batch.tickets), results.seconds, batch.finished_before)
+            self._gauges.weights_used(results.weights_version)
             self._finished.append(Finished(batch.tickets, results))
         worker.head_since = now
 

@@ -24,6 +24,16 @@ _DESCRIPTIONS = {
     "batch_size": "Tickets a call.",
     "batch_fill": "Tickets a call over the batch size.",
     "staleness": "Tickets that came back between a batch's submission and its return.",
+    "weights_version": "Version of the flow that batches are sent with.",
+    "weights_behind": "Versions between the flow of a batch and the newest when it came back.",
+    "weights_lag": "Seconds for which a newer flow had been in use when a batch came back.",
+    "longest_weights_lag": "The longest of these.",
+    "learner_steps": "Training steps of the learner.",
+    "learner_families": "Families of siblings that the learner can learn from.",
+    "learner_validation": "Loss of its last validation.",
+    "learner_base": "The same of the look-ahead that the flow began with.",
+    "learner_nfe": "Evaluations of the process that features and training are worth.",
+    "learner_age": "Seconds since the learner was last heard of.",
     "lost_batches": "Batches lost with a worker or by an error in a rollout.",
 }
 

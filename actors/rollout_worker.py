@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
+from sadt_ray.executor import NodeFlows, NodeStates
+from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Results, Reward, Tickets
-from sadt_ray.roller import Rolling, roller
+from sadt_ray.roller import Roller, Rollers, Rolling
 
 
 class RolloutWorker:
@@ -36,14 +38,40 @@ class RolloutWorker:
         self._process, self._problems = process, problems
         self._scorer = reward.bind(problems)
         self._bound_to: object = None  # the search at hand
+        self._roll: Roller | None = None
+        self._version: int | None = None  # of the weights that it has
 
-    def run(self, rolling: Rolling, tickets: Tickets) -> Results:
-        """Roll the tickets out. Binds the problems anew when another search begins."""
+    def run(self, rolling: Rolling, tickets: Tickets, flow: Flow | None = None) -> Results:
+        """Roll the tickets out. Binds the problems anew when another search begins, not when newer weights come."""
+        rollers, version = self._rollers_of(rolling), None if flow is None else flow.version
+        if self._roll is None or self._version != version:
+            self._roll, self._version = rollers.roller(flow), version
+        return self._roll(tickets)
+
+    def look_at(self, rolling: Rolling, nodes: NodeStates, flow: Flow) -> NodeFlows:
+        """lambda F of nodes of the search."""
+        log_flow, nfe = self._rollers_of(rolling).log_flow(flow, nodes.state, nodes.level, nodes.problem)
+        return NodeFlows(nodes.node, nodes.problem, log_flow, nfe)
+
+    def _rollers_of(self, rolling: Rolling) -> Rollers:
         if self._bound_to != rolling:
             process = self._process.with_branch_steps(rolling.branch_steps)
-            self._roll = roller(process.bind(self._problems), self._scorer, process.num_levels, rolling)
+            chain = process.bind(self._problems)
+            self._rollers, self._roll = Rollers(chain, self._scorer, process.num_levels, rolling), None
             self._bound_to = rolling
-        return self._roll(tickets)
+        return self._rollers
+
+
+class HeldFlow(NamedTuple):
+    """Weights as they ride along in each call: a reference to them, inside a list, and their version."""
+
+    version: int
+    weights: Sequence[Any]
+
+    @classmethod
+    def put(cls, flow: Flow) -> HeldFlow:
+        """Into the object store, once for all workers. They are lost with the process that put them there."""
+        return cls(flow.version, [ray.put(flow)])
 
 
 class WorkerActor:
@@ -57,6 +85,7 @@ class WorkerActor:
     def __init__(self, worker: type[RolloutWorker], device: str | None) -> None:
         self._make, self._device = worker, device
         self._worker: RolloutWorker | None = None
+        self._flow: Flow | None = None
 
     def up(self) -> None:
         """Answers before anything is loaded."""
@@ -66,9 +95,13 @@ class WorkerActor:
         self._loaded(replica)
         return socket.gethostname()
 
-    def run(self, replica: Sequence[Any], rolling: Rolling, tickets: Tickets) -> Results:
+    def run(self, replica: Sequence[Any], rolling: Rolling, tickets: Tickets, flow: HeldFlow | None = None) -> Results:
         """See ``RolloutWorker.run``."""
-        return self._loaded(replica).run(rolling, tickets)
+        return self._loaded(replica).run(rolling, tickets, None if flow is None else self._weights(flow))
+
+    def look_at(self, replica: Sequence[Any], rolling: Rolling, nodes: NodeStates, flow: HeldFlow) -> NodeFlows:
+        """See ``RolloutWorker.look_at``."""
+        return self._loaded(replica).look_at(rolling, nodes, self._weights(flow))
 
     def _loaded(self, replica: Sequence[Any]) -> RolloutWorker:
         if self._worker is None:
@@ -76,12 +109,17 @@ class WorkerActor:
             self._worker = self._make(process, reward, problems, self._device)
         return self._worker
 
+    def _weights(self, held: HeldFlow) -> Flow:
+        if self._flow is None or self._flow.version != held.version:
+            self._flow = ray.get(held.weights[0])
+        return self._flow
+
 
 @dataclass(frozen=True)
 class RemoteWorker:
     """A worker as an executor holds it: wherever it goes, its replica can be loaded again.
 
-    The replica rides along in each call, as a reference inside a list, which costs nothing.
+    The replica rides along in each call, as a reference inside a list, which costs nothing; so do a flow's weights.
     """
 
     actor: Any
@@ -95,9 +133,13 @@ class RemoteWorker:
         """A reply that comes when the worker is up and loaded; an ``ActorUnavailableError`` while it restarts."""
         return self.actor.ready.remote(self.replica)
 
-    def run(self, rolling: Rolling, tickets: Tickets) -> Any:
+    def run(self, rolling: Rolling, tickets: Tickets, flow: HeldFlow | None = None) -> Any:
         """A reply that holds the results. Never tried again by Ray: whoever asked decides that."""
-        return self.actor.run.remote(self.replica, rolling, tickets)
+        return self.actor.run.remote(self.replica, rolling, tickets, flow)
+
+    def look_at(self, rolling: Rolling, nodes: NodeStates, flow: HeldFlow) -> Any:
+        """A reply that holds what the flow says of nodes."""
+        return self.actor.look_at.remote(self.replica, rolling, nodes, flow)
 
     def restart(self) -> None:
         """End whatever it does and start it anew."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
-from sadt_ray.roller import Rolling, roller
+from sadt_ray.roller import Rollers, Rolling
 from sadt_ray.tree.search import Search
 
 MAX_FAILURES = 3  # a ticket that failed so often is set aside
@@ -31,6 +32,28 @@ class Finished(NamedTuple):
             return self.results.failures
         ids, problems = self.tickets.id.tolist(), self.tickets.problem.tolist()
         return [Failure(ticket, problem, self.loss) for ticket, problem in zip(ids, problems, strict=True)]
+
+
+class NodeStates(NamedTuple):
+    """Nodes between root and x_0, to be looked at by the flow."""
+
+    node: Int[np.ndarray, " B"]
+    state: States
+    level: Int[np.ndarray, " B"]
+    problem: Int[np.ndarray, " B"]
+
+    def cut(self, rows: int) -> list[NodeStates]:
+        """Pieces of at most so many."""
+        return [NodeStates(*(c[i : i + rows] for c in self)) for i in range(0, len(self.node), rows)]
+
+
+class NodeFlows(NamedTuple):
+    """What a flow says of them."""
+
+    node: Int[np.ndarray, " B"]
+    problem: Int[np.ndarray, " B"]
+    log_flow: Float[np.ndarray, " B"]
+    nfe: int  # evaluations that each cost
 
 
 @runtime_checkable
@@ -60,6 +83,20 @@ class Executor(Protocol):
         """How busy it has been since the last call, for whoever watches."""
 
 
+@runtime_checkable
+class UsesFlow(Protocol):
+    """An executor that can be given newer weights while it runs."""
+
+    def use_flow(self, flow: Flow) -> None:
+        """Roll tickets out with these weights, from the next batch that is begun."""
+
+    def look_at(self, nodes: NodeStates) -> None:
+        """Have nodes looked at by the flow in use, beside the batches; instead of those asked for before."""
+
+    def looked_at(self) -> Sequence[NodeFlows]:
+        """What has come of it since the last call."""
+
+
 class SerialExecutor:
     """Runs each batch in this process, when it is collected, in the order of submission.
 
@@ -85,8 +122,9 @@ class SerialExecutor:
         self.batch_size, self.slots = batch_size, slots
         process = process if rolling is None else process.with_branch_steps(rolling.branch_steps)
         self._chain = process.bind(problems)
-        rolling = rolling or Rolling(())
-        self._roll = roller(self._chain, reward.bind(problems), process.num_levels, rolling, flow)
+        self._rollers = Rollers(self._chain, reward.bind(problems), process.num_levels, rolling or Rolling(()))
+        self._flow, self._roll = flow, self._rollers.roller(flow)
+        self._looked: list[NodeFlows] = []
         self._waiting: deque[Tickets] = deque()
 
     def root_states(self) -> States:
@@ -103,8 +141,24 @@ class SerialExecutor:
     def cancel(self) -> None:
         self._waiting.clear()
 
+    def use_flow(self, flow: Flow) -> None:
+        """Raises ValueError for a flow that does not fit the process, the reward or lambda."""
+        self._flow, self._roll = flow, self._rollers.roller(flow)
+
+    def look_at(self, nodes: NodeStates) -> None:
+        """Raises ValueError if there is no flow."""
+        if self._flow is None:
+            raise ValueError("nodes cannot be looked at without a flow; call use_flow first")
+        log_flow, nfe = self._rollers.log_flow(self._flow, nodes.state, nodes.level, nodes.problem)
+        self._looked = [NodeFlows(nodes.node, nodes.problem, log_flow, nfe)]
+
+    def looked_at(self) -> Sequence[NodeFlows]:
+        looked, self._looked = self._looked, []
+        return looked
+
     def gauges(self) -> Mapping[str, float]:
-        return {}
+        """The version of its weights, if it has any."""
+        return {} if self._flow is None else {"weights_version": float(self._flow.version)}
 
 
 class RolloutFailed(RuntimeError):

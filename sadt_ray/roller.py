@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
-from sadt_ray.interfaces import Chain, Results, Scorer, Tickets
+from sadt_ray.interfaces import Chain, Results, Scorer, States, Tickets
 from sadt_ray.processes.walk import can_choose, can_lean, level_positions
 from sadt_ray.rewards.look_ahead import is_differentiable
 from sadt_ray.rollout import rollout
@@ -33,40 +37,76 @@ class Rolling:
     inv_temperature: float = 1.0
 
 
-def roller(chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling, flow: Flow | None = None) -> Roller:
-    """Bind once, then call with tickets.
+class Rollers:
+    """The rollers of one search: a new one for each flow that comes, while what takes long to bind is bound once.
 
-    Raises:
-        ValueError: for a twist or a proposal that process or reward cannot provide, or a flow that does not fit.
+    Args:
+        chain, scorer, num_levels: what is rolled out, bound to the same problems.
+        rolling: how.
     """
-    sweep = rolling.sweep
-    if sweep.plain:
-        return lambda tickets: rollout(chain, scorer, num_levels, tickets)
-    twist = make_twist(chain, scorer, num_levels, rolling, flow)
-    leans = sweep.lean != "never" and twist.differentiable and can_lean(chain)
-    if sweep.lean == "always" and not leans:
-        raise ValueError(
-            f"{type(scorer).__name__} with {type(chain).__name__} has no gradients, which this method follows; use one "
-            "without, such as fk, smc-debiased or sweep"
-        )
-    return Sweeper(
-        chain, scorer, num_levels, sweep, twist, rolling.inv_temperature, leans, can_choose(chain) and not twist.idle
-    )
+
+    def __init__(self, chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling) -> None:
+        self._chain, self._scorer, self._num_levels, self._rolling = chain, scorer, num_levels, rolling
+        self._positions = level_positions(chain, num_levels)
+        self._inputs: dict[bool | None, FlowInputs] = {}  # by their look-ahead
+
+    def roller(self, flow: Flow | None = None) -> Roller:
+        """Roll with these weights; results carry their version.
+
+        Raises:
+            ValueError: for a twist or a proposal that process or reward cannot provide, or a flow that does not fit.
+        """
+        sweep, chain, scorer = self._rolling.sweep, self._chain, self._scorer
+        if sweep.plain:
+            return lambda tickets: rollout(chain, scorer, self._num_levels, tickets)
+        twist = self.twist(flow)
+        leans = sweep.lean != "never" and twist.differentiable and can_lean(chain)
+        if sweep.lean == "always" and not leans:
+            raise ValueError(
+                f"{type(scorer).__name__} with {type(chain).__name__} has no gradients, which this method follows; "
+                "use one without, such as fk, smc-debiased or sweep"
+            )
+        chooses = can_choose(chain) and not twist.idle
+        lam, version = self._rolling.inv_temperature, 0 if flow is None else flow.version
+        sweeper = Sweeper(chain, scorer, self._num_levels, sweep, twist, lam, leans, chooses)
+        return lambda tickets: replace(sweeper(tickets), weights_version=version)
+
+    def twist(self, flow: Flow | None = None) -> Twist:
+        """Of the search. Without a flow, one that wants it has the look-ahead that flows begin with, or none."""
+        chain, scorer, lam = self._chain, self._scorer, self._rolling.inv_temperature
+        name, num_positions = self._rolling.sweep.twist, int(self._positions[-1]) + 1
+        if name == "clean":
+            return CleanTwist(scorer, lam)
+        if name == "debiased":
+            return debiased_twist(chain, scorer, num_positions, lam)
+        if name == "flow" and flow is not None:
+            flow.check(lam)
+            inputs = self._inputs_with(flow.config.look_ahead)
+            cost = relative_cost(chain, flow.network().multiply_adds + inputs.multiply_adds)
+            return FlowTwist(flow, inputs, lam, cost, is_differentiable(scorer))
+        if name == "flow" and self._inputs_with(None).look_ahead:
+            return debiased_twist(chain, scorer, num_positions, lam)
+        return NoTwist()
+
+    def log_flow(
+        self, flow: Flow, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
+    ) -> tuple[Float[np.ndarray, " B"], int]:
+        """lambda F_phi of nodes between root and x_0, and the evaluations that looking at each costs."""
+        inputs, positions = self._inputs_with(flow.config.look_ahead), self._positions[levels]
+        features, base, nfe = inputs.of_states(states, positions, problem)
+        if len(states) == 0:
+            return np.zeros(0), 0
+        lam = torch.full((len(states),), self._rolling.inv_temperature)
+        given = torch.as_tensor(features), torch.as_tensor(base), torch.as_tensor(positions), lam
+        return flow.network()(*given).double().numpy(), -(-nfe // len(states))
+
+    def _inputs_with(self, look_ahead: bool | None) -> FlowInputs:
+        if look_ahead not in self._inputs:
+            made = FlowInputs(self._chain, self._scorer, int(self._positions[-1]) + 1, look_ahead)
+            self._inputs[look_ahead] = self._inputs[made.look_ahead] = made
+        return self._inputs[look_ahead]
 
 
-def make_twist(chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling, flow: Flow | None = None) -> Twist:
-    """The twist of a search. Without a flow, one that wants it has the look-ahead that flows begin with, or none."""
-    name, lam = rolling.sweep.twist, rolling.inv_temperature
-    num_positions = int(level_positions(chain, num_levels)[-1]) + 1
-    if name == "clean":
-        return CleanTwist(scorer, lam)
-    if name == "debiased":
-        return debiased_twist(chain, scorer, num_positions, lam)
-    if name == "flow" and flow is not None:
-        flow.check(lam)
-        inputs = FlowInputs(chain, scorer, num_positions, flow.config.look_ahead)
-        cost = relative_cost(chain, flow.network().multiply_adds + inputs.multiply_adds)
-        return FlowTwist(flow, inputs, lam, cost, is_differentiable(scorer))
-    if name == "flow" and FlowInputs(chain, scorer, num_positions).look_ahead:
-        return debiased_twist(chain, scorer, num_positions, lam)
-    return NoTwist()
+def roller(chain: Chain, scorer: Scorer, num_levels: int, rolling: Rolling, flow: Flow | None = None) -> Roller:
+    """For one flow, or none; see ``Rollers``."""
+    return Rollers(chain, scorer, num_levels, rolling).roller(flow)

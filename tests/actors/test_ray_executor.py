@@ -122,12 +122,12 @@ class Faulty(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.fault, self.marks = reward.fault, reward.marks
 
-    def run(self, rolling, tickets):
+    def run(self, rolling, tickets, flow=None):
         for ticket in tickets.id:
             if ticket in FAULTY_TICKETS and not os.path.exists(mark := f"{self.marks}/{ticket}"):
                 open(mark, "w").close()
                 self.fault()
-        return super().run(rolling, tickets)
+        return super().run(rolling, tickets, flow)
 
 
 class FaultyReward:
@@ -183,8 +183,8 @@ class LosesObjects(RemoteWorker):
 
     replies: list = field(default_factory=list)
 
-    def run(self, rolling, tickets):
-        self.replies.append(super().run(rolling, tickets))
+    def run(self, rolling, tickets, flow=None):
+        self.replies.append(super().run(rolling, tickets, flow))
         return lost_object() if len(self.replies) == 3 else self.replies[-1]
 
 
@@ -204,13 +204,13 @@ class Sick(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.mark, self.calls = Path(reward.marks, "sick"), 0
 
-    def run(self, rolling, tickets):
+    def run(self, rolling, tickets, flow=None):
         self.calls += 1
         if self.calls == 3 and not self.mark.exists():
             self.mark.write_text(str(os.getpid()))
         if self.calls >= 3 and self.mark.read_text() == str(os.getpid()):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().run(rolling, tickets)
+        return super().run(rolling, tickets, flow)
 
 
 def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
@@ -224,10 +224,10 @@ def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
 class Cursed(RolloutWorker):
     """Dies whenever it meets ticket 42."""
 
-    def run(self, rolling, tickets):
+    def run(self, rolling, tickets, flow=None):
         if 42 in tickets.id:
             die()
-        return super().run(rolling, tickets)
+        return super().run(rolling, tickets, flow)
 
 
 def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):

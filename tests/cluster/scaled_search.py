@@ -44,13 +44,13 @@ class SlowWorker(RolloutWorker):
         self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
         self.write()
 
-    def run(self, rolling, tickets):
+    def run(self, rolling, tickets, flow=None):
         self.diary["first_run"] = self.diary["first_run"] or time.time()
         self.diary["rows"] += len(tickets)
         self.write()
         together = len(list(self.diaries.iterdir())) == NUM_WORKERS
         time.sleep(TOGETHER_SECONDS if together else ALONE_SECONDS)
-        return super().run(rolling, tickets)
+        return super().run(rolling, tickets, flow)
 
     def write(self):
         (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
