@@ -151,7 +151,7 @@ def _tree(name: str, branching: str, branch_steps: str | Sequence[int] | None = 
     return Method(name, branching if branch_steps is None else branch_steps, SearchConfig(**settings))
 
 
-_GUIDED: dict[str, Any] = {"twist": "flow", "lean": "possible", "candidates": 4}
+_GUIDED: dict[str, Any] = {"twist": "flow", "lean": "possible", "lean_scale": 0.5, "candidates": 8}
 _LARGEST_SWEEP = 256
 _SWEEP_SETTINGS = {field.name for field in fields(SweepConfig)}
 

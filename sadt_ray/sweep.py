@@ -151,14 +151,16 @@ class Population:
             log_twist = twist(view)
         self._calls += twist.reward_calls * (len(view.problem) // self._shape[0])
         self._nfe += twist.nfe * (2 if lean else 1) * (len(view.problem) // self._shape[0])
-        gradient = self._walk.gradient(log_twist) if lean else None
+        gradient = self._walk.gradient(log_twist) * self._sweeper.config.lean_scale if lean else None
         return log_twist.detach().double().cpu().numpy(), gradient
 
     def _choice(self, last: int) -> Choice | None:
         """Candidates of the next step; x_0 itself is left to the reward."""
         sweeper, position = self._sweeper, self._walk.position
-        count = sweeper.config.candidates
-        if count == 1 or not sweeper.chooses or position in (0, last - 1):
+        if not sweeper.chooses or position in (0, last - 1):
+            return None
+        count = candidates_at(position + 1, sweeper.config.candidates, sweeper.twist.tilt)
+        if count == 1:
             return None
         self._nfe += sweeper.twist.nfe * count * self._shape[1]
         self._calls += sweeper.twist.reward_calls * count * self._shape[1]
@@ -245,6 +247,20 @@ class Population:
         value = rewards[:, 0] if n == 1 and not self._sweeper.leans else (self._log_z + log_total - np.log(n)) / lam
         with np.errstate(invalid="ignore"):
             return log_weights - log_total[:, None], value
+
+
+def candidates_at(position: int, average: int, tilt: Float[np.ndarray, " positions"] | None) -> int:
+    """Candidates for the states at a position: more where siblings differ more, ``average`` over the chain.
+
+    With tilt tau, the standard deviation of log psi among siblings, the mean of psi over M of them has the relative
+    variance (exp(tau^2) - 1) / M; for a given total of candidates the sum of these is least with M in proportion to its
+    square root. At most four times the average.
+    """
+    if tilt is None or average == 1:
+        return average
+    spread = np.sqrt(np.expm1(np.square(np.minimum(tilt, 2.5))))
+    share = spread[position] / max(spread[2:-1].mean(), 1e-9)  # the draws of x_T and x_0 choose nothing
+    return int(np.clip(round(average * share), 1, 4 * average))
 
 
 class Kinship:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -19,8 +20,11 @@ class SweepConfig:
     """none; clean: r(x0_hat); debiased: the reward's own look-ahead r~; flow: F_phi."""
     lean: Lean = "never"
     """Whether proposals lean along the gradient of the twist: where reward and process allow it, or always."""
+    lean_scale: float = 1.0
+    """How far they lean: 1 is right for a log-linear twist, less for one that bends."""
     candidates: int = 1
-    """Next states that every particle chooses from by the twist, where a look costs no evaluation."""
+    """Next states that every particle chooses from by the twist, on average over the steps, where a look costs no
+    evaluation."""
     resampling: str = "systematic"
     """multinomial, stratified, systematic, residual, or families-K: always, K children for each of n/K parents."""
     ess_threshold: float = 0.5
@@ -37,6 +41,8 @@ class SweepConfig:
         for name, allowed in (("twist", get_args(TwistName)), ("lean", get_args(Lean))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 0 < self.lean_scale < math.inf:
+            raise ValueError(f"lean_scale must be a positive number, got {self.lean_scale}")
         if not 0 <= self.ess_threshold <= 1:
             raise ValueError(f"ess_threshold must be in [0, 1], got {self.ess_threshold}")
         if self.twist == "none" and self.lean == "always":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,6 +41,10 @@ class Twist(Protocol):
     def nfe(self) -> float:
         """What a row costs beside the denoiser, in its evaluations."""
 
+    @property
+    def tilt(self) -> Float[np.ndarray, " positions"] | None:
+        """Standard deviation of log psi among siblings at every position, if it is known."""
+
     def __call__(self, view: View) -> Float[Tensor, " B"]: ...
 
 
@@ -51,6 +56,7 @@ class NoTwist:
     differentiable = False
     reward_calls = 0
     nfe = 0.0
+    tilt = None
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         return torch.zeros(len(view.problem))
@@ -65,6 +71,7 @@ class CleanTwist:
     idle = False
     reward_calls = 1
     nfe = 0.0
+    tilt = None
 
     @property
     def differentiable(self) -> bool:
@@ -85,6 +92,7 @@ class DebiasedTwist:
     nfe: float = 0.0
     idle = False
     reward_calls = 0  # the reward itself is not asked
+    tilt = None
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         ahead = self.look_ahead(clean_of(view), view.position, view.problem)

@@ -95,6 +95,8 @@ class FlowTwist:
             )
         self._network, self._inputs, self._lam = flow.network(), inputs, lam
         self.nfe, self.differentiable = nfe, differentiable
+        tilt = lam * self._network.tilt.numpy()
+        self.tilt = tilt if tilt.any() else None
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         inputs = self._inputs.of_view(view)

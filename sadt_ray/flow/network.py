@@ -54,12 +54,14 @@ class FlowNetwork(nn.Module):
     """log_flow = lambda F of states between the root and x_0.
 
     Buffers ``mean`` and ``scale`` [F] standardise the features, ``spread`` [positions] is that of the reward about the
-    base; all are set from data before training.
+    base; they are set from data before training. ``tilt`` [positions] is the standard deviation of F among siblings,
+    set after it; 0 where it is not known.
     """
 
     mean: Tensor
     scale: Tensor
     spread: Tensor
+    tilt: Tensor
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class FlowNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(config.num_features))
         self.register_buffer("scale", torch.ones(config.num_features))
         self.register_buffer("spread", torch.ones(config.num_positions))
+        self.register_buffer("tilt", torch.zeros(config.num_positions))
 
     def forward(
         self,

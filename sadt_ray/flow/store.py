@@ -68,16 +68,17 @@ class ExampleStore:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """features [R, F], base, position, reward, log_ratio and problem [R] of all rows."""
+        """features [R, F], base, position, reward, log_ratio, problem [R] of all rows; log_z_base [P] of problems."""
         if not self._tensors:
             assert self._examples is not None
             columns = self._examples.columns()
             dtypes = {"position": torch.int64, "problem": torch.int64}
             names = ("features", "base", "position", "reward", "log_ratio", "problem")
             self._tensors = {n: torch.as_tensor(columns[n]).to(dtypes.get(n, torch.float32)) for n in names}
+            self._tensors["log_z_base"] = self._log_z_base()
         return self._tensors
 
-    def log_z_base(self) -> Float[Tensor, " P"]:
+    def _log_z_base(self) -> Float[Tensor, " P"]:
         """Mean base of the first states of each problem: where a learned log Z / lambda begins."""
         assert self._examples is not None
         first = self._examples.position == 1

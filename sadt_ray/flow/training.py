@@ -19,7 +19,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sadt_ray.flow.batches import Batch, draw_families, draw_paths, make_batch, step_residuals, there_of
+from sadt_ray.flow.batches import (
+    LOWEST,
+    Batch,
+    draw_families,
+    draw_paths,
+    log_flow,
+    make_batch,
+    step_residuals,
+    there_of,
+)
 from sadt_ray.flow.examples import Examples
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.losses import REGRESSIONS, huber, parse_loss, path_loss
@@ -101,10 +110,13 @@ class FlowTraining:
             self._validation = None
         return new
 
+    def __len__(self) -> int:
+        return len(self._store)
+
     @property
     def num_families(self) -> int:
         """That can be trained on."""
-        return len(self._store.training)
+        return len(self._store.training) if len(self._store) else 0
 
     @property
     def ready(self) -> bool:
@@ -160,6 +172,7 @@ class FlowTraining:
         if self._validation is None:  # nothing to judge by: the latest
             self.best_step, self._best = self.step, _weights(self._average)
             return None
+        self._average.tilt.copy_(self._tilt(self._average))
         self.latest = self._measured(self._average)
         if not self.latest.diverged and (self.best is None or self.latest.loss < self.best.loss):
             self.best, self.best_step, self._best = self.latest, self.step, _weights(self._average)
@@ -248,7 +261,7 @@ class FlowTraining:
         """lambda (base + a + b log lambda), a and b of each problem."""
         problem = self._store.tensors["problem"][roots]
         a, b = self._log_z[problem % _LOG_Z_ROWS].unbind(1)
-        return lam * (self._store.log_z_base()[problem] + a + b * lam.log())
+        return lam * (self._store.tensors["log_z_base"][problem] + a + b * lam.log())
 
     def _scale(self) -> None:
         """Once, from the first rows: a network whose units change is another function."""
@@ -282,6 +295,20 @@ class FlowTraining:
             residuals = step_residuals(flow, self._store.tensors, self._validation)
             sizes += [huber(residuals).mean().item(), residuals.square().mean().sqrt().item()]
         return Metrics(*sizes)
+
+    def _tilt(self, network: FlowNetwork) -> Float[Tensor, " positions"]:
+        """Standard deviation of F among siblings at every position, in the held-out families."""
+        assert self._validation is not None
+        children, tensors = self._validation.children, self._store.tensors
+        rows, lam = children.clamp_min(0), self._validation.lam
+        flow = log_flow(network, tensors, rows.reshape(-1), lam.repeat_interleave(rows.shape[1])).reshape(rows.shape)
+        known = (children >= 0) & (flow > LOWEST)
+        whole = known.all(1)
+        variance = (flow[whole] / lam[whole, None]).var(1)
+        position = tensors["position"][rows[whole, 0]]
+        count = torch.bincount(position, minlength=len(network.tilt))
+        total = torch.zeros(len(network.tilt)).index_add_(0, position, variance)
+        return torch.sqrt(total / count.clamp_min(1))
 
 
 def _weights(network: FlowNetwork) -> dict[str, Tensor]:
