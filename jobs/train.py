@@ -1,4 +1,5 @@
-"""``python -m jobs.train WHAT``: train what a search needs. ``prior`` is diff-k, the diffusion prior of forecasts."""
+"""``python -m jobs.train WHAT``: train what a search needs. ``prior`` is diff-k, the diffusion prior of forecasts;
+``flow`` is F_phi, learned from the trajectories of searches."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from rich.progress import (
 
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
+from jobs.train_flow import TrainFlowConfig, train_flow
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
@@ -116,6 +118,11 @@ def main() -> None:
     def prior(config: Annotated[TrainPriorConfig, tyro.conf.arg(name="")]) -> None:
         """Train diff-k, the diffusion prior of forecasts."""
         _run(lambda: train_prior(config, console), console)
+
+    @app.command(name="flow")
+    def flow(config: Annotated[TrainFlowConfig, tyro.conf.arg(name="")]) -> None:
+        """Train the flow F_phi on the trajectories of searches."""
+        _run(lambda: train_flow(config, console), console)
 
     app.cli(description=__doc__)
 
