@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sadt_ray.buffer import ROOT, Nodes
 from sadt_ray.flow.inputs import FlowInputs
+from sadt_ray.trajectories import FIRST_PARTICLE
 
 NO_PARENT = -1
 _DIRECTORY = 1 << 48  # ids of nodes of one directory are below
@@ -60,6 +61,13 @@ class Examples:
         return Examples(**{name: column[rows] for name, column in self.columns().items()}, names=self.names)
 
 
+def _stands_for_a_sweep(nodes: Nodes) -> Bool[np.ndarray, " N"]:
+    """x_0 in the tree of a search that has particles beside it."""
+    particle = nodes.node >= FIRST_PARTICLE
+    sweeps = np.isin(nodes.directory, np.unique(nodes.directory[particle]))
+    return nodes.is_leaf & ~particle & sweeps
+
+
 def examples_of(
     nodes: Nodes,
     inputs: FlowInputs,
@@ -68,6 +76,8 @@ def examples_of(
     rows: Int[np.ndarray, " R"] | None = None,
 ) -> Examples:
     """Features of rows of a buffer; all of them by default.
+
+    Left out is the x_0 by which a sweep of particles stands in its tree: no step of the chain has drawn it.
 
     Args:
         bound: names of the problems that ``inputs`` were bound to. Rows of others are left out.
@@ -79,7 +89,7 @@ def examples_of(
     rows = np.arange(len(nodes)) if rows is None else np.asarray(rows)
     number = {name: i for i, name in enumerate(bound)}
     known = np.array([number.get(name, -1) for name in nodes.names], np.int64)
-    rows = rows[known[nodes.problem[rows]] >= 0]
+    rows = rows[(known[nodes.problem[rows]] >= 0) & ~_stands_for_a_sweep(nodes)[rows]]
     position, leaf = nodes.positions(positions.tolist())[rows].astype(np.int64), nodes.is_leaf[rows]
     if position.max(initial=0) >= inputs.num_positions:
         raise ValueError(f"a node is at position {position.max()} of a process of {inputs.num_positions}; of another?")

@@ -41,6 +41,7 @@ class Families:
         self._siblings = siblings
         self._parent = parent_rows(examples)
         below = np.flatnonzero((self._parent >= 0) & taken)
+        below = below[self._of_next_step(below, examples.position)]
         order = below[np.lexsort((rng.random(len(below)), self._parent[below]))]
         self._children = order
         self._count = np.bincount(self._parent[order], minlength=len(examples))
@@ -92,6 +93,12 @@ class Families:
         at = self._start[flat][:, None] + (turn[:, None] + k) % np.maximum(count, 1)[:, None]
         children = self._children[np.minimum(at, max(len(self._children) - 1, 0))] if len(self._children) else at * 0
         return np.where(k < count[:, None], children, NOBODY).reshape(*rows.shape, self._siblings)
+
+    def _of_next_step(self, below: np.ndarray, position: np.ndarray) -> Bool[np.ndarray, " N"]:
+        """Children at the position that is next of all their siblings': others are no draws from the same law."""
+        nearest = np.full(len(position), np.iinfo(np.int64).max)
+        np.minimum.at(nearest, self._parent[below], position[below])
+        return position[below] == nearest[self._parent[below]]
 
     def _whole_paths(self, examples: Examples, family: np.ndarray, taken: np.ndarray) -> Int[np.ndarray, " L"]:
         whole = family & (examples.position == 0)

@@ -183,10 +183,13 @@ class FlowTraining:
         """Whether the last validation was worse than the look-ahead base."""
         return self.latest is not None and self.latest.diverged
 
-    def flow(self, version: int = 0, facts: Mapping[str, str | int | float] | None = None) -> Flow:
-        """The best so far; the base itself if none was better."""
+    def flow(
+        self, version: int = 0, facts: Mapping[str, str | int | float] | None = None, latest: bool = False
+    ) -> Flow:
+        """The best so far; the base itself if none was better. Or the latest, whatever it is worth."""
         about = {"steps": self.step, "rows": len(self._store), "cost_nfe": round(self.cost_nfe), **(facts or {})}
-        return Flow(self._network.config, dict(self._best or self._base), version, about)
+        weights = _weights(self._average) if latest else dict(self._best or self._base)
+        return Flow(self._network.config, weights, version, about)
 
     def state(self) -> dict[str, Any]:
         """All but the rows, in tensors and plain values: with the same rows a training goes on bit for bit."""

@@ -188,6 +188,13 @@ def test_children_of_large_families_are_random_and_different():
     assert (families.children(np.array([5, NOBODY]), rng) == NOBODY).all()
 
 
+def test_siblings_of_another_position_are_no_siblings():
+    examples = exact_examples(("a",))
+    examples.position[1] = DEPTH  # the first child of the root, as if it stood for a whole sweep
+    families = Families(examples, np.ones(len(examples), bool), 3, 2, np.random.default_rng(0))
+    assert sorted(families.children(np.array([0]), np.random.default_rng(0))[0].tolist()) == [NOBODY, 2, 3]
+
+
 def test_a_path_goes_from_the_root_to_the_last_node_above_x_0():
     examples = exact_examples()
     families = Families(examples, np.ones(len(examples), bool), 3, 3, np.random.default_rng(0))
