@@ -151,7 +151,10 @@ def _tree(name: str, branching: str, branch_steps: str | Sequence[int] | None = 
     return Method(name, branching if branch_steps is None else branch_steps, SearchConfig(**settings))
 
 
-_GUIDED: dict[str, Any] = {"twist": "flow", "lean": "possible", "lean_scale": 0.5, "candidates": 8}
+_GUIDED: dict[str, Any] = {
+    "twist": "flow", "lean": "possible", "lean_scale": 0.5, "candidates": 4, "growth": 4, "ess_threshold": 0.7,
+}  # fmt: skip
+_PARTICLES = 64  # of a sweep under a budget of evaluations, if nobody says otherwise
 _LARGEST_SWEEP = 256
 _SWEEP_SETTINGS = {field.name for field in fields(SweepConfig)}
 
@@ -164,17 +167,23 @@ def _sweeps(
     **settings: Any,
 ) -> Method:
     """Sweeps whose particles are counted as rollouts: as few sweeps, and as large ones, as make up ``n_rollouts``."""
-    config = SweepConfig(**{**sweep, **{key: settings.pop(key) for key in _SWEEP_SETTINGS & settings.keys()}})
+    sweep = {**sweep, **{key: settings.pop(key) for key in _SWEEP_SETTINGS & settings.keys()}}
     search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **(tree or {}), **settings})
+    particles = sweep.pop("particles", None)
     if search.n_rollouts is not None and search.max_nfe is None:
-        count, particles = sweeps_of(search.n_rollouts, config.particles)
-        config, search = replace(config, particles=particles), replace(search, n_rollouts=count)
+        count, particles = sweeps_of(search.n_rollouts, particles, sweep.get("growth", 1))
+        search = replace(search, n_rollouts=count)
+    config = SweepConfig(particles=_PARTICLES if particles is None else particles, **sweep)
     return Method(name, "none" if branch_steps is None else branch_steps, search, config)
 
 
-def sweeps_of(rollouts: int, particles: int = 1) -> tuple[int, int]:
-    """Number of sweeps, and particles of each, that make up so many rollouts; ``particles`` of more than 1 are kept."""
-    if particles > 1:
+def sweeps_of(rollouts: int, particles: int | None = None, multiple: int = 1) -> tuple[int, int]:
+    """Number of sweeps, and particles of each, that make up so many rollouts or a few less; at least one particle.
+
+    Args:
+        particles: of a sweep, if it is decided; else sweeps are few and large, and of a multiple of ``multiple``.
+    """
+    if particles is not None:
         return max(round(rollouts / particles), 1), particles
     count = -(-rollouts // _LARGEST_SWEEP)
-    return count, max(rollouts // count, 1)
+    return count, max(rollouts // count // multiple, 1) * multiple

@@ -60,20 +60,26 @@ class Sweeper:
     def __call__(self, tickets: Tickets) -> Results:
         """One sweep a ticket; tickets of one level run together. A ticket with a particle that cannot be scored fails.
 
-        Of one particle all branch levels become nodes. Of several, the ticket's new child, drawn from the prior, and
-        an x_0 that stands for all of them, with their weights.
+        Of one particle from the prior all branch levels become nodes. Of several, or from a proposal, the ticket's new
+        child, drawn from the prior, and an x_0 that stands for all particles, with their weights.
         """
         started = time.perf_counter()
         levels = np.unique(tickets.level)
         groups = [self._same_level(tickets.take(tickets.level == level), int(level)) for level in levels]
         return replace(concatenated(groups), seconds=time.perf_counter() - started)
 
+    @property
+    def proposes(self) -> bool:
+        """Whether particles are drawn from anything but the prior."""
+        return self.leans or (self.chooses and self.config.candidates > 1)
+
     def _same_level(self, tickets: Tickets, level: int) -> Results:
-        positions, n = level_positions(self.chain, self.num_levels), self.config.particles
+        positions, single = level_positions(self.chain, self.num_levels), self.config.particles == 1
         population = Population(self, tickets, int(positions[level]))
-        if n > 1 and level + 1 < self.num_levels:
+        every_level = single and not self.proposes  # nodes must be drawn from the prior
+        if not every_level and level + 1 < self.num_levels:
             population.descend_alone(int(positions[level + 1]), level + 1)
-        below = range(level + 1, self.num_levels) if n == 1 else ()
+        below = range(level + 1, self.num_levels) if every_level else ()
         population.sweep(int(positions[-1]), {int(positions[lower]): lower for lower in below})
         return population.results()
 
@@ -95,6 +101,9 @@ class Population:
         self._resample = scheme_named(sweeper.config.resampling)
         self._walk: Walk = walk_from(sweeper.chain, tickets.state, position, tickets.problem)
         self._shape = (len(tickets), sweeper.config.particles)
+        self._grows_at = growth_position(position, sweeper.twist.tilt) if sweeper.config.growth > 1 else None
+        if self._grows_at is not None:
+            self._shape = (len(tickets), sweeper.config.particles // sweeper.config.growth)
         self._log_z = np.zeros(len(tickets))
         self._log_weights, self._log_twist = np.zeros((2, *self._shape))
         self._nfe, self._calls = np.zeros(len(tickets)), 0
@@ -113,10 +122,12 @@ class Population:
     def sweep(self, last: int, level_at: dict[int, int]) -> None:
         """To x_0; states at the positions ``level_at`` become nodes of that level."""
         self._branch_off()
-        start, seeds = self._walk.position, self._seeds()
+        start = self._walk.position
         while True:
             gradient = self._arrive(start, level_at)
-            log_ratio = self._walk.step(seeds, gradient, self._choice(last))
+            if self._walk.position == self._grows_at:
+                gradient = self._grown(gradient)
+            log_ratio = self._walk.step(self._seeds(), gradient, self._choice(last))
             if log_ratio is not None:
                 self._log_weights += log_ratio.reshape(self._shape)
             self._pay()
@@ -127,10 +138,11 @@ class Population:
 
     def _arrive(self, start: int, level_at: dict[int, int]) -> Tensor | None:
         """Look, weigh, resample: all that happens at one position before the next step. Returns its gradient."""
-        position, twist = self._walk.position, self._sweeper.twist
-        if position == 0 or (twist.idle and position not in level_at):
+        position, sweeper = self._walk.position, self._sweeper
+        wanted = not sweeper.twist.idle or position in level_at or sweeper.config.families
+        if position == 0 or not (sweeper.leans if position == start else wanted):
             return None
-        log_twist, gradient = self._look(self._sweeper.leans)
+        log_twist, gradient = self._look(sweeper.leans)
         if position == start:
             return gradient  # what all particles share is in no weight
         if position in level_at:
@@ -141,7 +153,7 @@ class Population:
         self._log_twist = log_twist.reshape(self._shape).copy()
         return self._resampled(gradient)
 
-    def _look(self, lean: bool) -> tuple[Float[np.ndarray, " B n"], Tensor | None]:
+    def _look(self, lean: bool) -> tuple[Float[np.ndarray, " N"], Tensor | None]:
         """log psi of every row, and its gradient."""
         twist = self._sweeper.twist
         if twist.idle:
@@ -173,8 +185,7 @@ class Population:
         alive = np.isfinite(log_total)
         weights = np.where(alive[:, None], softmax(np.where(alive[:, None], self._log_weights, 0.0), axis=1), 1 / n)
         due = 1 / np.square(weights).sum(1) < config.ess_threshold * n
-        if config.resampling.startswith("families"):
-            due[:] = True
+        due |= config.families
         due &= alive & config.weighted & (n > 1)
         if not due.any():
             return gradient
@@ -184,15 +195,25 @@ class Population:
         self._log_weights[due] = 0.0
         self._log_twist = np.take_along_axis(self._log_twist, ancestors, axis=1)
         rows = (ancestors + n * np.arange(batch)[:, None]).ravel()
+        return self._go_on_with(rows, gradient)
+
+    def _grown(self, gradient: Tensor | None) -> Tensor | None:
+        """Several copies of each particle: its weight is the mean of theirs."""
+        (batch, n), times = self._shape, self._sweeper.config.growth
+        self._shape = (batch, n * times)
+        self._log_weights = np.repeat(self._log_weights, times, axis=1)
+        self._log_twist = np.repeat(self._log_twist, times, axis=1)
+        return self._go_on_with(np.repeat(np.arange(batch * n), times), gradient)
+
+    def _go_on_with(self, rows: Int[np.ndarray, " N"], gradient: Tensor | None) -> Tensor | None:
         self._walk.take(rows)
         if self._kinship is not None:
             self._kinship.take(rows)
         return None if gradient is None else gradient[torch.as_tensor(rows, device=gradient.device)]
 
     def _branch_off(self) -> None:
-        """n copies of each row; what they know so far is known once."""
-        if self._walk.position > 0 and not self._sweeper.twist.idle:
-            self._walk.look()
+        """n copies of each row; what they share is evaluated once."""
+        self._walk.evaluate()
         self._pay()
         self._walk.take(np.repeat(np.arange(self._shape[0]), self._shape[1]))
 
@@ -244,7 +265,7 @@ class Population:
             return np.full(self._shape, -np.log(n)), rewards.mean(1)
         log_weights = self._log_weights + lam * rewards - self._log_twist
         log_total = logsumexp(log_weights, axis=1)
-        value = rewards[:, 0] if n == 1 and not self._sweeper.leans else (self._log_z + log_total - np.log(n)) / lam
+        value = rewards[:, 0] if n == 1 and not self._sweeper.proposes else (self._log_z + log_total - np.log(n)) / lam
         with np.errstate(invalid="ignore"):
             return log_weights - log_total[:, None], value
 
@@ -261,6 +282,19 @@ def candidates_at(position: int, average: int, tilt: Float[np.ndarray, " positio
     spread = np.sqrt(np.expm1(np.square(np.minimum(tilt, 2.5))))
     share = spread[position] / max(spread[2:-1].mean(), 1e-9)  # the draws of x_T and x_0 choose nothing
     return int(np.clip(round(average * share), 1, 4 * average))
+
+
+def growth_position(start: int, tilt: Float[np.ndarray, " positions"] | None) -> int | None:
+    """Where a sweep from ``start`` gets its other particles: an eighth of its tilt, in squared nats, lies before.
+
+    Where siblings hardly differ, few particles do: evaluations are worth more further down. None if the tilt is not
+    known, or if all that there is lies further up.
+    """
+    if tilt is None:
+        return None
+    passed = np.cumsum(np.where(np.arange(len(tilt)) > start, np.square(tilt), 0.0)[:-1])  # x_0 is chosen by nobody
+    position = int(np.searchsorted(passed, passed[-1] / 8))
+    return position if start < position < len(tilt) - 2 else None
 
 
 class Kinship:
@@ -299,8 +333,8 @@ class Kinship:
             self._generations[-1]["log_flow"] = log_flow
 
     def take(self, rows: Int[np.ndarray, " N"]) -> None:
-        """Resampled: the next generation descends from these."""
-        self._parent = self._parent[rows]
+        """The next generation descends from these."""
+        self._parent, self._ticket = self._parent[rows], self._ticket[rows]
 
     def harvest(self, good: Bool[np.ndarray, " B"], rewards: Float[np.ndarray, " N"]) -> Harvest:
         """All generations, the last of which is x_0, of the tickets that are good."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,6 +21,8 @@ class SweepConfig:
     """none; clean: r(x0_hat); debiased: the reward's own look-ahead r~; flow: F_phi."""
     lean: Lean = "never"
     """Whether proposals lean along the gradient of the twist: where reward and process allow it, or always."""
+    growth: int = 1
+    """A sweep begins with n / growth particles and has n from where the twist says that siblings begin to differ."""
     lean_scale: float = 1.0
     """How far they lean: 1 is right for a log-linear twist, less for one that bends."""
     candidates: int = 1
@@ -35,14 +38,23 @@ class SweepConfig:
     """Return every particle with its parent, for a learner."""
 
     def __post_init__(self) -> None:
-        for name in ("particles", "candidates"):
+        for name in ("particles", "candidates", "growth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name, allowed in (("twist", get_args(TwistName)), ("lean", get_args(Lean))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.particles % self.growth and self.particles > 1:
+            raise ValueError(f"{self.particles} particles cannot grow {self.growth} times; take a multiple of it")
         if not 0 < self.lean_scale < math.inf:
             raise ValueError(f"lean_scale must be a positive number, got {self.lean_scale}")
+        if not re.fullmatch(r"multinomial|stratified|systematic|residual|families-[1-9]\d*", self.resampling):
+            raise ValueError(
+                f"resampling must be one of multinomial, stratified, systematic, residual, families-K, "
+                f"got {self.resampling!r}"
+            )
+        if self.families and self.particles > 1 and self.particles % int(self.resampling.removeprefix("families-")):
+            raise ValueError(f"{self.particles} particles do not divide into {self.resampling}; take a multiple of it")
         if not 0 <= self.ess_threshold <= 1:
             raise ValueError(f"ess_threshold must be in [0, 1], got {self.ess_threshold}")
         if self.twist == "none" and self.lean == "always":
@@ -50,8 +62,13 @@ class SweepConfig:
 
     @property
     def plain(self) -> bool:
-        """Whether this is the rollout of DTS, with nothing to look at on the way."""
-        return self.particles == 1 and self.twist == "none"
+        """Whether this is the rollout of DTS, with nothing to look at on the way and nothing to bring beside."""
+        return self.particles == 1 and self.twist == "none" and not self.harvest
+
+    @property
+    def families(self) -> bool:
+        """Whether particles are resampled at every step so that all have siblings."""
+        return self.resampling.startswith("families")
 
 
 PLAIN_ROLLOUT = SweepConfig()
