@@ -24,3 +24,11 @@ def _spread(data: SeriesDataset, part: str, count: int) -> list[Problem]:
     available = len(data.window_starts(part, _STRIDE))
     windows = [int((i + 0.5) * available / count) for i in range(count)]
     return [data.problem(part, window, i % len(data.columns), _STRIDE) for i, window in enumerate(windows)]
+
+
+def training_contexts(data: SeriesDataset, windows: int, channels: int = 2) -> list[Problem]:
+    """Windows of the training part, some channels of each, for flows to learn from."""
+    available, columns = len(data.window_starts("train", _STRIDE)), len(data.columns)
+    numbers = [int((i + 0.5) * available / windows) for i in range(windows)]
+    shifts = [j * columns // channels for j in range(channels)]
+    return [data.problem("train", w, (i + shift) % columns, _STRIDE) for i, w in enumerate(numbers) for shift in shifts]

@@ -1,0 +1,296 @@
+"""Does a flow learned once save nine tenths of every later search?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from jobs.benches import BenchResult
+from jobs.posterior.columns import Target, paired, self_check
+from jobs.posterior.comparison import Entrant, Entry, affordable, compare, mean_and_se
+from jobs.posterior.contexts import NUM_TEST, test_contexts, training_contexts
+from jobs.posterior.gold import GoldConfig, pooled
+from jobs.posterior.gold_cache import INV_TEMPERATURES, Replicates, gold_for
+from jobs.posterior.learning import Learned, learn_flow
+from sadt_ray.data.etth1 import load_etth1
+from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.training_config import TrainingConfig
+from sadt_ray.interfaces import Problem
+from sadt_ray.methods import (
+    Method,
+    best_of_n,
+    dps,
+    dts,
+    dts_late,
+    dts_star,
+    fk,
+    prior,
+    sadt,
+    sadt_tree,
+    smc_debiased,
+    snis,
+    sweep,
+    tds,
+)
+from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.processes.pretrained import load_pretrained
+from sadt_ray.rewards.spectral import SpectralReward
+
+QUESTION = "ETTh1 test windows, spectral reward: is S-ADT with a tenth of the evaluations nearer to the target?"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done. ``rollouts`` are those of the methods that S-ADT is compared with; it has a tenth of them."""
+
+    contexts: int = NUM_TEST
+    seeds: int = 2
+    rollouts: int = 2_000
+    windows: int = 40  # of the training part, two channels each
+    particles: int = 128  # of a sweep of the harvest
+    steps: int = TrainingConfig.steps
+    gold: GoldConfig | None = None  # None: as it is cached
+    replicates: int = 2
+
+
+FULL = Scale()
+QUICK = Scale(contexts=3, seeds=1, rollouts=500, windows=12, particles=64, steps=600)
+RIVALS = {"dts": "dts", "late": "dts_late", "snis": "snis", "fk": "fk", "smc": "smc"}
+"""Name in figures -> key of the entrant, all with the whole budget."""
+FRACTIONS = {"10x": "sadt_10x", "20x": "sadt_20x"}
+_PAIRED = {"bias": "reward_bias", "edp": "edp", "ed": "ed"}
+_SUFFIX = {50.0: "", 10.0: "_lam10"}
+_FAMILY = "families-8"
+_MAIN = 50.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is searched."""
+
+    process: DiffusionProcess
+    reward: SpectralReward
+    problems: Sequence[Problem]
+
+    def affordable(self, make: Callable[[int], Method], max_nfe: int, flow: Flow | None = None) -> Method:
+        """See ``comparison.affordable``."""
+        return affordable(make, max_nfe, self.process, self.problems[0], self.reward, flow)
+
+
+def run(quick: bool) -> BenchResult:
+    torch.set_num_threads(1)
+    scale, data = QUICK if quick else FULL, load_etth1()
+    return measure(scale, data, test_contexts(data)[: scale.contexts], Console(stderr=True))
+
+
+def measure(scale: Scale, data: SeriesDataset, problems: Sequence[Problem], console: Console) -> BenchResult:
+    """Learn on training windows of ``data``, search ``problems``, judge."""
+    task = Task(load_pretrained(), SpectralReward(), problems)
+    with console.status("") as status:
+        golds = gold_for(
+            task.problems,
+            progress=lambda done, total: status.update(f"gold: run {done} of {total}"),
+            process=task.process,
+            reward=task.reward,
+            config=scale.gold,
+            replicates=scale.replicates,
+        )
+        learned = learn(task, training_contexts(data, scale.windows), scale, status.update)
+        tables = {lam: _compared(task, golds, lam, learned, scale, status.update) for lam in INV_TEMPERATURES[::-1]}
+    rows = [row for lam, entries in tables.items() for row in _rows(lam, entries, task.problems, golds)]
+    figures = {"contexts": float(len(task.problems)), "seeds": float(scale.seeds)}
+    for lam, entries in tables.items():
+        figures |= {f"{key}{_SUFFIX[lam]}": value for key, value in pairs(entries).items()}
+        figures |= {f"{key}{_SUFFIX[lam]}": value for key, value in _means(entries).items()}
+    figures |= _price(learned, tables[_MAIN])
+    return BenchResult(rows, figures, _notes(task, scale, learned, figures))
+
+
+def learn(task: Task, problems: Sequence[Problem], scale: Scale, progress: Callable[[str], None]) -> Learned:
+    """F_phi from nothing: sweeps under r~ on training windows, most at the higher temperature, then a training."""
+    harvests = [
+        smc_debiased(
+            inv_temperature=lam, n_rollouts=sweeps * scale.particles, particles=scale.particles, resampling=_FAMILY
+        )
+        for lam, sweeps in ((50.0, 2), (10.0, 1))
+    ]
+    config = TrainingConfig(steps=scale.steps)
+    return learn_flow(
+        task.process, problems, task.reward, harvests, config, progress=lambda news: progress(f"flow: {news}")
+    )
+
+
+def entrants(task: Task, lam: float, flow: Flow, rollouts: int) -> list[Entrant]:
+    """All methods at one inverse temperature. Budgets are in evaluations, with everything that is looked at."""
+    full = rollouts * task.process.sampler.num_steps
+    settings: dict[str, Any] = {"inv_temperature": lam}
+    rolls, spends = settings | {"n_rollouts": rollouts}, settings | {"n_rollouts": None}
+
+    def swept(make: Callable[..., Method], max_nfe: int, flow: Flow | None = None, **more: Any) -> Method:
+        return task.affordable(lambda count: make(n_rollouts=count, **settings, **more), max_nfe, flow)
+
+    tenth, twentieth = full // 10, full // 20
+    return [
+        Entrant("prior", "prior", prior(**rolls)),
+        Entrant("best_of_n", "best-of-n", best_of_n(**rolls)),
+        Entrant("snis", "snis", snis(**rolls)),
+        Entrant("dts", "dts", dts(max_nfe=full, **spends)),
+        Entrant("dts_late", "dts-late", dts_late(max_nfe=full, **spends)),
+        Entrant("dts_star", "dts-star", dts_star(max_nfe=full, **spends)),
+        Entrant("fk", "fk", swept(fk, full)),
+        Entrant("tds", "tds", swept(tds, full)),
+        Entrant("dps", "dps (biased)", swept(dps, full)),
+        Entrant("smc", "smc-debiased", swept(smc_debiased, full)),
+        Entrant("smc_10x", "smc-debiased, 1/10", swept(smc_debiased, tenth)),
+        Entrant("sadt_tree_10x", "sadt-tree, 1/10", sadt_tree(max_nfe=tenth, **spends), flow),
+        Entrant("sweep_10x_no_flow", "sweep without F, 1/10", swept(sweep, tenth)),
+        Entrant("sweep_10x_no_candidates", "sweep, no candidates, 1/10", swept(sweep, tenth, flow, candidates=1), flow),
+        Entrant("sadt_10x", "sadt, 1/10", swept(sadt, tenth, flow), flow),
+        Entrant("sadt_20x", "sadt, 1/20", swept(sadt, twentieth, flow), flow),
+    ]
+
+
+def pairs(entries: Mapping[str, Entry]) -> dict[str, float]:
+    """Magnitudes of S-ADT's errors minus those of each rival, problem by problem: below 0 S-ADT is better."""
+    figures: dict[str, float] = {}
+    compared = [
+        (f"{fraction}_{name}", ours, key) for fraction, ours in FRACTIONS.items() for name, key in RIVALS.items()
+    ]
+    for name, ours, other in [*compared, ("equal_smc", "sadt_10x", "smc_10x")]:
+        for short, column in _PAIRED.items():
+            result = paired(entries[ours].size(column), entries[other].size(column))
+            key = f"{short}_diff_{name}"
+            figures |= {key: result.mean, f"{key}_se": result.se, f"{key}_wins": float(result.wins)}
+    return figures
+
+
+def break_even_contexts(training_nfe: float, nfe_without: float, nfe_with: float) -> float:
+    """Contexts after which training has paid for itself: its cost over what one context saves; infinite if nothing."""
+    saved = nfe_without - nfe_with
+    return training_nfe / saved if saved > 0 else np.inf
+
+
+def _compared(
+    task: Task, golds: Sequence[Replicates], lam: float, learned: Learned, scale: Scale, tell: Callable[[str], None]
+) -> dict[str, Entry]:
+    targets = [Target(problem, pooled(gold[lam])) for problem, gold in zip(task.problems, golds, strict=True)]
+    who = entrants(task, lam, learned.flow, scale.rollouts)
+    progress = partial(_say, tell, f"lambda {lam:g}: ")
+    return compare(task.process, task.reward, targets, who, scale.seeds, progress)
+
+
+def _say(tell: Callable[[str], None], before: str, news: str) -> None:
+    tell(before + news)
+
+
+def _rows(
+    lam: float, entries: Mapping[str, Entry], problems: Sequence[Problem], golds: Sequence[Replicates]
+) -> list[dict[str, object]]:
+    forecast = entries["prior"].signed("crps")
+    rows = [_row(lam, entry, forecast) for entry in entries.values()]
+    checks = [
+        self_check(problem, gold[lam]) for problem, gold in zip(problems, golds, strict=True) if len(gold[lam]) > 1
+    ]
+    if len(checks) > 1:
+        floor = Entry(replace(entries["prior"].entrant, label="(two runs of the gold)"), [checks])
+        floor.nfe = float(np.mean([gold[lam][0].nfe for gold in golds]))
+        rows.append(_row(lam, floor, forecast))
+    return rows
+
+
+def _row(lam: float, entry: Entry, forecast: np.ndarray) -> dict[str, object]:
+    """One method at one lambda. Columns of a forecast do not look at the gold."""
+    method = entry.entrant.method
+    log_z = entry.signed("log_z_error")
+    errors = np.array([[quality.log_z_error for quality in row] for row in entry.qualities])
+    return {
+        "method": entry.entrant.label,
+        "lambda": lam,
+        "gradients": "yes" if _leans(method) else "no",
+        "learned": "yes" if entry.entrant.flow is not None else "no",
+        "rollouts": round(entry.rollouts),
+        "NFE": round(entry.nfe),
+        "reward calls": round(entry.reward_calls),
+        "s/context": entry.seconds,
+        "bias": _with_error(entry.signed("reward_bias")),
+        "|bias|": _with_error(entry.size("reward_bias")),
+        "log Z error": float(log_z.mean()),
+        "its sd": float(errors.std(ddof=1)),
+        "ED": _with_error(entry.signed("ed")),
+        "edp": _with_error(entry.signed("edp")),
+        "ESS": float(entry.signed("ess").mean()),
+        "root ESS": float(entry.signed("root_ess").mean()),
+        "CRPS": _with_error(entry.signed("crps")),
+        "dCRPS": _with_error(entry.signed("crps") - forecast),
+        "Spec-W1": float(entry.signed("spec_w1").mean()),
+        "log-spectral": float(entry.signed("log_spectral_distance").mean()),
+    }
+
+
+def _leans(method: Method) -> bool:
+    return method.sweep.lean != "never"
+
+
+def _with_error(values: np.ndarray) -> str:
+    mean, error = mean_and_se(values)
+    return f"{mean:.4f} +- {error:.4f}"
+
+
+def _means(entries: Mapping[str, Entry]) -> dict[str, float]:
+    """Of every entrant: means over problems."""
+    columns = {"bias": "reward_bias", "abs_log_z_error": "log_z_error", "edp": "edp", "ed": "ed", "crps": "crps"}
+    figures: dict[str, float] = {}
+    for key, entry in entries.items():
+        figures |= {f"{short}_{key}": float(entry.size(column).mean()) for short, column in columns.items()}
+        figures |= {f"nfe_{key}": entry.nfe, f"seconds_{key}": entry.seconds}
+    return figures
+
+
+def _price(learned: Learned, entries: Mapping[str, Entry]) -> dict[str, float]:
+    without = max(entries[key].nfe for key in RIVALS.values())
+    return {
+        "training_nfe": learned.nfe,
+        "harvest_nfe": float(learned.harvest_nfe),
+        "training_seconds": learned.seconds,
+        "break_even_contexts": break_even_contexts(learned.nfe, without, entries["sadt_10x"].nfe),
+    }
+
+
+def _notes(task: Task, scale: Scale, learned: Learned, figures: Mapping[str, float]) -> list[str]:
+    full = scale.rollouts * task.process.sampler.num_steps
+    return [
+        f"{len(task.problems)} test windows that no setting was chosen on, one channel each; {scale.seeds} seeds; +- "
+        f"over windows. Whole budget: {scale.rollouts:,} rollouts, {full:,} evaluations; 1/10 and 1/20 are of these, "
+        "with candidates, gradients and F itself charged by their multiply-adds.",
+        learned.about(),
+        f"Paid for after {figures['break_even_contexts']:.0f} contexts: {figures['training_nfe']:,.0f} / "
+        f"({max(figures[f'nfe_{key}'] for key in RIVALS.values()):,.0f} - {figures['nfe_sadt_10x']:,.0f}).",
+        "bias: of E[r]; ED: energy distance to the gold; edp: the same in log-PSD. dCRPS: paired with the prior's. "
+        "Methods that differ in the draw alone share a search and its seconds. dps has no weights: its log Z means "
+        "nothing. On so few rollouts sadt is one sweep, the same as sweep.",
+        *(_pair_note(name, figures) for name in _pair_names()),
+    ]
+
+
+def _pair_names() -> list[str]:
+    names = [f"{fraction}_{rival}" for fraction in FRACTIONS for rival in RIVALS] + ["equal_smc"]
+    return [f"{name}{suffix}" for suffix in _SUFFIX.values() for name in names]
+
+
+def _pair_note(name: str, figures: Mapping[str, float]) -> str:
+    """One pair in words."""
+    bare, suffix = (name.removesuffix("_lam10"), "_lam10") if name.endswith("_lam10") else (name, "")
+    parts = []
+    for short in _PAIRED:
+        key = f"{short}_diff_{bare}"
+        mean, error, wins = (figures[f"{key}{end}{suffix}"] for end in ("", "_se", "_wins"))
+        verdict = "better" if mean < -2 * error else "worse" if mean > 2 * error else "no different"
+        parts.append(f"{short} {mean:+.4f} +- {error:.4f} ({wins:.0f} of {figures['contexts']:.0f}, {verdict})")
+    return f"{bare}, lambda {10 if suffix else 50}: " + ", ".join(parts)
