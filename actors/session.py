@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -20,9 +20,11 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.executor import RayExecutor, WorkersLost, last_line
+from actors.learner import Learning, Lesson, start_learner
 from actors.pacing import Deadline
 from actors.rollout_worker import RemoteWorker, start_workers
 from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
+from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.plan import SearchPlan
 from sadt_ray.runs.conduct import Ended, Look, Recording, SearchFailed
@@ -30,6 +32,7 @@ from sadt_ray.tree.search import Search
 
 _LOOK_EVERY = 0.25  # seconds
 _STOP_WITHIN = 60.0  # seconds in which a running batch should end
+_FINISH_WITHIN = 60.0  # seconds in which a learner should judge and write what it has
 _OWNER_DEATHS = 3  # at the same place
 _LOADING_DEATHS = 3  # of one worker, while it loads its replica
 _OWNER_THREADS = 4  # the search, look, stop, and one to spare
@@ -95,6 +98,8 @@ class RaySession:
         resources: of the cluster, from ``cluster.connect``.
         simulations: of the smallest search to come. Unless the crew says otherwise there are no more workers than a
             twentieth of them keeps busy: more in flight would cost the trees too much.
+        flow: that searches which are guided by one begin with.
+        learning: for a learner beside the searches.
     """
 
     def __init__(
@@ -108,6 +113,8 @@ class RaySession:
         resources: Mapping[str, float],
         simulations: int | None = None,
         deadline: Deadline | None = None,
+        flow: Flow | None = None,
+        learning: Learning | None = None,
     ) -> None:
         per_worker = RayExecutor.calls_per_worker * pace.batch_size
         useful = None if simulations is None else int(SHARE_IN_FLIGHT * simulations / per_worker)
@@ -125,6 +132,10 @@ class RaySession:
             scheduling_strategy=here,
         )
         self.owner: Any = owner.remote(recording, pace, deadline)
+        self._flow, self.learner = flow, None
+        if learning is not None:
+            told = replace(learning, known=0 if flow is None else flow.version)
+            self.learner = start_learner(self.workers[0].replica, told, scheduling_strategy=here)
 
     def wait_for_workers(self, on_wait: Callable[[], None] = lambda: None) -> None:
         """Until one worker is ready. On a cluster that grows this takes as long as a machine takes.
@@ -162,6 +173,8 @@ class RaySession:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         ray.kill(self.owner)
+        if self.learner is not None:
+            ray.kill(self.learner)
         for worker in self.workers:
             worker.end()
 
@@ -183,7 +196,7 @@ class RaySession:
         """
         furthest, deaths_there = -1, 0
         while True:
-            call, done = self.owner.search.remote(plan, self.workers), -1
+            call, done = self.owner.search.remote(plan, self.workers, self._flow, self.learner), -1
             try:
                 while not ray.wait([call], timeout=_LOOK_EVERY)[0]:
                     on_wait()
@@ -206,6 +219,15 @@ class RaySession:
                         f"the tree owner died {_OWNER_DEATHS} times at {max(done, 0)} simulations: {last_line(error)}"
                     ) from None
                 self._wait_for_owner(on_wait)
+
+    def learned(self) -> Lesson | None:
+        """End the learner, which publishes what it has, and return that; None if there is no learner that answers."""
+        if self.learner is None:
+            return None
+        try:
+            return ray.get(self.learner.finish.remote(), timeout=_FINISH_WITHIN)
+        except RayError:
+            return None
 
     def _wait_for_owner(self, on_wait: Callable[[], None]) -> None:
         """Until it is up again."""

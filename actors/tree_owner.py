@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from actors.executor import RayExecutor
+from actors.learner import RemoteTeacher
 from actors.metrics import Meters
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
+from sadt_ray.flow.flow import Flow
 from sadt_ray.plan import SearchPlan
 from sadt_ray.runs.conduct import Look, Recording, conduct
 from sadt_ray.tree.state import SearchState
@@ -64,11 +66,21 @@ class TreeOwner:
         """The name of the machine."""
         return socket.gethostname()
 
-    def search(self, plan: SearchPlan, workers: Sequence[RemoteWorker]) -> Sent:
-        """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on."""
+    def search(
+        self, plan: SearchPlan, workers: Sequence[RemoteWorker], flow: Flow | None = None, learner: Any = None
+    ) -> Sent:
+        """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on.
+
+        Args:
+            flow: to begin with, for a plan that is guided by one.
+            learner: a ``LearnerActor`` that may have a newer one at any time.
+        """
         self._last_look = None
         size = BatchSize(self._pace.batch_size, self._largest_batch(plan, len(workers)))
         executor = RayExecutor(workers, plan.rolling, size, self._deadline)
+        if flow is not None and plan.sweep.twist == "flow":
+            executor.use_flow(flow)
+        teacher = None if learner is None else RemoteTeacher(learner, -1 if flow is None else flow.version)
         meters = Meters(plan.name)
 
         def look_on(look: Look) -> None:
@@ -78,7 +90,7 @@ class TreeOwner:
                 raise Stopped
 
         try:
-            ended = conduct(plan, executor, self._recording, look_on)
+            ended = conduct(plan, executor, self._recording, look_on, teacher)
         finally:
             self._stop.clear()
         failure = None if ended.error is None else f"{type(ended.error).__name__}: {ended.error}"

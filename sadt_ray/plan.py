@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import GenerativeProcess, Problem, States
 from sadt_ray.methods import Method
+from sadt_ray.processes.walk import level_positions
 from sadt_ray.roller import Rolling
 from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
 from sadt_ray.tree.search import Search
@@ -25,6 +26,7 @@ class SearchPlan:
         root_states: [P, *state_shape].
         num_levels: below the roots.
         sweep: what a rollout is.
+        positions: of the levels among the process's finest steps, root first.
     """
 
     name: str
@@ -34,6 +36,7 @@ class SearchPlan:
     root_states: States
     num_levels: int
     sweep: SweepConfig = PLAIN_ROLLOUT
+    positions: tuple[int, ...] = ()
 
     @property
     def rolling(self) -> Rolling:
@@ -57,14 +60,16 @@ def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method:
     if not problems:
         raise ValueError("there is nothing to search: the list of problems is empty")
     branching = process.with_branch_steps(method.branch_steps)
+    chain = branching.bind(problems)
     return SearchPlan(
         name=method.name,
         config=method.search,
         branch_steps=method.branch_steps if isinstance(method.branch_steps, str) else tuple(method.branch_steps),
         names=tuple(problem.name for problem in problems),
-        root_states=branching.bind(problems).root_states(),
+        root_states=chain.root_states(),
         num_levels=branching.num_levels,
         sweep=method.sweep,
+        positions=tuple(level_positions(chain, branching.num_levels).tolist()),
     )
 
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from sadt_ray.checkpoint import Checkpoints, CheckpointTimes
 from sadt_ray.executor import Executor, Tolerance
 from sadt_ray.plan import SearchPlan
+from sadt_ray.runs.lessons import Lessons
 from sadt_ray.runs.lock import only_writer
 from sadt_ray.runs.recorded import begin_or_resume, run_recorded
 from sadt_ray.runs.recorder import Progress, Recorder
+from sadt_ray.teacher import Teacher
 from sadt_ray.tree.search import Search
 
 
@@ -71,12 +73,17 @@ class CannotResume(ValueError):
 
 
 def conduct(
-    plan: SearchPlan, executor: Executor, recording: Recording, on_look: Callable[[Look], None] | None = None
+    plan: SearchPlan,
+    executor: Executor,
+    recording: Recording,
+    on_look: Callable[[Look], None] | None = None,
+    teacher: Teacher | None = None,
 ) -> Ended:
     """Begin the plan's search, or resume it from its last checkpoint, and run it to its end.
 
     Args:
         on_look: called whenever the executor returns. What it raises ends the search.
+        teacher: is asked for newer weights as often.
 
     Raises:
         CannotResume: before anything is written.
@@ -86,11 +93,17 @@ def conduct(
             held.enter_context(only_writer(recording.run))
             checkpoints = recording.checkpoints_of(plan.name)
             search, recorder = begin_or_resume(
-                plan.begin(), recording.run, plan.name, checkpoints, recording.keep_trajectories
+                plan.begin(),
+                recording.run,
+                plan.name,
+                checkpoints,
+                recording.keep_trajectories,
+                {"positions": plan.positions},
             )
         except ValueError as error:
             raise CannotResume(str(error)) from error
-        return _run(search, executor, recorder, checkpoints, recording, on_look)
+        lessons = None if teacher is None else Lessons(teacher, executor, plan.sweep.twist == "flow")
+        return _run(search, executor, recorder, checkpoints, recording, on_look, lessons)
 
 
 def _run(
@@ -100,15 +113,19 @@ def _run(
     checkpoints: Checkpoints | None,
     recording: Recording,
     on_look: Callable[[Look], None] | None,
+    lessons: Lessons | None,
 ) -> Ended:
     times = CheckpointTimes(every_seconds=recording.every_seconds, every_simulations=recording.every_simulations)
 
     def look(progress: Progress, search: Search) -> None:
+        if lessons is not None:
+            lessons.attend(search)
         if on_look is not None:
             on_look(Look(progress, recorder.last_line))
 
     try:
-        run_recorded(search, executor, recorder, checkpoints, times, look, recording.tolerance)
+        gauges = executor.gauges if lessons is None else lessons.gauges
+        run_recorded(search, executor, recorder, checkpoints, times, look, recording.tolerance, gauges)
     except (Exception, KeyboardInterrupt) as error:
         return Ended(search, recorder.seconds, error)
     return Ended(search, recorder.seconds)

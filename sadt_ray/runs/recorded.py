@@ -7,12 +7,13 @@ run_recorded(search, executor, recorder, checkpoints)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sadt_ray.checkpoint import Checkpoints, CheckpointTimes
 from sadt_ray.executor import Executor, Tolerance, run_search
-from sadt_ray.runs.recorder import Progress, Recorder
+from sadt_ray.runs.recorder import Gauges, Progress, Recorder
 from sadt_ray.tree.search import Search
 from sadt_ray.tree.state import check_same_search
 
@@ -23,27 +24,31 @@ def begin_or_resume(
     method: str,
     checkpoints: Checkpoints | None = None,
     keep_trajectories: bool = True,
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[Search, Recorder]:
     """A search and its recorder: the given ones, not yet begun, or those of the latest checkpoint.
 
     Tickets that were in flight at the checkpoint are forgotten; others are asked in their place. A search that begins
     saves a checkpoint at once, so that whatever it records afterwards is known to be its own.
 
+    Args:
+        facts: what readers of the trajectories should know beside the search's own settings.
+
     Raises:
         ValueError: for a checkpoint of another search or format, or trajectories that belong to neither.
     """
     found = checkpoints.latest() if checkpoints is not None else None
     if found is None:
-        recorder = Recorder(run, method, keep_trajectories)
+        recorder = Recorder(run, method, keep_trajectories, facts=facts)
         recorder.open(search)
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.facts(search)})
         return search, recorder
-    state, facts = found
+    state, saved = found
     check_same_search(state, search)
     search = Search.restored(state)
     search.forget(search.open_tickets())
-    recorder = Recorder(run, method, keep_trajectories, resume=facts["recorder"])
+    recorder = Recorder(run, method, keep_trajectories, resume=saved["recorder"], facts=facts)
     recorder.open(search)
     return search, recorder
 
@@ -56,6 +61,7 @@ def run_recorded(
     times: CheckpointTimes | None = None,
     on_progress: Callable[[Progress, Search], None] | None = None,
     tolerance: Tolerance | None = None,
+    gauges: Gauges | None = None,
 ) -> None:
     """``run_search``, recorded after every batch, with checkpoints when they are due and a last one at any end.
 
@@ -64,6 +70,7 @@ def run_recorded(
     Args:
         times: when checkpoints are due; each minute by default.
         on_progress: called after every batch. What it raises ends the search between two batches.
+        gauges: figures for the lines of metrics; the executor's by default.
 
     Raises:
         RolloutFailed: see ``run_search``.
@@ -71,9 +78,10 @@ def run_recorded(
     """
     times = times or CheckpointTimes()
     times.begin(search.simulations)
+    gauges = gauges or executor.gauges
 
     def after_batch(search: Search) -> None:
-        progress = recorder(search, executor.gauges)
+        progress = recorder(search, gauges)
         if checkpoints is not None and times.due(search.simulations):
             with times.measured(search.simulations):
                 _save_or_warn(search, recorder, checkpoints)
@@ -83,7 +91,7 @@ def run_recorded(
     try:
         run_search(search, executor, after_batch, tolerance)
     finally:
-        recorder.close(search, executor.gauges)
+        recorder.close(search, gauges)
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.checkpoint_facts(search)})
 

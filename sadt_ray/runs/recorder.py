@@ -45,6 +45,7 @@ class Recorder:
         keep_trajectories: whether every node is written with its state, and every particle beside the tree.
         seconds_between: time between two lines of ``metrics.jsonl``.
         resume: ``checkpoint_facts`` of the recorder to continue. What that one recorded later is removed.
+        facts: what readers of the trajectories should know beside the search's own settings.
 
     Attributes:
         last_line: the last line of ``metrics.jsonl``; empty before the first.
@@ -57,19 +58,21 @@ class Recorder:
         keep_trajectories: bool = True,
         seconds_between: float = 0.5,
         resume: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._run, self._method, self._seconds_between = run, method, seconds_between
         self._keep_trajectories = keep_trajectories
-        facts = resume or {"seconds": 0.0, "simulations": 0, "nfe": 0, "nodes": 0, "parts": None}
-        self._first = self._last = _Line(facts["seconds"], facts["simulations"], facts["nfe"])
-        self._num_nodes, self._num_parts = facts["nodes"], facts["parts"]
-        self._num_harvested = facts.get("harvested", 0)
-        self._started = time.perf_counter() - facts["seconds"]
+        before = resume or {"seconds": 0.0, "simulations": 0, "nfe": 0, "nodes": 0, "parts": None}
+        self._first = self._last = _Line(before["seconds"], before["simulations"], before["nfe"])
+        self._num_nodes, self._num_parts = before["nodes"], before["parts"]
+        self._num_harvested = before.get("harvested", 0)
+        self._started = time.perf_counter() - before["seconds"]
+        self._facts = dict(facts or {})
         self._writer: TrajectoryWriter | None = None
         self._num_rewards, self._num_finite, self._reward_sum, self._best = 0, 0, 0.0, -np.inf
         self.last_line: Mapping[str, Any] = {}
         if resume is not None:
-            remove_metrics_after(run, method, facts["seconds"])
+            remove_metrics_after(run, method, before["seconds"])
 
     @property
     def seconds(self) -> float:
@@ -97,7 +100,8 @@ class Recorder:
             directory = self._run / "trajectories" / self._method
             if self._num_parts and not directory.exists():  # resumed in another place: from the root again
                 self._num_nodes = self._num_parts = 0
-            facts = {"method": self._method, "num_levels": search.num_levels, "config": asdict(search.config)}
+            about = {"method": self._method, "num_levels": search.num_levels, "config": asdict(search.config)}
+            facts = {**self._facts, **about}
             self._writer = TrajectoryWriter(
                 directory, search.names, states.shape[1:], states.dtype, facts, continue_after=self._num_parts
             )

@@ -232,7 +232,7 @@ def test_an_owner_that_dies_at_once_again_and_again_is_given_up(open_session, mo
     session = open_session(num_workers=1)
 
     class Fragile(TreeOwner):
-        def search(self, plan, workers):
+        def search(self, plan, workers, flow, learner):
             os._exit(1)
 
     import ray

@@ -1,0 +1,54 @@
+"""The state of a training as one safetensors file: tensors as tensors, the rest as JSON, and nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sadt_ray.processes.training_state import read_safetensors, save_atomically
+
+FORMAT = "sadt-ray flow training 1"
+_TENSOR, _PAIRS = "tensor", "pairs"
+
+
+def save_training(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write ``FlowTraining.state`` beside facts that JSON can hold; whoever reads finds the old file or the new one."""
+    tensors: dict[str, Tensor] = {}
+    plain = _without_tensors(state, tensors)
+    metadata = {"format": FORMAT, "state": json.dumps(plain), "facts": json.dumps(dict(facts))}
+    save_atomically(tensors, metadata, path)
+
+
+def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """State and facts. Raises ValueError for a file of another kind, or a damaged one."""
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} says {metadata.get('format', 'nothing')!r}, not {FORMAT!r}; remove it to start anew")
+    return _with_tensors(json.loads(metadata["state"]), tensors), json.loads(metadata["facts"])
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """As JSON can hold it: tensors by name, dictionaries as pairs, since their keys may be numbers."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):05d}"
+        tensors[name] = value.detach().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {_PAIRS: [[key, _without_tensors(inner, tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(inner, tensors) for inner in value]
+    return value
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _with_tensors(inner, tensors) for key, inner in value[_PAIRS]}
+    if isinstance(value, list):
+        return [_with_tensors(inner, tensors) for inner in value]
+    return value
