@@ -7,52 +7,21 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayError
 
 from sadt_ray.flow.flow import Flow
-from sadt_ray.learner import Learner, LearnerConfig
+from sadt_ray.learner import Learner, Learning
+from sadt_ray.teacher import Lesson
 
 _ASK_EVERY = 0.25  # seconds
 _ASK_AGAIN = 2.0  # seconds, after a learner that did not answer
 _PAUSE = 0.2  # seconds without anything to learn
 _NICE = 10  # it takes what workers leave over, where it has no CPU of its own
 _ERRORS = 5  # in a row, after which it is given up
-
-
-@dataclass(frozen=True)
-class Learning:
-    """What a learner is told.
-
-    Attributes:
-        home: where its checkpoint and the flow are written.
-        paths: runs or directories of trajectories.
-        config: settings.
-        known: version of the flow that searches begin with; those to come are numbered from there.
-        cpus: that it takes of the cluster; 0 to live on what workers leave over.
-        learner: what trains.
-    """
-
-    home: Path
-    paths: Sequence[Path]
-    config: LearnerConfig = field(default_factory=LearnerConfig)
-    known: int = 0
-    cpus: float = 0.0
-    learner: type[Learner] = Learner
-
-
-class Lesson(NamedTuple):
-    """A learner's answer."""
-
-    flow: Flow | None  # if there is a newer one than was known
-    figures: Mapping[str, float]
-    seconds: float  # since it was published
-    error: str  # what went wrong last, if anything
 
 
 class LearnerActor:
@@ -107,10 +76,7 @@ class LearnerActor:
 
     def _loaded(self) -> Learner:
         if self._learner is None:
-            told = self._learning
-            process, reward, problems = ray.get(self._replica[0])
-            self._learner = told.learner(process, reward, problems, told.paths, told.home, told.config)
-            self._learner.outdo(told.known)
+            self._learner = self._learning.begin(*ray.get(self._replica[0]))
         return self._learner
 
 

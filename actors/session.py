@@ -20,14 +20,16 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.executor import RayExecutor, WorkersLost, last_line
-from actors.learner import Learning, Lesson, start_learner
+from actors.learner import start_learner
 from actors.pacing import Deadline
 from actors.rollout_worker import RemoteWorker, start_workers
 from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
+from sadt_ray.learner import Learning
 from sadt_ray.plan import SearchPlan
 from sadt_ray.runs.conduct import Ended, Look, Recording, SearchFailed
+from sadt_ray.teacher import Lesson
 from sadt_ray.tree.search import Search
 
 _LOOK_EVERY = 0.25  # seconds
@@ -132,7 +134,8 @@ class RaySession:
             scheduling_strategy=here,
         )
         self.owner: Any = owner.remote(recording, pace, deadline)
-        self._flow, self.learner = flow, None
+        self._flow = flow
+        self.learner: Any = None
         if learning is not None:
             told = replace(learning, known=0 if flow is None else flow.version)
             self.learner = start_learner(self.workers[0].replica, told, scheduling_strategy=here)
@@ -221,9 +224,7 @@ class RaySession:
                 self._wait_for_owner(on_wait)
 
     def learned(self) -> Lesson | None:
-        """End the learner, which publishes what it has, and return that; None if there is no learner that answers."""
-        if self.learner is None:
-            return None
+        """End the learner, which publishes what it has, and return that; None if it does not answer."""
         try:
             return ray.get(self.learner.finish.remote(), timeout=_FINISH_WITHIN)
         except RayError:

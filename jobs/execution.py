@@ -8,17 +8,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from rich.console import Console
 
 from actors.cluster import RayUnavailable, connect, disconnect
 from sadt_ray.executor import SerialExecutor, Tolerance
+from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Problem, Reward
+from sadt_ray.learner import Learning
 from sadt_ray.plan import SearchPlan, default_batch_size
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.runs.conduct import Ended, Look, Recording, conduct
+from sadt_ray.teacher import Lesson, Turns
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Execution:
     """Time between two checkpoints."""
     checkpoint_simulations: int | None = None
     """Simulations between two checkpoints; by default only the time counts."""
+    learner_cpus: float = 0.0
+    """CPUs that a learner takes of the cluster; 0 to live on what the workers leave over."""
     tolerate_failures: float = 0.01
     """Share of the rollouts that may fail for good before the search stops; ten may in any case."""
 
@@ -57,7 +62,7 @@ class Execution:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not self.checkpoint_seconds > 0:
             raise ValueError(f"checkpoint_seconds must be positive, got {self.checkpoint_seconds}")
-        for name in ("cpus_per_worker", "gpus_per_worker"):
+        for name in ("cpus_per_worker", "gpus_per_worker", "learner_cpus"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number >= 0, got {value}")
@@ -77,6 +82,9 @@ class Session(Protocol):
     def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
         """``on_look`` is called as the search goes on, ``on_wait`` also while it does not; both may raise."""
 
+    def learned(self) -> Lesson | None:
+        """End the learner; what it has to show, or None if it does not answer. For a session that has a learner."""
+
 
 @dataclass(frozen=True)
 class SerialSession:
@@ -87,6 +95,8 @@ class SerialSession:
     problems: list[Problem]
     batch_size: int
     recording: Recording
+    flow: Flow | None = None
+    turns: Turns | None = None
 
     def __enter__(self) -> SerialSession:
         return self
@@ -100,11 +110,41 @@ class SerialSession:
 
     def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
         """Every batch is followed by a look, so nothing is waited for."""
-        executor = SerialExecutor(self.process, self.reward, self.problems, self.batch_size, rolling=plan.rolling)
-        return conduct(plan, executor, self.recording, on_look)
+        flow = self.flow if plan.sweep.twist == "flow" else None
+        executor = SerialExecutor(
+            self.process, self.reward, self.problems, self.batch_size, rolling=plan.rolling, flow=flow
+        )
+        if self.turns is not None:
+            self.turns.begin(-1 if flow is None else flow.version)
+        return conduct(plan, executor, self.recording, on_look, self.turns)
+
+    def learned(self) -> Lesson | None:
+        return None if self.turns is None else self.turns.finish()
 
 
-Opener = Callable[[DiffusionProcess, Reward, list[Problem], Recording, int], AbstractContextManager[Session]]
+class Guidance(NamedTuple):
+    """Where the flow of a session's searches comes from."""
+
+    flow: Flow | None = None  # that they begin with
+    learning: Learning | None = None
+
+
+NO_GUIDANCE = Guidance()
+
+
+class Opener(Protocol):
+    """Opens a session."""
+
+    def __call__(
+        self,
+        process: DiffusionProcess,
+        reward: Reward,
+        problems: list[Problem],
+        recording: Recording,
+        simulations: int,
+        guidance: Guidance = NO_GUIDANCE,
+    ) -> AbstractContextManager[Session]:
+        """``simulations``: of the smallest search to come."""
 
 
 def choose_executor(execution: Execution, console: Console) -> tuple[str, Opener]:
@@ -138,10 +178,17 @@ def _serial_opener(execution: Execution) -> Opener:
         raise ValueError(f"device {execution.device!r} cannot be used here ({error}); use cpu") from None
 
     def open_session(
-        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording, simulations: int
+        process: DiffusionProcess,
+        reward: Reward,
+        problems: list[Problem],
+        recording: Recording,
+        simulations: int,
+        guidance: Guidance = NO_GUIDANCE,
     ) -> SerialSession:
         size = execution.batch_size or default_batch_size(len(problems))
-        return SerialSession(process.with_device(execution.device), reward, problems, size, recording)
+        learning, replica = guidance.learning, process.with_device(execution.device)
+        turns = None if learning is None else Turns(learning.begin(process, reward, problems))
+        return SerialSession(replica, reward, problems, size, recording, guidance.flow, turns)
 
     return open_session
 
@@ -159,10 +206,18 @@ def _ray_opener(execution: Execution, address: str | None) -> Opener:
     crew.size(resources, may_grow=address is not None)  # refused here, before a run directory exists
 
     def open_session(
-        process: DiffusionProcess, reward: Reward, problems: list[Problem], recording: Recording, simulations: int
+        process: DiffusionProcess,
+        reward: Reward,
+        problems: list[Problem],
+        recording: Recording,
+        simulations: int,
+        guidance: Guidance = NO_GUIDANCE,
     ) -> RaySession:
         size = execution.batch_size or default_batch_size(len(problems))
         pace = Pace(size, fixed=execution.batch_size is not None)
-        return RaySession(process, reward, problems, crew, recording, pace, resources, simulations)
+        flow, learning = guidance
+        return RaySession(
+            process, reward, problems, crew, recording, pace, resources, simulations, flow=flow, learning=learning
+        )
 
     return open_session

@@ -228,6 +228,33 @@ class Learner:
         self.outdo(int(facts["version"]))
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What whoever makes a learner must know beside what is searched.
+
+    Attributes:
+        home: where its checkpoint and the flow are written.
+        paths: runs or directories of trajectories.
+        config: settings.
+        known: version of the flow that searches begin with; those to come are numbered from there.
+        cpus: that it takes of a cluster; 0 to live on what rollout workers leave over.
+        learner: what trains.
+    """
+
+    home: Path
+    paths: Sequence[Path]
+    config: LearnerConfig = field(default_factory=LearnerConfig)
+    known: int = 0
+    cpus: float = 0.0
+    learner: type[Learner] = Learner
+
+    def begin(self, process: GenerativeProcess, reward: Reward, problems: Sequence[Problem]) -> Learner:
+        """New, or from its checkpoint."""
+        learner = self.learner(process, reward, problems, self.paths, self.home, self.config)
+        learner.outdo(self.known)
+        return learner
+
+
 def _widened(examples: Examples, num_features: int) -> Examples:
     """Rows of which none is between root and x_0 have no features to tell their number from."""
     if examples.features.shape[1]:

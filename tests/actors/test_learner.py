@@ -11,13 +11,12 @@ import pytest
 import torch
 from ray import cloudpickle
 
-from actors.learner import Learning
 from actors.session import Crew, RaySession
 from actors.tree_owner import Pace
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.interfaces import Problem
-from sadt_ray.learner import Learner, LearnerConfig
+from sadt_ray.learner import Learner, LearnerConfig, Learning
 from sadt_ray.methods import method_named
 from sadt_ray.plan import plan_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
