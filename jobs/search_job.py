@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.execution import Execution
-from sadt_ray.methods import METHODS, Method, method_named
+from sadt_ray.methods import FLOWN_TREES, METHODS, SWEEPS, TREES, Method, method_named
 
 _DEFAULT_ROLLOUTS = 500
+_FAMILIES = "families-8"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class SearchJob:
     checkpoint: Path | None = None
     """Weights written by `python -m jobs.train prior`; the shipped ones by default."""
     method: tuple[str, ...] = ("prior", "best-of-n", "snis", "dts", "dts-late")
-    """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star."""
+    """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star; in sweeps of particles: fk, tds, dps,
+    smc-debiased, sweep, sadt; and sadt-tree."""
     n_rollouts: int | None = None
-    """Budget in rollouts per context. Without any budget: the evaluations of 500 prior samples, for every method."""
+    """Budget in rollouts, or particles, per context. Without any: the evaluations of 500 prior samples, all looks of a
+    sweep included."""
     max_nfe: int | None = None
     """Budget in denoiser evaluations per context."""
     inv_temperature: float | None = None
@@ -61,6 +65,26 @@ class SearchJob:
     """See widen_c; by default .8 for dts and dts-star, .5 for dts-late."""
     virtual_loss: float | None = None
     """Weight, in units of the reward, by which selection holds rollouts in flight against a child; 0 by default."""
+    flow: Path | None = None
+    """F_phi for sweep, sadt and sadt-tree, as `python -m jobs.train flow` writes it; by default they look ahead by the
+    reward's own r~."""
+    learn: bool = False
+    """Train the flow beside the search on what that finds, and use every better version; --flow guides until then."""
+    buffer_path: tuple[Path, ...] = ()
+    """Runs, or directories of trajectories, that a learner reads beside this run's own; rows of other windows and
+    channels are left out."""
+    particles: int | None = None
+    """Of a sweep; by default as few and large ones as make up the budget, up to 256."""
+    harvest: bool = False
+    """Record every particle, in families of 8 siblings, for `python -m jobs.train flow`."""
+    alpha: float | None = None
+    """Share of the flow in selection: exp(lambda [(1 - alpha) v + alpha F]); 1/2 for sadt-tree, 1 for sadt."""
+    alpha_visits: float | None = None
+    """With k: alpha k / (k + visits), so that the flow leads where little is known; by default alpha stays."""
+    until_ess: float | None = None
+    """Stop a context before its budget once its effective sample size has come this far."""
+    until_se: float | None = None
+    """Stop a context before its budget once the standard error of log Z is as small as this, nats."""
     seed: int = 0
     """Every random number follows from it."""
     out: Path | None = None
@@ -96,22 +120,49 @@ class SearchJob:
         return {name: value for name, value in asdict(self).items() if name not in beside}
 
 
-def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
-    """The methods of a job with their settings. Raises ValueError for a name that does not exist or a bad setting."""
+def build_methods(job: SearchJob, num_steps: int, fit: Fit = lambda make, max_nfe: make(max_nfe)) -> list[Method]:
+    """The methods of a job with their settings.
+
+    Args:
+        num_steps: evaluations of a rollout that looks at nothing.
+        fit: finds the rollouts that so many evaluations pay for, see ``affordable``.
+
+    Raises ValueError for a name that does not exist or a bad setting.
+    """
+    names = sorted(dict.fromkeys(job.method), key=lambda name: name != "prior")  # others are compared with it
+    return [_build_method(name, job, num_steps, fit) for name in names]
+
+
+Fit = Callable[[Callable[[int], Method], int], Method]
+
+
+def _build_method(name: str, job: SearchJob, num_steps: int, fit: Fit) -> Method:
     max_nfe = job.max_nfe
     if job.n_rollouts is None and max_nfe is None:
         max_nfe = _DEFAULT_ROLLOUTS * num_steps
-    shared: dict[str, Any] = {
-        "inv_temperature": job.resolved_inv_temperature(),
-        "n_rollouts": job.n_rollouts,
-        "max_nfe": max_nfe,
-        "seed": job.seed,
-    }
-    names = ("selection_inv_temperature", "c_uct", "widen_c", "widen_alpha", "virtual_loss")
-    tree = {name: getattr(job, name) for name in names if getattr(job, name) is not None}
-    if job.branch_steps:
-        tree["branch_steps"] = job.branch_steps
-    methods = []
-    for name in sorted(dict.fromkeys(job.method), key=lambda name: name != "prior"):  # others are compared with it
-        methods.append(method_named(name, **shared, **(tree if name.startswith("dts") else {})))
-    return methods
+    settings: dict[str, Any] = {"inv_temperature": job.resolved_inv_temperature(), "seed": job.seed}
+    settings |= _given(job, "until_ess", "until_se")
+    if name in SWEEPS:
+        settings |= _given(job, "particles") | _harvest(job)
+    else:
+        settings |= {"n_rollouts": job.n_rollouts, "max_nfe": max_nfe}
+    if name in TREES:
+        settings |= _given(job, "selection_inv_temperature", "c_uct", "widen_c", "widen_alpha", "virtual_loss")
+        settings |= {"branch_steps": job.branch_steps} if job.branch_steps else {}
+    if name in FLOWN_TREES:
+        settings |= _given(job, "alpha", "alpha_visits")
+    if name not in SWEEPS:
+        return method_named(name, **settings)
+    if job.n_rollouts is not None:
+        return method_named(name, n_rollouts=job.n_rollouts, **settings)
+    assert max_nfe is not None
+    return fit(lambda count: method_named(name, n_rollouts=count, **settings), max_nfe)
+
+
+def _given(job: SearchJob, *names: str) -> dict[str, Any]:
+    """Flags that were given."""
+    return {name: getattr(job, name) for name in names if getattr(job, name) is not None}
+
+
+def _harvest(job: SearchJob) -> dict[str, Any]:
+    return {"harvest": True, "resampling": _FAMILIES} if job.harvest or job.learn else {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
+from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig, family_size
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,14 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 
 
+SWEEPS = frozenset({"fk", "tds", "dps", "smc-debiased", "sweep", "sadt"})
+"""Methods whose rollouts are sweeps of particles."""
+FLOWN_TREES = frozenset({"sadt", "sadt-tree"})
+"""Methods whose selection reads the flow."""
+TREES = frozenset({"dts", "dts-late", "dts-star"}) | FLOWN_TREES
+"""Methods whose trees have more than one level, or may."""
+
+
 def method_named(name: str, **settings: Any) -> Method:
     """A method by name, with fields of ``SearchConfig``. Raises ValueError naming the methods there are."""
     if name not in METHODS:
@@ -171,7 +179,8 @@ def _sweeps(
     search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **(tree or {}), **settings})
     particles = sweep.pop("particles", None)
     if search.n_rollouts is not None and search.max_nfe is None:
-        count, particles = sweeps_of(search.n_rollouts, particles, sweep.get("growth", 1))
+        multiple = sweep.get("growth", 1) * family_size(sweep.get("resampling", ""))
+        count, particles = sweeps_of(search.n_rollouts, particles, multiple)
         search = replace(search, n_rollouts=count)
     config = SweepConfig(particles=_PARTICLES if particles is None else particles, **sweep)
     return Method(name, "none" if branch_steps is None else branch_steps, search, config)

@@ -53,8 +53,11 @@ class SweepConfig:
                 f"resampling must be one of multinomial, stratified, systematic, residual, families-K, "
                 f"got {self.resampling!r}"
             )
-        if self.families and self.particles > 1 and self.particles % int(self.resampling.removeprefix("families-")):
-            raise ValueError(f"{self.particles} particles do not divide into {self.resampling}; take a multiple of it")
+        if self.particles > 1 and self.particles // self.growth % family_size(self.resampling):
+            raise ValueError(
+                f"{self.particles} particles, {self.growth} times fewer at first, do not divide into {self.resampling}; "
+                "take a multiple of both"
+            )
         if not 0 <= self.ess_threshold <= 1:
             raise ValueError(f"ess_threshold must be in [0, 1], got {self.ess_threshold}")
         if self.twist == "none" and self.lean == "always":
@@ -69,6 +72,12 @@ class SweepConfig:
     def families(self) -> bool:
         """Whether particles are resampled at every step so that all have siblings."""
         return self.resampling.startswith("families")
+
+
+def family_size(resampling: str) -> int:
+    """K of families-K, 1 of any other scheme."""
+    prefix, _, size = resampling.partition("-")
+    return int(size) if prefix == "families" and size.isdigit() else 1
 
 
 PLAIN_ROLLOUT = SweepConfig()

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from jobs.benches import BenchResult
 from jobs.posterior.columns import Target, paired, self_check
-from jobs.posterior.comparison import Entrant, Entry, affordable, compare, mean_and_se
+from jobs.posterior.comparison import Entrant, Entry, compare, mean_and_se
 from jobs.posterior.contexts import NUM_TEST, test_contexts, training_contexts
 from jobs.posterior.gold import GoldConfig, pooled
 from jobs.posterior.gold_cache import INV_TEMPERATURES, Replicates, gold_for
 from jobs.posterior.learning import Learned, learn_flow
+from sadt_ray.affordable import affordable
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.flow.flow import Flow
@@ -80,7 +81,7 @@ class Task:
     problems: Sequence[Problem]
 
     def affordable(self, make: Callable[[int], Method], max_nfe: int, flow: Flow | None = None) -> Method:
-        """See ``comparison.affordable``."""
+        """See ``affordable``."""
         return affordable(make, max_nfe, self.process, self.problems[0], self.reward, flow)
 
 

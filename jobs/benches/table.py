@@ -15,9 +15,9 @@ from jobs.benches import BenchResult, amortise
 from jobs.benches.prior import problems_of
 from jobs.forecasting import build_reward, with_opinions_if_needed
 from jobs.posterior.columns import Paired, paired
-from jobs.posterior.comparison import affordable
 from jobs.posterior.contexts import training_contexts
 from jobs.posterior.learning import Learned
+from sadt_ray.affordable import affordable
 from sadt_ray.api import search
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset

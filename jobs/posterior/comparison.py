@@ -12,10 +12,8 @@ from jaxtyping import Float
 from jobs.posterior.columns import PosteriorQuality, Target, judge
 from sadt_ray.api import search
 from sadt_ray.flow.flow import Flow
-from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
+from sadt_ray.interfaces import GenerativeProcess, Reward
 from sadt_ray.methods import Method
-
-_TRIAL = 64  # rollouts by which the price of one is found
 
 
 @dataclass(frozen=True)
@@ -59,25 +57,6 @@ class Entry:
     def size(self, column: str) -> Float[np.ndarray, " P"]:
         """The magnitude of a column, seed by seed, then averaged."""
         return np.array([[abs(getattr(quality, column)) for quality in row] for row in self.qualities]).mean(0)
-
-
-def affordable(
-    make: Callable[[int], Method],
-    max_nfe: int,
-    process: GenerativeProcess,
-    problem: Problem,
-    reward: Reward,
-    flow: Flow | None = None,
-) -> Method:
-    """The method with as many rollouts as ``max_nfe`` evaluations pay for, all looks included, by a trial on a problem.
-
-    Raises ValueError if not even one is affordable.
-    """
-    trial = search(process, [problem], reward, make(_TRIAL), flow=flow)
-    price = float(trial.nfe[0]) / _TRIAL
-    if max_nfe < price:
-        raise ValueError(f"one rollout costs {price:.1f} evaluations, more than the {max_nfe} there are")
-    return make(int(max_nfe / price))
 
 
 def compare(
