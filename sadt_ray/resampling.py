@@ -85,10 +85,11 @@ def scheme_named(name: str) -> Scheme:
 
 
 def _inverse(weights: Float[np.ndarray, "B n"], points: Float[np.ndarray, "B m"]) -> Int[np.ndarray, "B m"]:
-    """For each ascending point in (0, 1) the particle in whose share of the unit interval it lies."""
+    """For each point in (0, 1) the particle in whose share of the unit interval it lies; none of weight 0."""
     cumulative = np.cumsum(weights, axis=1)
     cumulative /= cumulative[:, -1:]
     rows, n = weights.shape
     shift = np.arange(rows)[:, None]  # one search for all populations: row b lies in [b, b + 1]
     index = np.searchsorted((cumulative + shift).ravel(), (points + shift).ravel(), side="right")
-    return np.minimum(index.reshape(points.shape) - shift * n, n - 1)
+    last = n - 1 - (weights[:, ::-1] > 0).argmax(axis=1)[:, None]  # where a point is rounded up to 1
+    return np.minimum(index.reshape(points.shape) - shift * n, last)

@@ -75,9 +75,10 @@ class Sweeper:
 
     def _same_level(self, tickets: Tickets, level: int) -> Results:
         positions, single = level_positions(self.chain, self.num_levels), self.config.particles == 1
-        population = Population(self, tickets, int(positions[level]))
         every_level = single and not self.proposes  # nodes must be drawn from the prior
-        if not every_level and level + 1 < self.num_levels:
+        alone = not every_level and level + 1 < self.num_levels
+        population = Population(self, tickets, int(positions[level]), start=int(positions[level + alone]))
+        if alone:
             population.descend_alone(int(positions[level + 1]), level + 1)
         below = range(level + 1, self.num_levels) if every_level else ()
         population.sweep(int(positions[-1]), {int(positions[lower]): lower for lower in below})
@@ -94,14 +95,18 @@ class _Nodes:
 
 
 class Population:
-    """n particles of each of B tickets, all at one position, with their weights since the last resampling."""
+    """n particles of each of B tickets, all at one position, with their weights since the last resampling.
 
-    def __init__(self, sweeper: Sweeper, tickets: Tickets, position: int) -> None:
+    There is one of each before ``start``.
+    """
+
+    def __init__(self, sweeper: Sweeper, tickets: Tickets, position: int, start: int) -> None:
         self._sweeper, self._tickets = sweeper, tickets
         self._resample = scheme_named(sweeper.config.resampling)
         self._walk: Walk = walk_from(sweeper.chain, tickets.state, position, tickets.problem)
         self._shape = (len(tickets), sweeper.config.particles)
-        self._grows_at = growth_position(position, sweeper.twist.tilt) if sweeper.config.growth > 1 else None
+        grows = sweeper.config.growth > 1 and sweeper.config.particles > 1
+        self._grows_at = growth_position(start, sweeper.twist.tilt) if grows else None
         if self._grows_at is not None:
             self._shape = (len(tickets), sweeper.config.particles // sweeper.config.growth)
         self._log_z = np.zeros(len(tickets))
@@ -200,6 +205,8 @@ class Population:
     def _grown(self, gradient: Tensor | None) -> Tensor | None:
         """Several copies of each particle: its weight is the mean of theirs."""
         (batch, n), times = self._shape, self._sweeper.config.growth
+        self._walk.evaluate()
+        self._pay()
         self._shape = (batch, n * times)
         self._log_weights = np.repeat(self._log_weights, times, axis=1)
         self._log_twist = np.repeat(self._log_twist, times, axis=1)

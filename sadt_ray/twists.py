@@ -18,7 +18,12 @@ from sadt_ray.interfaces import Chain, Scorer
 from sadt_ray.processes.walk import KnowsResiduals, View
 from sadt_ray.rewards.look_ahead import LookAhead, clean_score, is_differentiable, look_ahead_of
 
-_LOWEST = -1e4  # nats: a look-ahead may not rule out what the reward itself has not
+_LOWEST = -1e4  # nats
+
+
+def bounded(log_twist: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """A look-ahead may not rule out what the reward itself has not; where it knows nothing (NaN), it is as low."""
+    return torch.nan_to_num(log_twist, _LOWEST, _LOWEST, _LOWEST).clamp_min(_LOWEST)
 
 
 @runtime_checkable
@@ -79,7 +84,7 @@ class CleanTwist:
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         """Raises ValueError for a chain that has no x0_hat."""
-        return (self.lam * clean_score(self.scorer, clean_of(view), view.problem)).clamp_min(_LOWEST)
+        return bounded(self.lam * clean_score(self.scorer, clean_of(view), view.problem))
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,16 @@ class DebiasedTwist:
     differentiable: bool = True
     nfe: float = 0.0
     idle = False
-    reward_calls = 0  # the reward itself is not asked
     tilt = None
+
+    @property
+    def reward_calls(self) -> int:
+        """None, unless a reward has no look-ahead of its own."""
+        return self.look_ahead.reward_calls
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         ahead = self.look_ahead(clean_of(view), view.position, view.problem)
-        return (self.lam * ahead.value).clamp_min(_LOWEST)
+        return bounded(self.lam * ahead.value)
 
 
 def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> LookAhead:

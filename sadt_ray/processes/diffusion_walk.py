@@ -65,6 +65,10 @@ class DiffusionWalk:
         (gradient,) = torch.autograd.grad(log_twist.sum(), self._leaf)
         return torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
 
+    def evaluate(self) -> None:
+        if self.position > 0:
+            self._evaluated()
+
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         index = self._chain.index(rows)
         self._problem, self._x = self._problem[rows], self._x[index]

@@ -68,6 +68,9 @@ class Walk(Protocol):
     def look(self, gradient: bool = False) -> View:
         """The rows as they are. With ``gradient``, ``clean`` is a leaf that gradients can be asked for."""
 
+    def evaluate(self) -> None:
+        """Spend now what the next step will need, before rows are copied that share it."""
+
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         """Go on with these rows, each as often as it is named."""
 
@@ -157,6 +160,9 @@ class LevelWalk:
 
     def look(self, gradient: bool = False) -> View:
         return View(self.position, self._problem, None, self._features)
+
+    def evaluate(self) -> None:
+        """There is nothing to share: a step is one draw."""
 
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         self._states, self._problem, self._nfe = self._states[rows], self._problem[rows], self._nfe[rows]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.interfaces import Scorer
+from sadt_ray.rewards.checked import score_checked
 
 Residuals = Callable[[int], np.ndarray]  # position -> draws [P, R, T] of x_0 - x0_hat
 
@@ -34,10 +35,12 @@ class LookAhead:
     Attributes:
         function: x0_hat [B, T] in the units of the data, position, problem [B] -> what they promise.
         multiply_adds: of one row, in round figures: what it is charged by.
+        reward_calls: evaluations of the reward itself, a row.
     """
 
     function: Callable[[Tensor, int, np.ndarray], Ahead]
     multiply_adds: int = 0
+    reward_calls: int = 0
 
     def __call__(self, clean: Tensor, position: int, problem: Int[np.ndarray, " B"]) -> Ahead:
         return self.function(clean, position, problem)
@@ -59,11 +62,11 @@ class Differentiable(Protocol):
 
 
 def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -> Float[Tensor, " B"]:
-    """r(x0_hat), differentiable where the scorer is."""
+    """r(x0_hat), differentiable where the scorer is; NaN where another scorer cannot tell."""
     if isinstance(scorer, Differentiable):
         return scorer.score_tensor(clean, torch.as_tensor(problem, device=clean.device))
-    rewards = scorer(clean.detach().cpu().numpy(), problem)
-    return torch.as_tensor(np.asarray(rewards), dtype=clean.dtype, device=clean.device)
+    rewards, _ = score_checked(scorer, clean.detach().cpu().numpy(), problem)
+    return torch.as_tensor(rewards, dtype=clean.dtype, device=clean.device)
 
 
 def is_differentiable(scorer: Scorer) -> bool:
@@ -80,4 +83,4 @@ def look_ahead_of(scorer: Scorer, residuals: Residuals, num_positions: int, inv_
         value = clean_score(scorer, clean, problem)
         return Ahead(value, value[:, None])
 
-    return LookAhead(at_clean)
+    return LookAhead(at_clean, reward_calls=1)
