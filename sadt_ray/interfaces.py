@@ -103,7 +103,8 @@ class GenerativeProcess(Protocol):
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> GenerativeProcess:
         """The same prior with tree nodes elsewhere: steps of the chain, the last being x_0, or the name of a preset.
 
-        Every process knows ``"none"`` (x_0 alone: independent samples), ``"published"`` and ``"late"``.
+        Every process knows ``"none"`` (x_0 alone: independent samples), ``"start"`` (x_0 and a first state, at which
+        little is decided), ``"published"`` and ``"late"``.
         """
 
     def bind(self, problems: Sequence[Problem]) -> Chain:

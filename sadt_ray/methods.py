@@ -107,9 +107,13 @@ def sweep(**settings: Any) -> Method:
 def sadt(**settings: Any) -> Method:
     """S-ADT: a tree whose rollouts are sweeps under the flow, and whose selection reads the flow alone.
 
-    Selection that depends on states and counts, not on what rollouts happened to bring, keeps log Z unbiased.
+    Selection that depends on states and counts, not on what rollouts happened to bring, keeps log Z unbiased. Fewer
+    than eight sweeps make no tree: all start at the root, as those of ``sweep`` do. (One large sweep from a single x_T
+    has the right weights and too little diversity: docs/experiments.md.)
     """
-    return _sweeps("sadt", _GUIDED, tree={"alpha": 1.0}, **settings)
+    tree = _sweeps("sadt", _GUIDED, **{"branch_steps": "start", "alpha": 1.0, "widen_c": 2.0, **settings})
+    few = tree.search.n_rollouts is not None and tree.search.n_rollouts < _SMALLEST_TREE
+    return _sweeps("sadt", _GUIDED, **settings) if few and "branch_steps" not in settings else tree
 
 
 def sadt_tree(**settings: Any) -> Method:
@@ -164,26 +168,26 @@ _GUIDED: dict[str, Any] = {
 }  # fmt: skip
 _PARTICLES = 64  # of a sweep under a budget of evaluations, if nobody says otherwise
 _LARGEST_SWEEP = 256
+_SMALLEST_TREE = 8  # sweeps
 _SWEEP_SETTINGS = {field.name for field in fields(SweepConfig)}
 
 
 def _sweeps(
     name: str,
     sweep: dict[str, Any],
-    branch_steps: str | Sequence[int] | None = None,
-    tree: dict[str, Any] | None = None,
+    branch_steps: str | Sequence[int] = "none",
     **settings: Any,
 ) -> Method:
     """Sweeps whose particles are counted as rollouts: as few sweeps, and as large ones, as make up ``n_rollouts``."""
     sweep = {**sweep, **{key: settings.pop(key) for key in _SWEEP_SETTINGS & settings.keys()}}
-    search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **(tree or {}), **settings})
+    search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **settings})
     particles = sweep.pop("particles", None)
     if search.n_rollouts is not None and search.max_nfe is None:
         multiple = sweep.get("growth", 1) * family_size(sweep.get("resampling", ""))
         count, particles = sweeps_of(search.n_rollouts, particles, multiple)
         search = replace(search, n_rollouts=count)
     config = SweepConfig(particles=_PARTICLES if particles is None else particles, **sweep)
-    return Method(name, "none" if branch_steps is None else branch_steps, search, config)
+    return Method(name, branch_steps, search, config)
 
 
 def sweeps_of(rollouts: int, particles: int | None = None, multiple: int = 1) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-PRESETS = ("published", "every", "late", "none")
+PRESETS = ("published", "every", "late", "start", "none")
 _LATE_SIGMAS = (0.2, 0.09, 0.035)
 """Noise levels of the nodes of ``late``, where 42, 76 and 95 % of the variance of the reward are decided.
 
@@ -33,6 +33,7 @@ def branch_steps_by_name(name: str, sigmas: Float[np.ndarray, " levels"]) -> tup
     - ``published``: x_T and every quarter of the chain, the spacing of DTS (arXiv 2506.20701): five levels;
     - ``every``: all steps, x_T included;
     - ``late``: the steps at the noise levels nearest to 0.2, 0.09 and 0.035, and x_0;
+    - ``start``: x_T and x_0: nodes where nothing is decided yet, for sweeps to start from;
     - ``none``: x_0 alone, one level: search becomes importance sampling.
 
     Raises:
@@ -45,6 +46,8 @@ def branch_steps_by_name(name: str, sigmas: Float[np.ndarray, " levels"]) -> tup
         return tuple(range(last + 1))
     if name == "none":
         return (last,)
+    if name == "start":
+        return (0, last)
     if name == "late":
         noisy, late = sigmas[:-1], max(_LATE_SIGMAS)
         if not noisy[-1] <= late <= noisy[0]:

@@ -60,9 +60,15 @@ class MarkovChainProcess:
         return np.dtype(np.int32)
 
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> MarkovChainProcess:
-        """``"none"``: the whole sequence at once; ``"published"``: every token; ``"late"``: the second half of them."""
+        """``"none"``: the whole sequence at once; ``"published"``: every token; ``"late"``: the second half of them;
+        ``"start"``: the first token, then all others."""
         depth = len(self.probs)
-        presets = {"none": (depth,), "published": range(1, depth + 1), "late": range((depth + 1) // 2, depth + 1)}
+        presets: dict[str, Sequence[int]] = {
+            "none": (depth,),
+            "published": range(1, depth + 1),
+            "late": range((depth + 1) // 2, depth + 1),
+        }
+        presets["start"] = sorted({1, depth})
         if isinstance(branch_steps, str):
             if branch_steps not in presets:
                 raise ValueError(f"there is no branching preset {branch_steps!r}; choose one of {', '.join(presets)}")
