@@ -148,13 +148,16 @@ def _training(config: TrainFlowConfig, buffer: TrajectoryBuffer, sources: Sequen
         for number, source in enumerate(sources)
     ]
     width = max(part.features.shape[1] for part in parts)
-    flow = settings.flow_config(max(width, 1), first.inputs.num_positions, first.inputs.look_ahead)
-    training = FlowTraining(settings, flow, first.multiply_adds)
-    for part in parts:
-        training.absorb(part)
-    if not training.ready:
+    training = None
+    if width:
+        inputs = first.inputs
+        flow = settings.flow_config(width, inputs.num_positions, inputs.look_ahead, inputs.groups)
+        training = FlowTraining(settings, flow, first.multiply_adds)
+        for part in parts:
+            training.absorb(part)
+    if training is None or not training.ready:
         raise ValueError(
-            f"{', '.join(map(str, config.buffer_path))}: {len(training):,} states in {training.num_families} families "
+            f"{', '.join(map(str, config.buffer_path))}: {sum(map(len, parts)):,} states in {num_families} families "
             f"of {settings.min_siblings} siblings or more, too little to learn from; `{HARVEST}` records whole families"
         )
     return training

@@ -189,8 +189,8 @@ class Learner:
             self._waiting = []
 
     def _new_training(self, num_features: int) -> FlowTraining:
-        settings, self._num_features = self._config.training, num_features
-        flow = settings.flow_config(num_features, self._inputs.num_positions, self._inputs.look_ahead)
+        settings, inputs, self._num_features = self._config.training, self._inputs, num_features
+        flow = settings.flow_config(num_features, inputs.num_positions, inputs.look_ahead, inputs.groups)
         return FlowTraining(settings, flow, self._denoiser)
 
     def _publish(self, training: FlowTraining) -> None:

@@ -96,7 +96,7 @@ def learn_flow(
         parts.append(_renumbered(examples, first))
         harvest_nfe += nfe
     denoiser = getattr(getattr(process, "denoiser", None), "multiply_adds", 0)
-    flow = config.flow_config(parts[0].features.shape[1], inputs.num_positions, inputs.look_ahead)
+    flow = config.flow_config(parts[0].features.shape[1], inputs.num_positions, inputs.look_ahead, inputs.groups)
     training = FlowTraining(config, flow, denoiser)
     for part in parts:
         training.absorb(part)

@@ -16,6 +16,7 @@ from torch import Tensor
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.network import FlowConfig, FlowNetwork
 from sadt_ray.processes.walk import View
+from sadt_ray.twists import bounded
 
 FORMAT = "sadt-ray flow 1"
 
@@ -85,7 +86,6 @@ class FlowTwist:
     """log psi = lambda F_phi."""
 
     idle = False
-    reward_calls = 0
 
     def __init__(self, flow: Flow, inputs: FlowInputs, lam: float, nfe: float, differentiable: bool) -> None:
         if flow.config.num_positions != inputs.num_positions:
@@ -93,8 +93,10 @@ class FlowTwist:
                 f"the flow was trained for a process of {flow.config.num_positions} positions, this one has "
                 f"{inputs.num_positions}"
             )
+        if flow.config.groups != inputs.groups:
+            raise ValueError(f"the flow reads {flow.config.groups} frequencies of a reward, here are {inputs.groups}")
         self._network, self._inputs, self._lam = flow.network(), inputs, lam
-        self.nfe, self.differentiable = nfe, differentiable
+        self.nfe, self.differentiable, self.reward_calls = nfe, differentiable, inputs.reward_calls
         tilt = lam * self._network.tilt.numpy()
         self.tilt = tilt if tilt.any() else None
 
@@ -102,4 +104,5 @@ class FlowTwist:
         inputs = self._inputs.of_view(view)
         count, device = len(inputs.base), inputs.base.device
         position = torch.full((count,), view.position, device=device)
-        return self._network(inputs.features, inputs.base, position, torch.full((count,), self._lam, device=device))
+        lam = torch.full((count,), self._lam, device=device)
+        return bounded(self._network(inputs.features, inputs.base, position, lam))

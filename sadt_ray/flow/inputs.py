@@ -45,6 +45,7 @@ class FlowInputs:
             )
         self.look_ahead = can if look_ahead is None else look_ahead
         self.num_positions = num_positions
+        self.groups = int(getattr(scorer, "feature_groups", 0)) if self.look_ahead else 0  # see FlowConfig
         self._chain = chain
         self._ahead: LookAhead | None = None
         if self.look_ahead:
@@ -54,6 +55,11 @@ class FlowInputs:
     def multiply_adds(self) -> int:
         """Of the look-ahead, a row."""
         return 0 if self._ahead is None else self._ahead.multiply_adds
+
+    @property
+    def reward_calls(self) -> int:
+        """Of the look-ahead, a row."""
+        return 0 if self._ahead is None else self._ahead.reward_calls
 
     def of_view(self, view: View) -> Inputs:
         """Differentiable in ``view.clean`` where there is a look-ahead."""

@@ -4,7 +4,8 @@
 
 ``base`` is the reward's own look-ahead r~ where it has one, and 0 where it has none; ``spread_t`` is the standard
 deviation that the reward still has about the base at position t, so that the network's output is of order one
-everywhere and its errors vanish towards x_0 as the reward becomes certain.
+everywhere and its errors vanish towards x_0 as the reward becomes certain. Where features come by frequency, the
+network is told first by a sum over frequencies of one small network.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+_GROUP = 16  # width of what is made of every frequency
+_USUAL_LOG_LAM = 3.0
+
 
 @dataclass(frozen=True)
 class FlowConfig:
@@ -26,6 +30,7 @@ class FlowConfig:
         num_positions: of the process's walk, root and x_0 included.
         look_ahead: whether base and features come from the reward's look-ahead; else features are the process's own.
         hidden, depth: width and number of hidden layers.
+        groups: frequencies G, where features come by frequency: the first 2 G are two of each, one after the other.
         min_inv_temperature, max_inv_temperature: lambdas that it is trained for.
     """
 
@@ -36,11 +41,14 @@ class FlowConfig:
     depth: int = 2
     min_inv_temperature: float = 1.0
     max_inv_temperature: float = 100.0
+    groups: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_features", "hidden", "depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of a flow must be at least 1, got {getattr(self, name)}")
+        if not 0 <= 2 * self.groups <= self.num_features:
+            raise ValueError(f"{self.groups} groups need twice as many features, there are {self.num_features}")
         if self.num_positions < 2:
             raise ValueError(f"a process has at least 2 positions, root and x_0, got {self.num_positions}")
         if not 0 < self.min_inv_temperature <= self.max_inv_temperature < math.inf:
@@ -70,6 +78,9 @@ class FlowNetwork(nn.Module):
         self.position = nn.Embedding(config.num_positions, hidden)
         self.inv_temperature = nn.Linear(2, hidden)
         self.input = nn.Linear(config.num_features, hidden)
+        self.groups = GroupedFeatures(config.groups, config.num_positions) if config.groups else None
+        if self.groups is not None:
+            self.joined = nn.Linear(_GROUP, hidden)
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.depth))
         self.output = nn.Linear(hidden, 1)
         nn.init.zeros_(self.output.weight)
@@ -87,15 +98,53 @@ class FlowNetwork(nn.Module):
         lam: Float[Tensor, " B"],
     ) -> Float[Tensor, " B"]:
         spread = self.spread[position]
-        log_lam = torch.stack([lam.log(), (lam * spread).clamp_min(1e-3).log()], dim=1)
+        log_lam = torch.stack([lam.log() - _USUAL_LOG_LAM, (lam * spread).clamp_min(1e-3).log()], dim=1)
         h = self.input((features - self.mean) / self.scale) + self.position(position) + self.inv_temperature(log_lam)
         h = nn.functional.silu(h)
+        by_frequency: Tensor | float = 0.0
+        if self.groups is not None:
+            sums = self.groups(features, position, log_lam)
+            h, by_frequency = h + self.joined(sums), self.groups.output(sums)[:, 0]
         for layer in self.layers:
             h = h + nn.functional.silu(layer(h))
-        return lam * (base + spread * self.output(h)[:, 0])
+        return lam * (base + spread * (self.output(h)[:, 0] + by_frequency))
 
     @property
     def multiply_adds(self) -> int:
         """Of one row."""
         c = self.config
-        return c.num_features * c.hidden + c.depth * c.hidden**2 + c.hidden
+        by_frequency = c.groups * (_GROUP**2 + 4 * _GROUP) + (_GROUP * c.hidden if c.groups else 0)
+        return c.num_features * c.hidden + c.depth * c.hidden**2 + c.hidden + by_frequency
+
+
+class GroupedFeatures(nn.Module):
+    """Frequencies summed up: one small network for all of them, told which one it looks at.
+
+    A spectral reward is a sum over frequencies that are nearly independent given x_t, and so then is its soft value:
+    what is learned of one frequency holds for the others, and one context teaches as much as many.
+    """
+
+    def __init__(self, groups: int, num_positions: int) -> None:
+        super().__init__()
+        self.frequency = nn.Embedding(groups, _GROUP)
+        self.position = nn.Embedding(num_positions, _GROUP)
+        self.inv_temperature = nn.Linear(2, _GROUP, bias=False)
+        self.input = nn.Linear(3, _GROUP)
+        self.layer = nn.Linear(_GROUP, _GROUP)
+        self.output = nn.Linear(_GROUP, 1)
+        nn.init.normal_(self.frequency.weight, 0.0, 0.1)
+        nn.init.normal_(self.position.weight, 0.0, 0.3)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(
+        self, features: Float[Tensor, "B F"], position: Int[Tensor, " B"], log_lam: Float[Tensor, "B 2"]
+    ) -> Float[Tensor, "B H"]:
+        """Over sqrt(groups), so that the sum is of order one."""
+        groups = self.frequency.num_embeddings
+        first, second = features[:, :groups], features[:, groups : 2 * groups]
+        given = torch.stack([first, first.abs(), second / 2], -1)
+        state = self.position(position) + self.inv_temperature(log_lam)
+        h = nn.functional.silu(self.input(given) + self.frequency.weight + state[:, None])
+        h = h + nn.functional.silu(self.layer(h))
+        return h.sum(1) / math.sqrt(groups)

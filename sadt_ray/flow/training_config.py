@@ -19,7 +19,7 @@ class TrainingConfig:
     """Settings of a training. The defaults are for trajectories that are all there; a learner beside a search takes
     ``schedule="constant"``."""
 
-    lr: float = 2e-3
+    lr: float = 4e-3
     """Highest learning rate of Adam."""
     schedule: Schedule = "one-cycle"
     """one-cycle: up and down over ``steps``; constant: for a training without an end."""
@@ -53,9 +53,9 @@ class TrainingConfig:
     """Validations without a better loss after which a training may stop."""
     max_rows: int = 1_000_000
     """Rows held at most; the oldest go first."""
-    hidden: int = 64
+    hidden: int = 32
     """Width of the network."""
-    depth: int = 2
+    depth: int = 1
     """Hidden layers behind the first."""
     seed: int = 0
     """Of initial weights and batches."""
@@ -78,7 +78,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         self.flow_config(1, 2, False)  # checks the rest
 
-    def flow_config(self, num_features: int, num_positions: int, look_ahead: bool) -> FlowConfig:
+    def flow_config(self, num_features: int, num_positions: int, look_ahead: bool, groups: int = 0) -> FlowConfig:
         """Of the network that is trained."""
         return FlowConfig(
             num_features,
@@ -88,6 +88,7 @@ class TrainingConfig:
             self.depth,
             self.min_inv_temperature,
             self.max_inv_temperature,
+            groups,
         )
 
     def learning_rate(self, step: int) -> float:

@@ -56,6 +56,16 @@ class SumScorer:
         """Whether every term is."""
         return all(is_differentiable(scorer) for _, scorer in self.terms)
 
+    @property
+    def feature_groups(self) -> int:
+        """Of the first term whose look-ahead has some; its features come first."""
+        return 0 if self._grouped is None else getattr(self.terms[self._grouped][1], "feature_groups", 0)
+
+    @property
+    def _grouped(self) -> int | None:
+        found = [number for number, (_, term) in enumerate(self.terms) if getattr(term, "feature_groups", 0)]
+        return found[0] if found else None
+
     def score_tensor(self, x: Tensor, problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The same as a function of a tensor; gradients flow through the terms that let them."""
         rows = problem.cpu().numpy()
@@ -71,10 +81,13 @@ class SumScorer:
             for weight, scorer in self.terms
         ]
 
+        order = sorted(range(len(terms)), key=lambda number: number != self._grouped)
+
         def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
             parts = [(weight, term(clean, position, problem)) for weight, term in terms]
             value = sum((weight * part.value for weight, part in parts), torch.zeros_like(clean[:, 0]))
-            features = [part.features for _, part in parts] or [value[:, None]]
+            features = [parts[number][1].features for number in order] or [value[:, None]]
             return Ahead(value, torch.cat(features, dim=-1))
 
-        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms))
+        calls = max((term.reward_calls for _, term in terms), default=0)
+        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms), calls)

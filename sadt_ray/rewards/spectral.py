@@ -74,6 +74,11 @@ class SpectralScorer:
         self.reward = reward
         self.context_log_psds = context_log_psds
 
+    @property
+    def feature_groups(self) -> int:
+        """Frequencies: the look-ahead's features are two of each, one after the other."""
+        return self.context_log_psds.shape[1]
+
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Rewards of samples [B, time] of the problems ``problem``. Raises ValueError for samples of another shape."""
         samples = np.asarray(samples)

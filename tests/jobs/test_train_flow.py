@@ -111,7 +111,7 @@ def test_an_interrupted_training_goes_on_to_the_same_flow(monkeypatch, tmp_path,
     assert all((whole.weights[name] == value).all() for name, value in resumed.weights.items())
     assert whole.facts == resumed.facts
     with pytest.raises(SystemExit):
-        _main(monkeypatch, *settings, "--out", out, "--resume", "--hidden", 32)
+        _main(monkeypatch, *settings, "--out", out, "--resume", "--hidden", 48)
     assert "of a training with other hidden" in capsys.readouterr().out
 
 
