@@ -22,7 +22,10 @@ _LOWEST = -1e4  # nats
 
 
 def bounded(log_twist: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """A look-ahead may not rule out what the reward itself has not; where it knows nothing (NaN), it is as low."""
+    """Finite, so that a generation of which nothing good is known goes on; where a look fails (NaN), it is as low.
+
+    Beside particles that are known to be better the lowest are lost in practice, whatever x_0 would bring.
+    """
     return torch.nan_to_num(log_twist, _LOWEST, _LOWEST, _LOWEST).clamp_min(_LOWEST)
 
 
