@@ -93,7 +93,7 @@ class FlowTwist:
                 f"the flow was trained for a process of {flow.config.num_positions} positions, this one has "
                 f"{inputs.num_positions}"
             )
-        if flow.config.groups != inputs.groups:
+        if flow.config.groups not in (0, inputs.groups):
             raise ValueError(f"the flow reads {flow.config.groups} frequencies of a reward, here are {inputs.groups}")
         self._network, self._inputs, self._lam = flow.network(), inputs, lam
         self.nfe, self.differentiable, self.reward_calls = nfe, differentiable, inputs.reward_calls
