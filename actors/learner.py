@@ -49,7 +49,7 @@ class LearnerActor:
             return Lesson(None, {}, 0.0, self._error)
         learner.outdo(known)
         flow, age = learner.latest, time.monotonic() - learner.published_at
-        return Lesson(flow if flow is not None and flow.version > known else None, learner.figures(), age, self._error)
+        return Lesson(flow if flow is not None and flow.version > known else None, learner.figures, age, self._error)
 
     def finish(self, known: int = -1) -> Lesson:
         """End the training, and publish what there is."""

@@ -32,6 +32,7 @@ class Outcome:
     notes: list[str]
     rows: list[dict[str, object]] = field(default_factory=list)
     samples: dict[str, list[WeightedSamples]] = field(default_factory=dict)
+    learned: dict[str, object] = field(default_factory=dict)  # figures of a learner
     _prior_scores: list[Scores] | None = None
 
     def add(self, group: Sequence[Method], search: Search, seconds: float) -> None:
@@ -68,4 +69,6 @@ class Outcome:
             console.print(note, markup=False)
 
     def _write(self, complete: bool) -> None:
-        write_json(self.run / "summary.json", {"rows": self.rows, "notes": self.notes, "complete": complete})
+        learned = {"learner": self.learned} if self.learned else {}
+        content = {"rows": self.rows, "notes": self.notes, **learned, "complete": complete}
+        write_json(self.run / "summary.json", content)

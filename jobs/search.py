@@ -10,6 +10,7 @@ Examples:
     python -m jobs.search --reward "limit:max<1.5" --spectral-gamma 0 --temperature 0.1
     python -m jobs.search --reward my_package.my_module:my_reward
     python -m jobs.search --data-file mine.csv --checkpoint mine.safetensors --split latest
+    python -m jobs.search --method sadt --learn --max-nfe 100000
     python -m jobs.search --executor serial
     python -m jobs.search --address auto --num-workers 8 --device cuda --checkpoint-to s3://bucket/run
     python -m jobs.search --resume runs/search/20260101-120000-000000
@@ -33,6 +34,7 @@ from jobs.datasets import load_dataset_or_synthetic
 from jobs.execution import Session, choose_executor, close_executor
 from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
 from jobs.interrupt import Interrupted, InterruptGuard
+from jobs.learning import describe_lesson, guidance_of, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
 from jobs.resume import Resumed, check_address, copy_config, find_run, refuse_complete, remove_config, settled
@@ -152,6 +154,7 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
         plans = [plan_search(task.process, task.problems, method) for method in methods]
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    guidance = guidance_of(job, methods, task.problems, repr(task.reward), run)
     if resumed is None:
         check_address(run, job.execution.checkpoint_to)
     if resumed is None or resumed.run is None:
@@ -162,7 +165,7 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
     held.enter_context(only_writer(run, name=".run-lock"))
     refuse_complete(run)  # by a process that was faster
     smallest = min(plan.simulations for plan in plans)
-    session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest)
+    session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest, guidance)
     return Prepared(job, task, methods, plans, run, executor, session)
 
 
@@ -187,7 +190,13 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
             with session as running:
                 with console.status("waiting for a rollout worker"):
                     running.wait_for_workers(guard.check)
-                run_methods(running, task, methods, plans, outcome, console, guard)
+                try:
+                    run_methods(running, task, methods, plans, outcome, console, guard)
+                finally:
+                    if job.learn:
+                        lesson = running.learned()
+                        outcome.learned = learned_facts(lesson)
+                        outcome.notes.append(describe_lesson(lesson, run))
         except Interrupted as reason:
             elsewhere = job.execution.checkpoint_to
             outcome.notes.append(

@@ -29,8 +29,8 @@ from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.processes.walk import level_positions
 
 CHECKPOINT, FLOW = "learner.safetensors", "flow.safetensors"
-_ROWS_AT_ONCE = 20_000
-_REST = 10  # times the duration of the last look at the files, before the next
+_ROWS_AT_ONCE = 200_000  # whose states are in memory together
+_REST = 20  # times the duration of the last look at the files, before the next
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Learner:
         clock: seconds from any origin.
 
     Attributes:
+        figures: how far it is, by the names of ``metrics.jsonl``; what is not known yet is left out.
         latest: the newest version; None before the first.
         published_at: its time, by the clock.
     """
@@ -94,6 +95,7 @@ class Learner:
         self._last_chunk = -1
         self._grown_at, self._published_step, self._version = 0, 0, 0  # steps, and a number
         self._look_at, self._save_at, self._publish_at = -math.inf, clock() + self._config.save_every, -math.inf
+        self.figures = {"learner_steps": 0.0}
         self.latest: Flow | None = None
         self.published_at = 0.0
         self._resume()
@@ -109,6 +111,7 @@ class Learner:
             self._publish(training)
         if self._clock() >= self._save_at:
             self.save()
+        self._count(training)
         return True
 
     def outdo(self, version: int) -> None:
@@ -121,6 +124,7 @@ class Learner:
         if training is not None and len(training) and training.ready:
             training.validate()
             self._publish(training)
+            self._count(training)
         self.save()
 
     def save(self) -> None:
@@ -135,17 +139,15 @@ class Learner:
         except OSError as error:
             warnings.warn(f"no checkpoint of the learner in {self._home}: {error}", stacklevel=2)
 
-    def figures(self) -> dict[str, float]:
-        """How far it is, by the names of ``metrics.jsonl``; what is not known yet is left out."""
-        if self._training is None:
-            return {"learner_steps": 0.0, "learner_version": float(self._version)}
-        metrics = self._training.metrics()
+    def _count(self, training: FlowTraining) -> None:
+        """Here and not when somebody asks, who may be another thread."""
+        metrics = training.metrics()
         named = {
             "learner_steps": metrics["step"], "learner_version": self._version, "learner_rows": metrics["rows"],
             "learner_validation": metrics["validation_loss"], "learner_base": metrics["base_loss"],
             "learner_skipped": metrics["skipped"], "learner_nfe": metrics["cost_nfe"],
         }  # fmt: skip
-        return {name: float(value) for name, value in named.items() if math.isfinite(value)}
+        self.figures = {name: float(value) for name, value in named.items() if math.isfinite(value)}
 
     def _worth_training(self, training: FlowTraining) -> bool:
         """Something to learn from, and better lately or with new rows lately."""
@@ -225,6 +227,7 @@ class Learner:
             warnings.warn(f"{path} is of no use, the learner begins anew: {error}", stacklevel=2)
             return
         self._training, self._grown_at = training, training.step
+        self.figures = {"learner_steps": float(training.step)}
         self.outdo(int(facts["version"]))
 
 

@@ -57,12 +57,12 @@ class Turns:
         return flow
 
     def figures(self) -> Mapping[str, float]:
-        return self._learner.figures()
+        return self._learner.figures
 
     def finish(self) -> Lesson:
         """End the training, and publish what there is."""
         self._learner.finish()
-        return Lesson(self._learner.latest, self._learner.figures(), 0.0, self._error)
+        return Lesson(self._learner.latest, self._learner.figures, 0.0, self._error)
 
     def _turn(self) -> None:
         began = self._clock()

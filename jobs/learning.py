@@ -1,0 +1,97 @@
+"""The flow of a run: one that was trained before, one that is learned beside the search, both, or neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.execution import Guidance
+from jobs.search_job import SearchJob
+from sadt_ray.buffer.following import trajectory_directories
+from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.store import context_of
+from sadt_ray.flow.training_config import TrainingConfig
+from sadt_ray.interfaces import Problem
+from sadt_ray.learner import FLOW, LearnerConfig, Learning
+from sadt_ray.methods import Method
+from sadt_ray.teacher import Lesson
+
+_BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under which the flow is trained
+
+
+def guidance_of(
+    job: SearchJob, methods: Sequence[Method], problems: Sequence[Problem], reward: str, run: Path
+) -> Guidance:
+    """What the flags ask for.
+
+    Args:
+        reward: as ``config.json`` of a run names it.
+
+    Raises:
+        ValueError: for a flow that does not fit lambda, or learning that could not begin, or would be of no use.
+        OSError: for a flow that is not there.
+    """
+    if (job.flow is not None or job.learn) and all(method.sweep.twist != "flow" for method in methods):
+        raise ValueError("no method reads a flow; name sweep, sadt or sadt-tree, or leave --flow and --learn out")
+    if job.buffer_path and not job.learn:
+        raise ValueError("--buffer-path is what a learner reads; add --learn, or use `python -m jobs.train flow`")
+    lam = job.resolved_inv_temperature()
+    flow = None if job.flow is None else Flow.load(job.flow)
+    if flow is not None:
+        flow.check(lam)
+    if not job.learn:
+        return Guidance(flow)
+    if not job.trajectories:
+        raise ValueError("a learner follows the trajectories of the search; leave --no-trajectories out")
+    if len({context_of(problem.name) for problem in problems}) < 2:
+        raise ValueError("a learner holds some windows out to judge itself by; give it two windows or more")
+    for path in job.buffer_path:
+        _check_buffer(path, reward)
+    settings = TrainingConfig(
+        schedule="constant", validate_every=100, min_inv_temperature=lam / _BELOW, max_inv_temperature=lam * _ABOVE
+    )
+    home, paths = run.absolute(), [path.expanduser().absolute() for path in job.buffer_path]
+    cpus = job.execution.learner_cpus
+    return Guidance(flow, Learning(home, [home / "trajectories", *paths], LearnerConfig(settings), cpus=cpus))
+
+
+def _check_buffer(path: Path, reward: str) -> None:
+    """Raises ValueError for a path without trajectories, or with those of searches for another reward."""
+    directories = trajectory_directories(path)
+    if not directories:
+        raise ValueError(f"{path} holds no trajectories; `python -m jobs.search --harvest --out RUN` writes some")
+    for directory in directories:
+        config = directory.parent.parent / "config.json"
+        theirs = json.loads(config.read_text())["search"]["reward"] if config.exists() else reward
+        if theirs != reward:
+            raise ValueError(f"{directory} is of searches for {theirs}, this one is for {reward}")
+
+
+def learned_facts(lesson: Lesson | None) -> dict[str, Any]:
+    """For ``summary.json``."""
+    return {} if lesson is None else {name.removeprefix("learner_"): value for name, value in lesson.figures.items()}
+
+
+def describe_lesson(lesson: Lesson | None, run: Path) -> str:
+    """What the learner came to, in a sentence or two."""
+    if lesson is None:
+        return "The learner did not answer at the end; what it last wrote is in the run directory."
+    error = f" It stopped at an error: {lesson.error}" if lesson.error else ""
+    steps, rows = lesson.figures.get("learner_steps", 0), lesson.figures.get("learner_rows", 0)
+    if not steps:
+        return f"The learner found too little to learn from: {rows:,.0f} states.{error}"
+    judged = _judgement(lesson.figures)
+    cost = f"It cost {lesson.figures.get('learner_nfe', 0):,.0f} evaluations that are not in the table."
+    if lesson.flow is None:
+        out = "No version was better on the windows held out than what it began with, so none was used"
+    else:
+        out = f"Version {lesson.flow.version} of the flow is in {run / FLOW}"
+    return f"{out}: {steps:,.0f} steps on {rows:,.0f} states{judged}. {cost}{error}"
+
+
+def _judgement(figures: Mapping[str, float]) -> str:
+    if "learner_validation" not in figures:
+        return ""
+    return f", held-out loss {figures['learner_validation']:.3f}, {figures['learner_base']:.3f} of the look-ahead alone"
