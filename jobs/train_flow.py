@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sadt_ray.flow.examples import examples_of
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.training import FlowTraining
 from sadt_ray.flow.training_config import TrainingConfig
+from sadt_ray.flow.training_file import load_training, save_training
 from sadt_ray.processes.walk import level_positions
 
 HARVEST = "python -m jobs.search --method smc-debiased --split train --num-windows 40 --harvest --out RUN"
@@ -199,25 +199,18 @@ def _common(facts: Sequence[dict[str, Any]], directories: Sequence[Path]) -> dic
 
 
 def _save(training: FlowTraining, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save({"config": asdict(training.config), "rows": len(training), "state": training.state()}, part)
-    os.replace(part, path)
+    save_training(path, training.state(), {"config": asdict(training.config), "rows": len(training)})
 
 
 def _load(training: FlowTraining, path: Path) -> None:
     """Raises ValueError for the checkpoint of another training."""
-    try:
-        content = torch.load(path, weights_only=True)
-        theirs, rows = content["config"], content["rows"]
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint of this program ({error}); train without --resume") from None
-    ours = asdict(training.config)
+    state, facts = load_training(path)
+    ours, theirs = asdict(training.config), facts["config"]
     different = [name for name in ours if theirs.get(name) != ours[name] and name != "patience"]
-    if different or rows != len(training):
-        what = ", ".join(different) or f"data: {rows:,} rows then, {len(training):,} now"
+    if different or facts["rows"] != len(training):
+        what = ", ".join(different) or f"data: {facts['rows']:,} rows then, {len(training):,} now"
         raise ValueError(f"{path} is of a training with other {what}; use the same, or start without --resume")
-    training.restore(content["state"])
+    training.restore(state)
 
 
 def _verdict(training: FlowTraining) -> str:
