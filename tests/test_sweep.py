@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import logsumexp
 from sweep_worlds import (
     PROBLEMS,
@@ -24,6 +25,7 @@ from sweep_worlds import (
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Tickets
+from sadt_ray.processes.diffusion_walk import LONGEST_LEAN
 from sadt_ray.rollout import rollout
 from sadt_ray.sweep import candidates_at
 from sadt_ray.sweep_config import SweepConfig
@@ -195,6 +197,7 @@ def test_weights_and_z_hat_follow_from_who_descends_from_whom(world, scheme):
 
 # A diffusion chain with a Gaussian x_0
 
+TILT = np.array([0.0, 0.0, 0.3, 0.6, 0.9, 1.2, 0.0])  # of siblings: an eighth of it lies above position 3
 QUADRATIC = Quadratic(curvature=(0.05, 0.1))
 PROPOSALS = {"prior": (False, 1), "leaning": (True, 1), "choosing": (False, 4), "both": (True, 4), "many": (True, 16)}
 
@@ -244,6 +247,28 @@ def test_so_they_do_below_an_inner_node_and_with_one_particle(proposal):
         assert_unbiased(0.8 * results.value - values, 0.0)  # a new node is drawn from the prior, and its value its own
 
 
+@pytest.mark.parametrize("growth", [1, 2])
+def test_every_particle_leans_along_the_gradient_of_its_own_parent(growth):
+    """Resampled or grown in between or not: what a child says of p/q follows from its state and its parent's."""
+    world, lam = GaussianWorld(), 0.8
+    twist = KnownTwist(CleanTwist(QUADRATIC, lam), tilt=TILT)
+    sweep = sweeper(
+        world.process, QUADRATIC, twist, lam, True, particles=8, growth=growth, ess_threshold=1.0, harvest=True
+    )
+    h = sweep(tickets_at(world.chain, 0, 40)).harvest
+    for level in range(2, 7):
+        rows = np.flatnonzero(h.level == level)
+        x = torch.as_tensor(h.state[h.parent[rows]])
+        conditioning, step = world.chain.gather(np.zeros(len(rows), np.int64)), level - 2
+        denoised = world.chain.denoised_at(level - 1, x, conditioning)
+        mean, spread = world.chain.step_law(step, x, denoised, conditioning)
+        slope = torch.as_tensor(QUADRATIC.slope - QUADRATIC.curvature * (2 * denoised.numpy() + 1 - QUADRATIC.centre))
+        shift = world.chain.lean(step, conditioning) * 2 * lam * slope / spread
+        shift = shift * (LONGEST_LEAN / shift.norm(dim=1, keepdim=True)).clamp_max(1)
+        z = (torch.as_tensor(h.state[rows]) - mean) / spread
+        np.testing.assert_allclose(h.log_ratio[rows], (-z * shift).sum(1) + shift.square().sum(1) / 2, atol=2e-3)
+
+
 def test_for_a_linear_reward_the_lean_is_the_optimal_proposal():
     """From an inner node every weight is then the same, and Z_hat is Z itself."""
     linear, lam, state = Quadratic(slope=(0.9, -0.5)), 0.7, np.array([1.0, -1.0], np.float32)
@@ -260,9 +285,6 @@ def test_for_a_linear_reward_the_lean_is_the_optimal_proposal():
         .reshape(-1, 16).sum(1).mean() for p in ("leaning", "prior")
     )  # fmt: skip
     assert leaning > 14 > 12 > prior  # x_T is drawn from the prior
-
-
-TILT = np.array([0.0, 0.0, 0.3, 0.6, 0.9, 1.2, 0.0])  # of siblings: an eighth of it lies above position 3
 
 
 def growing_sweep(world, proposal, **config):
