@@ -244,7 +244,12 @@ def test_so_they_do_below_an_inner_node_and_with_one_particle(proposal):
         np.testing.assert_array_equal(results.path_level.reshape(-1, 2), np.tile([3, 4], (2_000, 1)))
         children = results.path_state[::2].astype(np.float64)
         values = [QUADRATIC.tilted(*world.law(1, 3, child), 0.8)[0] for child in children]
-        assert_unbiased(0.8 * results.value - values, 0.0)  # a new node is drawn from the prior, and its value its own
+        assert_unbiased(0.8 * results.value - values, 0.0)
+        x, conditioning = torch.as_tensor(state)[None], world.chain.gather(np.ones(1, np.int64))
+        mean, sd = world.chain.step_law(2, x, world.chain.denoised_at(3, x, conditioning), conditioning)
+        z = (children - mean.numpy()) / sd.numpy()  # nodes of the tree are drawn from the prior, whatever follows
+        assert np.abs(z.mean(0)).max() < 4 / np.sqrt(2_000)
+        assert np.abs(z.std(0) - 1).max() < 4 / np.sqrt(4_000)
 
 
 @pytest.mark.parametrize("growth", [1, 2])
