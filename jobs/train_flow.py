@@ -183,7 +183,7 @@ def _source(directory: Path, console: Console) -> Source:
     }
     names = [problem.name for problem in task.problems]
     inputs = FlowInputs(chain, scorer, int(positions[-1]) + 1)
-    return Source(inputs, names, positions, facts, int(getattr(chain, "multiply_adds", 0)))
+    return Source(inputs, names, positions, facts, int(getattr(task.process.denoiser, "multiply_adds", 0)))
 
 
 def _common(facts: Sequence[dict[str, Any]], directories: Sequence[Path]) -> dict[str, Any]:

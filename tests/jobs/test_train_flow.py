@@ -81,6 +81,7 @@ def test_recorded_sweeps_become_a_flow_that_twists_one(monkeypatch, tmp_path, ru
     assert (flow.config.min_inv_temperature, flow.config.max_inv_temperature) == (5.0, 80.0)
     assert "Spectral" in flow.facts["reward"]
     assert flow.facts["rows"] == 12 * (1 + 17 * 64)
+    assert flow.facts["cost_nfe"] > 1000, "training is charged by its multiply-adds"
     _, task = arguments_of()
     chain, scorer = task.process.bind(task.problems), task.reward.bind(task.problems)
     twist = FlowTwist(flow, FlowInputs(chain, scorer, 18), LAM, 0.0, True)
