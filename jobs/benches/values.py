@@ -47,9 +47,9 @@ _LOSSES: dict[str, TrainingConfig] = {
     "tb-var": TrainingConfig(loss="tb-var"),
     "subtb-0.9": TrainingConfig(loss="subtb-0.9"),
     "0.1 tb-var + db": TrainingConfig(loss="0.1*tb-var + db"),
-    "linex, averaged target": TrainingConfig(regression="linex", target_average=True),
+    "linex, averaged target": TrainingConfig(regression="linex", target_average=True, correct_bias=False),
     "averaged target": TrainingConfig(target_average=True),
-    "bias corrected": TrainingConfig(correct_bias=True),
+    "bias of 8 siblings left": TrainingConfig(correct_bias=False),
     "frequencies apart": TrainingConfig(hidden=64, depth=2),
 }
 

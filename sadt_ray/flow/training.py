@@ -295,7 +295,7 @@ class FlowTraining:
         assert self._validation is not None
         sizes = []
         for flow in (network, None):
-            residuals = step_residuals(flow, self._store.tensors, self._validation)
+            residuals = step_residuals(flow, self._store.tensors, self._validation, self.config.correct_bias)
             sizes += [huber(residuals).mean().item(), residuals.square().mean().sqrt().item()]
         return Metrics(*sizes)
 

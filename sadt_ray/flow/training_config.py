@@ -35,8 +35,8 @@ class TrainingConfig:
     """db, tb, tb-var, subtb-0.9, or a weighted sum such as 0.2*tb-var + db; see ``flow.losses``."""
     regression: str = "huber"
     """squared, huber or linex."""
-    correct_bias: bool = False
-    """Whether the mean over siblings is corrected for their small number."""
+    correct_bias: bool = True
+    """Whether the mean over siblings is corrected for their small number; not for siblings that were enumerated."""
     target_average: bool = False
     """Whether the children's flow is that of the averaged weights, without gradient."""
     min_inv_temperature: float = 5.0

@@ -15,7 +15,7 @@ from sadt_ray.flow.training_config import TrainingConfig
 
 SMALL = TrainingConfig(
     lr=1e-2, steps=400, batch=64, siblings=3, min_siblings=3, min_inv_temperature=2.0, max_inv_temperature=4.0,
-    hidden=32, depth=2, validate_every=50, average=0.98, validation_share=0.3,
+    hidden=32, depth=2, validate_every=50, average=0.98, validation_share=0.3, correct_bias=False,
 )  # fmt: skip
 
 
