@@ -454,15 +454,17 @@ def assert_same_ticket(alone, batch, ticket):
 
 
 def assert_forest(results, first_new, at_end):
-    """Parents stand one level above and before their children; only x_0 has a reward."""
+    """Parents stand one level above and before their children, the first of all below the position ``first_new`` of
+    the ticket's new node, or of its root; only x_0 has a reward."""
     h = results.harvest
     assert (h.parent < np.arange(len(h))).all()
     below = h.parent >= 0
     np.testing.assert_array_equal(h.level[below], h.level[h.parent[below]] + 1)
     np.testing.assert_array_equal(h.ticket[below], h.ticket[h.parent[below]])
     np.testing.assert_array_equal(np.isnan(h.reward), h.level < at_end)
-    assert (h.parent[h.level == 1] == -1).all()
-    np.testing.assert_array_equal(h.level[h.parent == -2], first_new[h.ticket[h.parent == -2]] + 1)
+    first = first_new[h.ticket[~below]]
+    np.testing.assert_array_equal(h.parent[~below], np.where(first > 0, -2, -1))
+    np.testing.assert_array_equal(h.level[~below], first + 1)
 
 
 @pytest.mark.parametrize("scheme", ["systematic", "multinomial", "families-4"])
