@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import torch
@@ -27,23 +27,39 @@ _ERRORS = 5  # in a row, after which it is given up
 class LearnerActor:
     """What Ray runs: a learner in a thread of its own, so that it answers while it trains, or while it loads.
 
-    One that was killed is made anew, and goes on from its checkpoint.
-
-    Args:
-        replica: process, reward and problems, as workers have them.
-        learning: what else there is to know.
+    One that was killed and started anew begins at the first call, and goes on from its checkpoint.
     """
 
-    def __init__(self, replica: Sequence[Any], learning: Learning) -> None:
-        self._replica, self._learning = replica, learning
+    def __init__(self) -> None:
         self._learner: Learner | None = None
         self._error = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._learn, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
-    def latest(self, known: int) -> Lesson:
-        """At once, whatever the learner is at. ``known``: the version that the caller has, -1 for none."""
+    def latest(self, replica: Sequence[Any], learning: Learning, known: int) -> Lesson:
+        """At once, whatever the learner is at; at the first call it begins.
+
+        Args:
+            replica: process, reward and problems, as workers have them.
+            learning: what else there is to know.
+            known: the version that the caller has, -1 for none.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._learn, args=(replica, learning), daemon=True)
+            self._thread.start()
+        return self._lesson(known)
+
+    def finish(self, replica: Sequence[Any], learning: Learning) -> Lesson:
+        """End the training, and publish what there is."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._learner is None:  # it has died, or was never asked for anything
+            self._learner = learning.begin(*ray.get(replica[0]))
+        self._learner.finish()
+        return self._lesson(-1)
+
+    def _lesson(self, known: int) -> Lesson:
         learner = self._learner
         if learner is None:
             return Lesson(None, {}, 0.0, self._error)
@@ -51,22 +67,15 @@ class LearnerActor:
         flow, age = learner.latest, time.monotonic() - learner.published_at
         return Lesson(flow if flow is not None and flow.version > known else None, learner.figures, age, self._error)
 
-    def finish(self, known: int = -1) -> Lesson:
-        """End the training, and publish what there is."""
-        self._stop.set()
-        self._thread.join()
-        if self._learner is not None:
-            self._learner.finish()
-        return self.latest(known)
-
-    def _learn(self) -> None:
+    def _learn(self, replica: Sequence[Any], learning: Learning) -> None:
         torch.set_num_threads(1)
-        if self._learning.cpus == 0:
-            os.nice(_NICE)
         errors = 0
         while not self._stop.is_set() and errors < _ERRORS:
             try:
-                if not self._loaded().work():
+                if self._learner is None:
+                    self._learner = learning.begin(*ray.get(replica[0]))
+                    os.nice(0 if learning.cpus else _NICE)  # of this thread
+                if not self._learner.work():
                     self._stop.wait(_PAUSE)
                 errors = 0
             except Exception:
@@ -74,10 +83,21 @@ class LearnerActor:
                 self._error = traceback.format_exc(limit=-1).strip().splitlines()[-1]
                 self._stop.wait(_ASK_AGAIN)
 
-    def _loaded(self) -> Learner:
-        if self._learner is None:
-            self._learner = self._learning.begin(*ray.get(self._replica[0]))
-        return self._learner
+
+class RemoteLearner(NamedTuple):
+    """A learner as whoever asks it holds it: what it must know rides along, so that it may die and be made anew."""
+
+    actor: Any
+    replica: Sequence[Any]
+    learning: Learning
+
+    def latest(self, known: int) -> Any:
+        """A reply that holds a ``Lesson``."""
+        return self.actor.latest.remote(self.replica, self.learning, known)
+
+    def finish(self) -> Any:
+        """A reply that holds the last one."""
+        return self.actor.finish.remote(self.replica, self.learning)
 
 
 class RemoteTeacher:
@@ -86,18 +106,19 @@ class RemoteTeacher:
     A learner that is dead does not answer, is made anew by Ray, and is asked again.
 
     Args:
-        actor: a ``LearnerActor``.
+        learner: whom to ask.
         known: version of the weights that the search begins with, -1 for none.
     """
 
-    def __init__(self, actor: Any, known: int = -1) -> None:
-        self._actor, self._known, self._reply, self._ask_at = actor, known, None, 0.0
+    def __init__(self, learner: RemoteLearner, known: int = -1) -> None:
+        self._learner, self._known, self._ask_at = learner, known, 0.0
+        self._reply: Any = None
         self._lesson, self._heard, self._losses = Lesson(None, {}, 0.0, ""), time.monotonic(), 0
 
     def news(self) -> Flow | None:
         if self._reply is None:
             if time.monotonic() >= self._ask_at:
-                self._reply = self._actor.latest.remote(self._known)
+                self._reply = self._learner.latest(self._known)
             return None
         if not ray.wait([self._reply], timeout=0)[0]:
             return None
@@ -106,6 +127,7 @@ class RemoteTeacher:
             self._lesson = ray.get(reply)
         except RayError:
             self._losses += 1
+            self._lesson = Lesson(None, {}, 0.0, "")
             self._ask_at = time.monotonic() + _ASK_AGAIN
             return None
         self._heard = time.monotonic()
@@ -121,9 +143,9 @@ class RemoteTeacher:
         return {**self._lesson.figures, "learner_age": age, "learner_losses": float(self._losses)}
 
 
-def start_learner(replica: Sequence[Any], learning: Learning, **options: Any) -> Any:
-    """Ask Ray for the actor, with ``options`` such as where it lives. It need not be up yet."""
+def start_learner(replica: Sequence[Any], learning: Learning, **options: Any) -> RemoteLearner:
+    """Ask Ray for a learner, with ``options`` such as where it lives. It need not be up yet."""
     actor = ray.remote(LearnerActor).options(
         **{"num_cpus": learning.cpus, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2, **options}
     )
-    return actor.remote(replica, learning)
+    return RemoteLearner(actor.remote(), replica, learning)

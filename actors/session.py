@@ -20,7 +20,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.executor import RayExecutor, WorkersLost, last_line
-from actors.learner import start_learner
+from actors.learner import RemoteLearner, start_learner
 from actors.pacing import Deadline
 from actors.rollout_worker import RemoteWorker, start_workers
 from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
@@ -135,7 +135,7 @@ class RaySession:
         )
         self.owner: Any = owner.remote(recording, pace, deadline)
         self._flow = flow
-        self.learner: Any = None
+        self.learner: RemoteLearner | None = None
         if learning is not None:
             told = replace(learning, known=0 if flow is None else flow.version)
             self.learner = start_learner(self.workers[0].replica, told, scheduling_strategy=here)
@@ -177,7 +177,7 @@ class RaySession:
     ) -> None:
         ray.kill(self.owner)
         if self.learner is not None:
-            ray.kill(self.learner)
+            ray.kill(self.learner.actor)
         for worker in self.workers:
             worker.end()
 
@@ -225,10 +225,13 @@ class RaySession:
 
     def learned(self) -> Lesson | None:
         """End the learner, which publishes what it has, and return that; None if it does not answer."""
+        if self.learner is None:
+            return None
         try:
-            return ray.get(self.learner.finish.remote(), timeout=_FINISH_WITHIN)
+            lesson: Lesson = ray.get(self.learner.finish(), timeout=_FINISH_WITHIN)
         except RayError:
             return None
+        return lesson
 
     def _wait_for_owner(self, on_wait: Callable[[], None]) -> None:
         """Until it is up again."""

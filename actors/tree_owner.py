@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from actors.executor import RayExecutor
-from actors.learner import RemoteTeacher
+from actors.learner import RemoteLearner, RemoteTeacher
 from actors.metrics import Meters
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
 from sadt_ray.flow.flow import Flow
-from sadt_ray.plan import SearchPlan
+from sadt_ray.plan import SearchPlan, default_batch_size
 from sadt_ray.runs.conduct import Look, Recording, conduct
 from sadt_ray.tree.state import SearchState
 
@@ -67,16 +67,21 @@ class TreeOwner:
         return socket.gethostname()
 
     def search(
-        self, plan: SearchPlan, workers: Sequence[RemoteWorker], flow: Flow | None = None, learner: Any = None
+        self,
+        plan: SearchPlan,
+        workers: Sequence[RemoteWorker],
+        flow: Flow | None = None,
+        learner: RemoteLearner | None = None,
     ) -> Sent:
         """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on.
 
         Args:
             flow: to begin with, for a plan that is guided by one.
-            learner: a ``LearnerActor`` that may have a newer one at any time.
+            learner: may have a newer one at any time.
         """
         self._last_look = None
-        size = BatchSize(self._pace.batch_size, self._largest_batch(plan, len(workers)))
+        first = self._first_batch(plan)
+        size = BatchSize(first, self._largest_batch(plan, first, len(workers)))
         executor = RayExecutor(workers, plan.rolling, size, self._deadline)
         if flow is not None and plan.sweep.twist == "flow":
             executor.use_flow(flow)
@@ -104,8 +109,14 @@ class TreeOwner:
         """End the search at hand between two batches."""
         self._stop.set()
 
-    def _largest_batch(self, plan: SearchPlan, num_workers: int) -> int:
-        if self._pace.fixed:
+    def _first_batch(self, plan: SearchPlan) -> int:
+        """Sweeps have many rows a ticket."""
+        if self._pace.fixed or plan.sweep.particles == 1:
             return self._pace.batch_size
+        return default_batch_size(len(plan.names), plan.sweep.particles)
+
+    def _largest_batch(self, plan: SearchPlan, first: int, num_workers: int) -> int:
+        if self._pace.fixed:
+            return first
         slots = RayExecutor.calls_per_worker * num_workers + 1
-        return min(max(int(SHARE_IN_FLIGHT * plan.simulations / slots), self._pace.batch_size), _LARGEST_BATCH)
+        return min(max(int(SHARE_IN_FLIGHT * plan.simulations / slots), first), _LARGEST_BATCH)

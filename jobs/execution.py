@@ -93,7 +93,7 @@ class SerialSession:
     process: DiffusionProcess
     reward: Reward
     problems: list[Problem]
-    batch_size: int
+    batch_size: int | None  # None for what the search's sweeps are best served with
     recording: Recording
     flow: Flow | None = None
     turns: Turns | None = None
@@ -111,9 +111,8 @@ class SerialSession:
     def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
         """Every batch is followed by a look, so nothing is waited for."""
         flow = self.flow if plan.sweep.twist == "flow" else None
-        executor = SerialExecutor(
-            self.process, self.reward, self.problems, self.batch_size, rolling=plan.rolling, flow=flow
-        )
+        size = self.batch_size or default_batch_size(len(self.problems), plan.sweep.particles)
+        executor = SerialExecutor(self.process, self.reward, self.problems, size, rolling=plan.rolling, flow=flow)
         if self.turns is not None:
             self.turns.begin(-1 if flow is None else flow.version)
         return conduct(plan, executor, self.recording, on_look, self.turns)
@@ -185,7 +184,7 @@ def _serial_opener(execution: Execution) -> Opener:
         simulations: int,
         guidance: Guidance = NO_GUIDANCE,
     ) -> SerialSession:
-        size = execution.batch_size or default_batch_size(len(problems))
+        size = execution.batch_size
         learning, replica = guidance.learning, process.with_device(execution.device)
         turns = None if learning is None else Turns(learning.begin(process, reward, problems))
         return SerialSession(replica, reward, problems, size, recording, guidance.flow, turns)

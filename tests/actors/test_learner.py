@@ -122,7 +122,7 @@ def test_a_learner_that_is_killed_goes_on_from_its_checkpoint_and_the_search_doe
         figures = look.figures
         if not killed and figures.get("weights_version", 0) >= 1:
             killed.append(figures["learner_steps"])
-            pid = cluster.get(session.learner.__ray_call__.remote(lambda self: os.getpid()))
+            pid = cluster.get(session.learner.actor.__ray_call__.remote(lambda self: os.getpid()))
             os.kill(pid, signal.SIGKILL)
         elif killed and figures["learner_losses"] > 0 and "learner_steps" in figures:
             after.append(figures["learner_steps"])
