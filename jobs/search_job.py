@@ -165,4 +165,7 @@ def _given(job: SearchJob, *names: str) -> dict[str, Any]:
 
 
 def _harvest(job: SearchJob) -> dict[str, Any]:
-    return {"harvest": True, "resampling": _FAMILIES} if job.harvest or job.learn else {}
+    """A learner needs some of the sweeps; all of them in families would cost the search more than they teach."""
+    if job.harvest:
+        return {"harvest": True, "harvest_resampling": _FAMILIES}
+    return {"harvest": True, "harvest_resampling": _FAMILIES, "harvest_share": 0.25} if job.learn else {}

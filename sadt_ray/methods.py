@@ -183,7 +183,8 @@ def _sweeps(
     search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **settings})
     particles = sweep.pop("particles", None)
     if search.n_rollouts is not None and search.max_nfe is None:
-        multiple = sweep.get("growth", 1) * family_size(sweep.get("resampling", ""))
+        sizes = [family_size(sweep.get(name) or "") for name in ("resampling", "harvest_resampling")]
+        multiple = sweep.get("growth", 1) * math.lcm(*sizes)
         count, particles = sweeps_of(search.n_rollouts, particles, multiple)
         search = replace(search, n_rollouts=count)
     config = SweepConfig(particles=_PARTICLES if particles is None else particles, **sweep)

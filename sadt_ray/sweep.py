@@ -32,7 +32,7 @@ from sadt_ray.rng import derive_seed_grid, uniforms
 from sadt_ray.sweep_config import SweepConfig
 from sadt_ray.twists import Twist
 
-_PARTICLES = 5  # streams of a ticket's seed
+_PARTICLES, _HARVEST = 5, 6  # streams of a ticket's seed
 _RESAMPLING = 1 << 24  # and the position; the chain's own streams are below
 
 
@@ -64,9 +64,22 @@ class Sweeper:
         child, drawn from the prior, and an x_0 that stands for all particles, with their weights.
         """
         started = time.perf_counter()
-        levels = np.unique(tickets.level)
-        groups = [self._same_level(tickets.take(tickets.level == level), int(level)) for level in levels]
+        groups = [
+            sweeper._same_level(some.take(some.level == level), int(level))
+            for sweeper, some in self._harvesting(tickets)
+            for level in np.unique(some.level)
+        ]
         return replace(concatenated(groups), seconds=time.perf_counter() - started)
+
+    def _harvesting(self, tickets: Tickets) -> list[tuple[Sweeper, Tickets]]:
+        """Tickets that are harvested, and tickets that are not, each with what sweeps them."""
+        config = self.config
+        if not config.harvest:
+            return [(self, tickets)]
+        chosen = uniforms(tickets.seed, np.full(len(tickets), _HARVEST), 1)[:, 0] < config.harvest_share
+        harvester = replace(self, config=replace(config, resampling=config.harvest_resampling or config.resampling))
+        other = replace(self, config=replace(config, harvest=False))
+        return [(harvester, tickets.take(chosen)), (other, tickets.take(~chosen))]
 
     @property
     def proposes(self) -> bool:
@@ -372,14 +385,14 @@ def concatenated(parts: Sequence[Results]) -> Results:
 
 
 def _harvests(parts: Sequence[Results]) -> Harvest | None:
-    harvests = [part.harvest for part in parts if part.harvest is not None]
-    if not harvests:
-        return None
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in vars(harvests[0])}
+    columns: dict[str, list[np.ndarray]] = {}
     tickets = rows = 0
-    for part, harvest in zip(parts, harvests, strict=True):
-        shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
-        for name, column in {**vars(harvest), **shifted}.items():
-            columns[name].append(column)
-        tickets, rows = tickets + len(part), rows + len(harvest.ticket)
-    return Harvest(**{name: np.concatenate(column) for name, column in columns.items()})
+    for part in parts:
+        if part.harvest is not None:
+            harvest = part.harvest
+            shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
+            for name, column in {**vars(harvest), **shifted}.items():
+                columns.setdefault(name, []).append(column)
+            rows += len(harvest.ticket)
+        tickets += len(part)
+    return Harvest(**{name: np.concatenate(column) for name, column in columns.items()}) if columns else None

@@ -36,6 +36,11 @@ class SweepConfig:
     """Without weights and resampling, guided particles are DPS: biased."""
     harvest: bool = False
     """Return every particle with its parent, for a learner."""
+    harvest_share: float = 1.0
+    """Of the tickets, by their seeds, that are harvested."""
+    harvest_resampling: str | None = None
+    """Of tickets that are harvested, if it is another one: families-K gives all particles siblings, and costs a little
+    quality."""
 
     def __post_init__(self) -> None:
         for name in ("particles", "candidates", "growth"):
@@ -48,16 +53,10 @@ class SweepConfig:
             raise ValueError(f"{self.particles} particles cannot grow {self.growth} times; take a multiple of it")
         if not 0 < self.lean_scale < math.inf:
             raise ValueError(f"lean_scale must be a positive number, got {self.lean_scale}")
-        if not re.fullmatch(r"multinomial|stratified|systematic|residual|families-[1-9]\d*", self.resampling):
-            raise ValueError(
-                f"resampling must be one of multinomial, stratified, systematic, residual, families-K, "
-                f"got {self.resampling!r}"
-            )
-        if self.particles > 1 and self.particles // self.growth % family_size(self.resampling):
-            raise ValueError(
-                f"{self.particles} particles, {self.growth} times fewer at first, do not divide into {self.resampling}; "
-                "take a multiple of both"
-            )
+        for scheme in (self.resampling, self.harvest_resampling or self.resampling):
+            _check_scheme(scheme, self.particles, self.growth)
+        if not 0 < self.harvest_share <= 1:
+            raise ValueError(f"harvest_share must be in (0, 1], got {self.harvest_share}")
         if not 0 <= self.ess_threshold <= 1:
             raise ValueError(f"ess_threshold must be in [0, 1], got {self.ess_threshold}")
         if self.twist == "none" and self.lean == "always":
@@ -72,6 +71,17 @@ class SweepConfig:
     def families(self) -> bool:
         """Whether particles are resampled at every step so that all have siblings."""
         return self.resampling.startswith("families")
+
+
+def _check_scheme(scheme: str, particles: int, growth: int) -> None:
+    if not re.fullmatch(r"multinomial|stratified|systematic|residual|families-[1-9]\d*", scheme):
+        raise ValueError(
+            f"resampling must be one of multinomial, stratified, systematic, residual, families-K, got {scheme!r}"
+        )
+    if particles > 1 and particles // growth % family_size(scheme):
+        raise ValueError(
+            f"{particles} particles, {growth} times fewer at first, do not divide into {scheme}; take a multiple of both"
+        )
 
 
 def family_size(resampling: str) -> int:
