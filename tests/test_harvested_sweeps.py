@@ -38,5 +38,5 @@ def test_harvested_families_hang_together_whatever_else_is_in_the_batch():
     ("field", "value"), [("harvest_share", 0.0), ("harvest_share", 1.5), ("harvest_resampling", "families-3")]
 )
 def test_a_harvest_that_cannot_be_is_refused(field, value):
-    with pytest.raises(ValueError, match="harvest_share|families-3"):
+    with pytest.raises(ValueError, match=r"harvest_share|families-3"):
         SweepConfig(**{"particles": 8, "harvest": True, field: value})
