@@ -139,9 +139,8 @@ class Nodes:
         chunk = self.chunk[flat[held]]
         order = held[np.argsort(chunk, kind="stable")]
         numbers, counts = np.unique(chunk, return_counts=True)
-        for number, these in zip(
-            numbers.tolist(), np.split(order, np.cumsum(counts[:-1])), strict=False
-        ):  # no rows, one part
+        parts = np.split(order, np.cumsum(counts[:-1]))[: len(numbers)]  # of no rows there is one part
+        for number, these in zip(numbers.tolist(), parts, strict=True):
             states[these] = self.chunks[number][self.offset[flat[these]]]
         return states.reshape(*np.shape(rows), *self.state_shape)
 
