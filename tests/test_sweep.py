@@ -226,7 +226,7 @@ def assert_gaussian(results, lam, mean, sd):
 @pytest.mark.parametrize("proposal", PROPOSALS)
 def test_leaning_and_choosing_leave_z_and_the_law_as_they_are(proposal, glanced):
     """Also at a glance that is wrong by half: what proposals do, weights undo."""
-    results = gaussian_sweeps(proposal, 1_500, glanced=glanced, particles=8)
+    results = gaussian_sweeps(proposal, 1_000, glanced=glanced, particles=8)
     log_z, mean, sd = QUADRATIC.tilted(*GaussianWorld().law(0), 0.8)
     assert_unbiased(0.8 * results.value, log_z)
     assert_gaussian(results, 0.8, mean, sd)
@@ -309,12 +309,12 @@ def test_a_sweep_that_grows_on_its_way_is_as_right_and_costs_less(proposal, resa
         if proposal == "both" and not world.chain.can_choose:
             continue
         sweep = growing_sweep(world, proposal, particles=16, resampling=resampling)
-        results = sweep(tickets_at(world.chain, 0, 1_500))
+        results = sweep(tickets_at(world.chain, 0, 800))
         log_z, mean, sd = QUADRATIC.tilted(*world.law(0), 0.8)
         assert_unbiased(0.8 * results.value, log_z)
         assert_gaussian(results, 0.8, mean, sd)
-        np.testing.assert_array_equal(np.bincount(results.harvest.level) / 1_500, [0, 4, 4, 4, 16, 16, 16])
-        assert_forest(results, np.zeros(1_500, int), 6)
+        np.testing.assert_array_equal(np.bincount(results.harvest.level) / 800, [0, 4, 4, 4, 16, 16, 16])
+        assert_forest(results, np.zeros(800, int), 6)
         np.testing.assert_array_equal(results.nfe, 3 * 4 + 2 * 16)  # what copies share is evaluated once
 
 
