@@ -309,12 +309,12 @@ def test_a_sweep_that_grows_on_its_way_is_as_right_and_costs_less(proposal, resa
         if proposal == "both" and not world.chain.can_choose:
             continue
         sweep = growing_sweep(world, proposal, particles=16, resampling=resampling)
-        results = sweep(tickets_at(world.chain, 0, 800))
+        results = sweep(tickets_at(world.chain, 0, 1_500))
         log_z, mean, sd = QUADRATIC.tilted(*world.law(0), 0.8)
         assert_unbiased(0.8 * results.value, log_z)
         assert_gaussian(results, 0.8, mean, sd)
-        np.testing.assert_array_equal(np.bincount(results.harvest.level) / 800, [0, 4, 4, 4, 16, 16, 16])
-        assert_forest(results, np.zeros(800, int), 6)
+        np.testing.assert_array_equal(np.bincount(results.harvest.level) / 1_500, [0, 4, 4, 4, 16, 16, 16])
+        assert_forest(results, np.zeros(1_500, int), 6)
         np.testing.assert_array_equal(results.nfe, 3 * 4 + 2 * 16)  # what copies share is evaluated once
 
 
