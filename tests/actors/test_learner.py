@@ -42,7 +42,7 @@ class Paced:
 
     def __call__(self, samples, problem):
         if not os.path.exists(self.hurry):
-            time.sleep(0.02)
+            time.sleep(0.4)
         return samples.sum(1).astype(float)
 
 
@@ -128,10 +128,10 @@ def test_a_learner_that_is_killed_goes_on_from_its_checkpoint_and_the_search_doe
             after.append(figures["learner_steps"])
             hurry(tmp_path)
 
-    ended = session.search(plan(400), kill)
+    ended = session.search(plan(200), kill)
     assert ended.error is None
     assert ended.search.failures == []
-    np.testing.assert_array_equal(ended.search.told, 400)
+    np.testing.assert_array_equal(ended.search.told, 200)
     versions = [line.get("weights_version", 0) for line in metrics(tmp_path / "run")]
     assert versions == sorted(versions)
     assert min(after) > 0
@@ -161,7 +161,7 @@ def test_a_learner_that_diverges_never_reaches_the_search_whose_tree_is_that_wit
         if steps[-1] >= 5 * TRAINING.validate_every:
             hurry(tmp_path)
 
-    learned = session.search(plan(400), until_trained)
+    learned = session.search(plan(200), until_trained)
     assert learned.error is None
     assert max(steps) >= 5 * TRAINING.validate_every
     assert all("weights_version" not in line for line in metrics(tmp_path / "poisoned"))
@@ -169,6 +169,6 @@ def test_a_learner_that_diverges_never_reaches_the_search_whose_tree_is_that_wit
     assert lesson.flow is None
     assert lesson.error == ""
     assert not (tmp_path / "poisoned" / "flow.safetensors").exists()
-    alone = open_session("alone").search(plan(400))
+    alone = open_session("alone").search(plan(200))
     for name in ("parent", "level", "visits", "value", "log_flow"):
         np.testing.assert_array_equal(learned.search.tree.column(name), alone.search.tree.column(name), err_msg=name)
