@@ -164,7 +164,7 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
         copy_config(run, job.execution.checkpoint_to)
     held.enter_context(only_writer(run, name=".run-lock"))
     refuse_complete(run)  # by a process that was faster
-    smallest = min(plan.simulations for plan in plans)
+    smallest = min(plan.simulations * plan.sweep.particles for plan in plans)  # sweeps lose little to each other
     session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest, guidance)
     return Prepared(job, task, methods, plans, run, executor, session)
 
