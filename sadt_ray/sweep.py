@@ -30,7 +30,7 @@ from sadt_ray.resampling import scheme_named
 from sadt_ray.rewards.checked import score_checked
 from sadt_ray.rng import derive_seed_grid, uniforms
 from sadt_ray.sweep_config import SweepConfig
-from sadt_ray.twists import Twist
+from sadt_ray.twists import LOWEST, Twist
 
 _PARTICLES, _HARVEST = 5, 6  # streams of a ticket's seed
 _RESAMPLING = 1 << 24  # and the position; the chain's own streams are below
@@ -167,8 +167,9 @@ class Population:
             self._path.append(_Nodes(level_at[position], self._walk.states(), log_twist))
         if self._kinship is not None:
             self._kinship.know(log_twist)
-        self._log_weights += log_twist.reshape(self._shape) - self._log_twist
-        self._log_twist = log_twist.reshape(self._shape).copy()
+        log_psi = nothing_ruled_out(log_twist.reshape(self._shape))
+        self._log_weights += log_psi - self._log_twist
+        self._log_twist = log_psi
         return self._resampled(gradient)
 
     def _look(self, lean: bool) -> tuple[Float[np.ndarray, " N"], Tensor | None]:
@@ -288,6 +289,13 @@ class Population:
         value = rewards[:, 0] if n == 1 and not self._sweeper.proposes else (self._log_z + log_total - np.log(n)) / lam
         with np.errstate(invalid="ignore"):
             return log_weights - log_total[:, None], value
+
+
+def nothing_ruled_out(log_twist: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
+    """log psi with what is not known as low as the lowest of its sweep that is: psi > 0 keeps Z_hat unbiased."""
+    known = log_twist > LOWEST
+    lowest = np.where(known, log_twist, np.inf).min(1, keepdims=True)
+    return np.where(known, log_twist, np.where(np.isfinite(lowest), lowest, 0.0))
 
 
 def candidates_at(position: int, average: int, tilt: Float[np.ndarray, " positions"] | None) -> int:

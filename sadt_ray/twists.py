@@ -18,15 +18,16 @@ from sadt_ray.interfaces import Chain, Scorer
 from sadt_ray.processes.walk import KnowsResiduals, View
 from sadt_ray.rewards.look_ahead import LookAhead, clean_score, is_differentiable, look_ahead_of
 
-_LOWEST = -1e4  # nats
+LOWEST = -1e4  # nats
 
 
 def bounded(log_twist: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Finite, so that a generation of which nothing good is known goes on; where a look fails (NaN), it is as low.
 
-    Beside particles that are known to be better the lowest are lost in practice, whatever x_0 would bring.
+    A sweep takes ``LOWEST`` as not known, and such a particle for as good as the worst that is known: a look may not
+    rule out what the reward has not seen.
     """
-    return torch.nan_to_num(log_twist, _LOWEST, _LOWEST, _LOWEST).clamp_min(_LOWEST)
+    return torch.nan_to_num(log_twist, LOWEST, LOWEST, LOWEST).clamp_min(LOWEST)
 
 
 @runtime_checkable

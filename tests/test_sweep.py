@@ -18,6 +18,7 @@ from sweep_worlds import (
     MixtureWorld,
     Quadratic,
     assert_unbiased,
+    log_z_hat,
     pooled,
     sweeper,
     tickets_at,
@@ -30,7 +31,7 @@ from sadt_ray.rollout import rollout
 from sadt_ray.sweep import candidates_at
 from sadt_ray.sweep_config import SweepConfig
 from sadt_ray.tree.search import Search
-from sadt_ray.twists import CleanTwist
+from sadt_ray.twists import LOWEST, CleanTwist
 
 CHAIN, MIXTURE = ChainWorld(), MixtureWorld()
 TWISTS = ("none", "exact", "noise", "against")
@@ -702,3 +703,11 @@ def test_settings_that_make_no_sweep_are_refused(settings, message):
 def test_a_plain_rollout_is_one_particle_with_nothing_to_look_at_and_nothing_to_bring():
     assert SweepConfig().plain
     assert not any(SweepConfig(**s).plain for s in ({"particles": 2}, {"twist": "clean"}, {"harvest": True}))
+
+
+def test_a_look_that_rules_good_states_out_leaves_z_unbiased():
+    exact = CHAIN.twist("exact").function
+    twist = KnownTwist(lambda view: np.where(exact(view) > CHAIN.log_z(), LOWEST, exact(view)))
+    sweep = sweeper(CHAIN.whole, CHAIN.scorer, twist, CHAIN.lam, particles=8, ess_threshold=1.0)
+    results = sweep(tickets_at(CHAIN.whole.bind(PROBLEMS), 0, 4000))
+    assert_unbiased(log_z_hat(results, CHAIN.lam), CHAIN.log_z())
