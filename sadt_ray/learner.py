@@ -30,7 +30,7 @@ from sadt_ray.processes.walk import level_positions
 
 CHECKPOINT, FLOW = "learner.safetensors", "flow.safetensors"
 _ROWS_AT_ONCE = 200_000  # whose states are in memory together
-_REST = 20  # times the duration of the last look at the files, before the next
+_REST, _LONGEST_REST = 10, 10.0  # times the duration of the last look at the files, and seconds, before the next
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Learner:
         for directory in np.unique(nodes.directory[new]).tolist():
             self._absorb(directory, new[nodes.directory[new] == directory])
         took = self._clock() - began
-        self._look_at = began + took + max(self._config.look_every, _REST * took)
+        self._look_at = began + took + max(self._config.look_every, min(_REST * took, _LONGEST_REST))
         if len(new) and self._training is not None:
             self._grown_at = self._training.step
         return len(new) > 0
