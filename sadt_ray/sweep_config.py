@@ -80,7 +80,8 @@ def _check_scheme(scheme: str, particles: int, growth: int) -> None:
         )
     if particles > 1 and particles // growth % family_size(scheme):
         raise ValueError(
-            f"{particles} particles, {growth} times fewer at first, do not divide into {scheme}; take a multiple of both"
+            f"{particles} particles, {growth} times fewer at first, do not divide into {scheme}; take a multiple of "
+            "both"
         )
 
 
