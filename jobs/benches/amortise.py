@@ -12,12 +12,13 @@ import torch
 from rich.console import Console
 
 from jobs.benches import BenchResult
-from jobs.posterior.columns import Target, paired, self_check
+from jobs.posterior.columns import Target, self_check
 from jobs.posterior.comparison import Entrant, Entry, compare, mean_and_se
 from jobs.posterior.contexts import NUM_TEST, test_contexts, training_contexts
 from jobs.posterior.gold import GoldConfig, pooled
 from jobs.posterior.gold_cache import INV_TEMPERATURES, Replicates, gold_for
 from jobs.posterior.learning import Learned, learn_flow
+from jobs.posterior.pairs import RIVALS, SUFFIX, break_even_contexts, pair_names, pair_note, pairs
 from sadt_ray.affordable import affordable
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
@@ -66,11 +67,6 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(contexts=3, seeds=1, rollouts=500, windows=12, particles=64, steps=600)
-RIVALS = {"dts": "dts", "late": "dts_late", "snis": "snis", "fk": "fk", "smc": "smc"}
-"""Name in figures -> key of the entrant, all with the whole budget."""
-FRACTIONS = {"10x": "sadt_10x", "20x": "sadt_20x"}
-_PAIRED = {"bias": "reward_bias", "edp": "edp", "ed": "ed"}
-_SUFFIX = {50.0: "", 10.0: "_lam10"}
 _FAMILY = "families-8"
 _MAIN = 50.0
 
@@ -111,8 +107,8 @@ def measure(scale: Scale, data: SeriesDataset, problems: Sequence[Problem], cons
     rows = [row for lam, entries in tables.items() for row in _rows(lam, entries, task.problems, golds)]
     figures = {"contexts": float(len(task.problems)), "seeds": float(scale.seeds)}
     for lam, entries in tables.items():
-        figures |= {f"{key}{_SUFFIX[lam]}": value for key, value in pairs(entries).items()}
-        figures |= {f"{key}{_SUFFIX[lam]}": value for key, value in _means(entries).items()}
+        figures |= {f"{key}{SUFFIX[lam]}": value for key, value in pairs(entries).items()}
+        figures |= {f"{key}{SUFFIX[lam]}": value for key, value in _means(entries).items()}
     figures |= _price(learned, tables[_MAIN])
     return BenchResult(rows, figures, _notes(task, scale, learned, figures))
 
@@ -162,26 +158,6 @@ def entrants(task: Task, lam: float, flow: Flow, rollouts: int) -> list[Entrant]
         Entrant("sadt_10x", "sadt, 1/10", swept(sadt, tenth, flow), flow),
         Entrant("sadt_20x", "sadt, 1/20", swept(sadt, twentieth, flow), flow),
     ]
-
-
-def pairs(entries: Mapping[str, Entry]) -> dict[str, float]:
-    """Magnitudes of S-ADT's errors minus those of each rival, problem by problem: below 0 S-ADT is better."""
-    figures: dict[str, float] = {}
-    compared = [
-        (f"{fraction}_{name}", ours, key) for fraction, ours in FRACTIONS.items() for name, key in RIVALS.items()
-    ]
-    for name, ours, other in [*compared, ("equal_smc", "sadt_10x", "smc_10x")]:
-        for short, column in _PAIRED.items():
-            result = paired(entries[ours].size(column), entries[other].size(column))
-            key = f"{short}_diff_{name}"
-            figures |= {key: result.mean, f"{key}_se": result.se, f"{key}_wins": float(result.wins)}
-    return figures
-
-
-def break_even_contexts(training_nfe: float, nfe_without: float, nfe_with: float) -> float:
-    """Contexts after which training has paid for itself: its cost over what one context saves; infinite if nothing."""
-    saved = nfe_without - nfe_with
-    return training_nfe / saved if saved > 0 else np.inf
 
 
 def _compared(
@@ -284,22 +260,5 @@ def _notes(task: Task, scale: Scale, learned: Learned, figures: Mapping[str, flo
         "bias: of E[r]; ED: energy distance to the gold; edp: the same in log-PSD. dCRPS: paired with the prior's. "
         "Methods that differ in the draw alone share a search and its seconds. dps has no weights: its log Z means "
         "nothing. On so few rollouts sadt is one sweep, the same as sweep.",
-        *(_pair_note(name, figures) for name in _pair_names()),
+        *(pair_note(name, figures) for name in pair_names()),
     ]
-
-
-def _pair_names() -> list[str]:
-    names = [f"{fraction}_{rival}" for fraction in FRACTIONS for rival in RIVALS] + ["equal_smc"]
-    return [f"{name}{suffix}" for suffix in _SUFFIX.values() for name in names]
-
-
-def _pair_note(name: str, figures: Mapping[str, float]) -> str:
-    """One pair in words."""
-    bare, suffix = (name.removesuffix("_lam10"), "_lam10") if name.endswith("_lam10") else (name, "")
-    parts = []
-    for short in _PAIRED:
-        key = f"{short}_diff_{bare}"
-        mean, error, wins = (figures[f"{key}{end}{suffix}"] for end in ("", "_se", "_wins"))
-        verdict = "better" if mean < -2 * error else "worse" if mean > 2 * error else "no different"
-        parts.append(f"{short} {mean:+.4f} +- {error:.4f} ({wins:.0f} of {figures['contexts']:.0f}, {verdict})")
-    return f"{bare}, lambda {10 if suffix else 50}: " + ", ".join(parts)

@@ -15,6 +15,7 @@ from jobs.posterior.columns import PosteriorQuality
 from jobs.posterior.comparison import Entrant, Entry, compare
 from jobs.posterior.gold import GoldConfig
 from jobs.posterior.gold_cache import gold_for
+from jobs.posterior.pairs import FRACTIONS, RIVALS, break_even_contexts, pairs
 from sadt_ray.api import search
 from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.methods import sadt, smc_debiased, snis
@@ -37,9 +38,9 @@ def entry(key, *rows):
 def test_magnitudes_are_averaged_over_seeds_before_problems_are_paired():
     good = [[(0.1, 1.0, 0.2), (-0.1, 1.0, 0.2), (0.3, 4.0, 0.2)], [(-0.3, 1.0, 0.2), (0.1, 1.0, 0.2), (0.1, 2.0, 0.2)]]
     bad = [(0.5, 2.0, 0.1), (-0.2, 2.0, 0.1), (0.1, 2.0, 0.1)]
-    entries = {key: entry(key, bad, bad) for key in [*amortise.RIVALS.values(), "smc_10x"]}
-    entries |= {key: entry(key, *good) for key in amortise.FRACTIONS.values()}
-    figures = amortise.pairs(entries)
+    entries = {key: entry(key, bad, bad) for key in [*RIVALS.values(), "smc_10x"]}
+    entries |= {key: entry(key, *good) for key in FRACTIONS.values()}
+    figures = pairs(entries)
     differences = np.array([0.2 - 0.5, 0.1 - 0.2, 0.2 - 0.1])  # of |bias|: signs of the two seeds do not cancel
     for name in ["10x_dts", "10x_late", "10x_snis", "10x_fk", "10x_smc", "20x_dts", "20x_smc", "equal_smc"]:
         assert figures[f"bias_diff_{name}"] == pytest.approx(differences.mean())
@@ -51,8 +52,8 @@ def test_magnitudes_are_averaged_over_seeds_before_problems_are_paired():
 
 
 def test_training_has_paid_after_its_cost_over_what_a_context_saves():
-    assert amortise.break_even_contexts(2_880_000, 32_000, 3_200) == 100
-    assert amortise.break_even_contexts(1.0, 3_200, 3_200) == math.inf
+    assert break_even_contexts(2_880_000, 32_000, 3_200) == 100
+    assert break_even_contexts(1.0, 3_200, 3_200) == math.inf
 
 
 def test_every_fraction_of_the_budget_is_kept_looks_included():
@@ -90,13 +91,13 @@ def test_a_small_run_writes_every_key_that_is_followed(monkeypatch, tmp_path, ca
     monkeypatch.setattr(sys, "argv", ["jobs.bench", "amortise", "--quick", "--out", str(tmp_path)])
     bench.main()
     figures = json.loads((tmp_path / "bench.json").read_text())
-    for name in [f"{fraction}_{rival}" for fraction in ("10x", "20x") for rival in amortise.RIVALS] + ["equal_smc"]:
+    for name in [f"{fraction}_{rival}" for fraction in ("10x", "20x") for rival in RIVALS] + ["equal_smc"]:
         for column in ("bias", "edp", "ed"):
             for end in ("", "_se", "_wins"):
                 assert np.isfinite(figures[f"{column}_diff_{name}{end}"])
                 assert np.isfinite(figures[f"{column}_diff_{name}{end}_lam10"])
     assert figures["contexts"] == 2
-    full = max(figures[f"nfe_{key}"] for key in amortise.RIVALS.values())
+    full = max(figures[f"nfe_{key}"] for key in RIVALS.values())
     assert figures["break_even_contexts"] == pytest.approx(figures["training_nfe"] / (full - figures["nfe_sadt_10x"]))
     assert figures["training_nfe"] > figures["harvest_nfe"] > 0
     assert figures["nfe_sadt_10x"] <= 192

@@ -8,6 +8,7 @@ import pytest
 
 from jobs import bench
 from jobs.benches import amortise, table
+from jobs.posterior.claims import CLAIMED, Forecasts, against_prior, judge_claims
 from sadt_ray.data.synthetic import synthetic_hourly
 
 DATA = synthetic_hourly(rows=6000, channels=2)
@@ -16,20 +17,20 @@ WINDOWS, CHANNELS = 6, 2
 
 def forecasts(key, crps, spec_w1, reward):
     noise = np.random.default_rng(len(key)).normal(0, 0.01, (3, WINDOWS * CHANNELS))
-    return table.Forecasts(key, key, crps + noise[0], spec_w1 + noise[1], reward + noise[2], 1.0, 16.0)
+    return Forecasts(key, key, crps + noise[0], spec_w1 + noise[1], reward + noise[2], 1.0, 16.0)
 
 
 def found(**changed):
-    rows = {key: (claimed.crps, claimed.spec_w1, claimed.reward) for key, claimed in table.CLAIMED.items()}
+    rows = {key: (claimed.crps, claimed.spec_w1, claimed.reward) for key, claimed in CLAIMED.items()}
     return {key: forecasts(key, *values) for key, values in (rows | changed).items()}
 
 
 def test_numbers_as_claimed_bear_the_claims_out_and_others_do_not():
-    as_claimed, figures = table.judge_claims(found(sadt=(0.3, 0.1, -1.0)), CHANNELS)
+    as_claimed, figures = judge_claims(found(sadt=(0.3, 0.1, -1.0)), CHANNELS)
     assert figures["crps_diff_sadt_dts"] == pytest.approx(0.3 - 0.375, abs=0.02)
     assert sum(": holds," in note for note in as_claimed) >= 8
     assert not any("no worse than DTS" in note and "does not hold" in note for note in as_claimed)
-    against, _ = table.judge_claims(found(sadt=(0.6, 0.5, -9.0)), CHANNELS)
+    against, _ = judge_claims(found(sadt=(0.6, 0.5, -9.0)), CHANNELS)
     tenth = [note for note in against if "no worse than DTS" in note]
     assert len(tenth) == 3
     assert all("does not hold" in note for note in tenth)
@@ -37,7 +38,7 @@ def test_numbers_as_claimed_bear_the_claims_out_and_others_do_not():
 
 
 def test_windows_are_the_unit_their_channels_averaged():
-    one = table.Forecasts("one", "one", np.arange(4.0), np.zeros(4), np.zeros(4), 1.0, 1.0)
+    one = Forecasts("one", "one", np.arange(4.0), np.zeros(4), np.zeros(4), 1.0, 1.0)
     assert one.by_window("crps", 2).tolist() == [0.5, 2.5]
 
 
@@ -45,7 +46,7 @@ def test_what_is_undecided_is_said_to_be():
     prior = forecasts("prior", 0.3, 0.1, -1.0)
     same = prior._replace(key="same", crps=prior.crps + np.tile([0.01, -0.01, 0.0], 4))
     better = prior._replace(key="better", crps=prior.crps - 0.1)
-    figures, notes = table.against_prior([prior, same, better], CHANNELS)
+    figures, notes = against_prior([prior, same, better], CHANNELS)
     assert figures["crps_diff_opinion_better"] == pytest.approx(-0.1)
     assert figures["crps_diff_opinion_better_wins"] == WINDOWS
     assert "(undecided)" in notes[0]
