@@ -21,26 +21,47 @@ from sadt_ray.teacher import Lesson
 _BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under which the flow is trained
 
 
-def guidance_of(
-    job: SearchJob, methods: Sequence[Method], problems: Sequence[Problem], reward: str, run: Path
-) -> Guidance:
-    """What the flags ask for.
+def given_flow(job: SearchJob, reward: str) -> Flow | None:
+    """The flow that searches begin with, if there is one.
 
     Args:
         reward: as ``config.json`` of a run names it.
 
     Raises:
-        ValueError: for a flow that does not fit lambda, or learning that could not begin, or would be of no use.
+        ValueError: for a flow of another reward or lambda, or a file that is none.
         OSError: for a flow that is not there.
+    """
+    if job.flow is None:
+        return None
+    flow = Flow.load(job.flow)
+    flow.check(job.resolved_inv_temperature())
+    theirs = (flow.facts or {}).get("reward", reward)
+    if theirs != reward:
+        raise ValueError(f"{job.flow} was trained for the reward {theirs}, this search is for {reward}; train another")
+    return flow
+
+
+def guidance_of(
+    job: SearchJob,
+    methods: Sequence[Method],
+    problems: Sequence[Problem],
+    reward: str,
+    run: Path,
+    flow: Flow | None = None,
+) -> Guidance:
+    """What the flags ask for.
+
+    Args:
+        reward: as ``config.json`` of a run names it.
+        flow: ``given_flow``.
+
+    Raises ValueError for a flow or learning that would be of no use, or learning that could not begin.
     """
     if (job.flow is not None or job.learn) and all(method.sweep.twist != "flow" for method in methods):
         raise ValueError("no method reads a flow; name sweep, sadt or sadt-tree, or leave --flow and --learn out")
     if job.buffer_path and not job.learn:
         raise ValueError("--buffer-path is what a learner reads; add --learn, or use `python -m jobs.train flow`")
     lam = job.resolved_inv_temperature()
-    flow = None if job.flow is None else Flow.load(job.flow)
-    if flow is not None:
-        flow.check(lam)
     if not job.learn:
         return Guidance(flow)
     if not job.trajectories:

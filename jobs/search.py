@@ -19,7 +19,7 @@ Examples:
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -34,14 +34,16 @@ from jobs.datasets import load_dataset_or_synthetic
 from jobs.execution import Session, choose_executor, close_executor
 from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
 from jobs.interrupt import Interrupted, InterruptGuard
-from jobs.learning import describe_lesson, guidance_of, learned_facts
+from jobs.learning import describe_lesson, given_flow, guidance_of, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
 from jobs.resume import Resumed, check_address, copy_config, find_run, refuse_complete, remove_config, settled
 from jobs.search_job import SearchJob, build_methods
+from sadt_ray.affordable import affordable
 from sadt_ray.executor import RolloutFailed, Tolerance
+from sadt_ray.flow.flow import Flow
 from sadt_ray.methods import Method
-from sadt_ray.plan import SearchPlan, plan_search
+from sadt_ray.plan import SearchPlan, check_rolling, plan_search
 from sadt_ray.report.page import write_report
 from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
@@ -148,13 +150,16 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
         compile_kernels()
         task = build_task(job, console)
-        methods = build_methods(job, task.process.sampler.num_steps)
+        flow = given_flow(job, repr(task.reward))
+        methods = fitted_methods(job, task, flow)
         if resumed is not None:
             resumed.check_settings(resolved_settings(job, task))
         plans = [plan_search(task.process, task.problems, method) for method in methods]
+        for plan in plans:
+            check_rolling(plan, task.process, task.reward, task.problems[0], flow)
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    guidance = guidance_of(job, methods, task.problems, repr(task.reward), run)
+    guidance = guidance_of(job, methods, task.problems, repr(task.reward), run, flow)
     if resumed is None:
         check_address(run, job.execution.checkpoint_to)
     if resumed is None or resumed.run is None:
@@ -167,6 +172,15 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
     smallest = min(plan.simulations * plan.sweep.particles for plan in plans)  # sweeps lose little to each other
     session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest, guidance)
     return Prepared(job, task, methods, plans, run, executor, session)
+
+
+def fitted_methods(job: SearchJob, task: Forecasting, flow: Flow | None) -> list[Method]:
+    """The methods of a job; of sweeps under a budget of evaluations, as many as a trial says that it pays for."""
+
+    def fit(make: Callable[[int], Method], max_nfe: int) -> Method:
+        return affordable(make, max_nfe, task.process, task.problems[0], task.reward, flow)
+
+    return build_methods(job, task.process.sampler.num_steps, fit)
 
 
 def _recording(job: SearchJob, run: Path) -> Recording:
@@ -222,7 +236,7 @@ def main() -> None:
     with ExitStack() as held:
         try:
             prepared = prepare(console, held)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RolloutFailed) as error:
             raise SystemExit(f"jobs.search: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None

@@ -120,7 +120,7 @@ class SearchJob:
         return {name: value for name, value in asdict(self).items() if name not in beside}
 
 
-def build_methods(job: SearchJob, num_steps: int, fit: Fit = lambda make, max_nfe: make(max_nfe)) -> list[Method]:
+def build_methods(job: SearchJob, num_steps: int, fit: Fit) -> list[Method]:
     """The methods of a job with their settings.
 
     Args:

@@ -9,7 +9,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.methods import Method
 
-_TRIAL = 64  # rollouts by which the price of one is found
+_TRIAL = 64  # rollouts, about, by which the price of one is found
 
 
 def affordable(
@@ -22,10 +22,21 @@ def affordable(
 ) -> Method:
     """The method with as many rollouts as ``max_nfe`` evaluations pay for, all looks included, by a trial on a problem.
 
-    Raises ValueError if not even one is affordable.
+    Raises ValueError if not even the smallest sweep is affordable.
     """
-    trial = search(process, [problem], reward, make(_TRIAL), flow=flow)
-    price = float(trial.nfe[0]) / _TRIAL
-    if max_nfe < price:
-        raise ValueError(f"one rollout costs {price:.1f} evaluations, more than the {max_nfe} there are")
-    return make(int(max_nfe / price))
+    trial = make(_TRIAL)
+    price = float(search(process, [problem], reward, trial, flow=flow).nfe[0]) / _rollouts(trial)
+    method = make(max(int(max_nfe / price), 1))
+    cost = _rollouts(method) * price
+    if cost > max_nfe:
+        raise ValueError(
+            f"{_rollouts(method)} particles, the fewest that {method.name} can have, cost {cost:.0f} evaluations, more "
+            f"than the {max_nfe} there are"
+        )
+    return method
+
+
+def _rollouts(method: Method) -> int:
+    """Particles of all its sweeps."""
+    assert method.search.n_rollouts is not None
+    return method.search.n_rollouts * method.sweep.particles

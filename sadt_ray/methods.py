@@ -192,12 +192,12 @@ def _sweeps(
 
 
 def sweeps_of(rollouts: int, particles: int | None = None, multiple: int = 1) -> tuple[int, int]:
-    """Number of sweeps, and particles of each, that make up so many rollouts or a few less; at least one particle.
+    """Number of sweeps, and particles of each, that make up so many rollouts or a few less; at least one sweep.
 
     Args:
         particles: of a sweep, if it is decided; else sweeps are few and large, and of a multiple of ``multiple``.
     """
     if particles is not None:
-        return max(round(rollouts / particles), 1), particles
+        return max(rollouts // max(particles, 1), 1), particles
     count = -(-rollouts // _LARGEST_SWEEP)
     return count, max(rollouts // count // multiple, 1) * multiple

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.interfaces import GenerativeProcess, Problem, States
+from sadt_ray.flow.flow import Flow
+from sadt_ray.interfaces import GenerativeProcess, Problem, Reward, States
 from sadt_ray.methods import Method
 from sadt_ray.processes.walk import level_positions
-from sadt_ray.roller import Rolling
+from sadt_ray.roller import Rolling, roller
 from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig
 from sadt_ray.tree.search import Search
 
@@ -71,6 +72,14 @@ def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method:
         sweep=method.sweep,
         positions=tuple(level_positions(chain, branching.num_levels).tolist()),
     )
+
+
+def check_rolling(
+    plan: SearchPlan, process: GenerativeProcess, reward: Reward, problem: Problem, flow: Flow | None = None
+) -> None:
+    """Raises ValueError for what the rollouts of a plan ask of process, reward or flow and these cannot provide."""
+    branching = process.with_branch_steps(plan.branch_steps)
+    roller(branching.bind([problem]), reward.bind([problem]), plan.num_levels, plan.rolling, flow)
 
 
 def default_batch_size(num_problems: int, particles: int = 1) -> int:

@@ -61,6 +61,17 @@ def finished(tmp_path_factory):
     return directory
 
 
+def test_sweeps_make_as_many_particles_as_the_evaluations_pay_for(tmp_path, monkeypatch):
+    sweeps = ("--method", "sweep", "smc-debiased", "fk", "--max-nfe", 1600, "--reward", "none", "--no-report")
+    assert run(monkeypatch, *TINY, *sweeps, "--out", tmp_path / "run") == 0
+    for row in json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]:
+        assert 0.8 * 1600 < row["nfe"] <= 1.02 * 1600
+    beyond = ("--max-nfe", 40, "--out", tmp_path / "none")
+    said = str(run(monkeypatch, *TINY, "--method", "sweep", "--reward", "none", *beyond))
+    assert "4 particles, the fewest that sweep can have" in said
+    assert "more than the 40 there are" in said
+
+
 def test_every_method_spends_the_same_evaluations_and_leaves_weights_that_sum_to_one(finished):
     rows = json.loads((finished / "summary.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["prior", "best-of-n", "snis", "dts", "dts-late", "dts-star"]

@@ -7,6 +7,7 @@ import pytest
 
 from jobs import search as job
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.network import FlowConfig, FlowNetwork
 
 SERIAL = (
     "--executor",
@@ -76,11 +77,21 @@ def test_what_one_search_learned_another_begins_with_and_goes_on_from(learned, t
         (("--method", "sadt", "--learn", "--num-windows", "1"), "give it two windows or more"),
         (("--method", "sadt", "--learn", "--buffer-path", "nowhere"), "nowhere holds no trajectories"),
         (("--method", "sadt", "--flow", "nowhere.safetensors"), "there is no flow at nowhere.safetensors"),
+        (("--method", "tds", "--reward", "limit:max<1.5"), "has no gradients"),
+        (("--method", "sweep", "--particles", "0"), "particles must be at least 1, got 0"),
     ],
 )
 def test_what_could_not_be_learned_or_used_is_refused_before_a_run_begins(tmp_path, monkeypatch, arguments, message):
     said = run(monkeypatch, *SERIAL, "--n-rollouts", 64, *arguments, "--out", tmp_path / "run")
     assert message in str(said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_flow_of_another_reward_is_refused_before_a_run_begins(tmp_path, monkeypatch):
+    network = FlowNetwork(FlowConfig(num_features=3, num_positions=18, look_ahead=True))
+    Flow.of(network, facts={"reward": "another"}).save(tmp_path / "flow.safetensors")
+    said = run(monkeypatch, *SEARCH, "--flow", tmp_path / "flow.safetensors", "--out", tmp_path / "run")
+    assert "was trained for the reward another, this search is for 1 * " in str(said)
     assert not (tmp_path / "run").exists()
 
 
