@@ -55,7 +55,7 @@ _COLUMNS = {"tv": "TV", "log_z_error": "log Z error", "value_bias": "value bias"
 def run(quick: bool) -> BenchResult:
     seeds = 12 if quick else 100
     budgets = {"1e3": 1_000, "1e4": 10_000, "1e5": 100_000} | ({} if quick else {"3e5": 300_000})
-    learned = learn_mixture_flow(*((512, 600) if quick else (2_048, 2_500)))
+    learned = learn_mixture_flow(*((512, 600) if quick else (2_048, 3_000)))
     searches: dict[str, tuple[str, Callable[[int], list[WeightedSamples]]]] = {
         key: (label, partial(_tree_searches, method, seeds)) for key, (label, method) in _METHODS.items()
     }

@@ -80,7 +80,7 @@ def learn_mixture_flow(particles: int, steps: int, progress: Callable[[str], Non
         n_rollouts=particles, particles=particles, growth=1, lean="never", candidates=1, resampling="families-4"
     )
     config = TrainingConfig(
-        lr=4e-3, steps=steps, batch=512, loss="subtb-0.9+db", siblings=4, min_siblings=4,
+        lr=4e-3, steps=steps, batch=512, hidden=96, loss="subtb-0.9+db", siblings=4, min_siblings=4,
         regression="squared", correct_bias=True, min_inv_temperature=1.0,
         max_inv_temperature=1.0, validation_share=0.2, patience=steps,
     )  # fmt: skip
