@@ -83,6 +83,7 @@ class Learner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._home, self._clock = config or LearnerConfig(), home, clock
+        self._facts = {"learner": "on-line", "reward": repr(reward)}
         chain = process.bind(problems)
         positions = level_positions(chain, process.num_levels)
         self._inputs = FlowInputs(chain, reward.bind(problems), int(positions[-1]) + 1)
@@ -200,7 +201,7 @@ class Learner:
         step = 0 if training.best is None else training.best_step
         if step == self._published_step:
             return
-        flow = training.flow(self._version + 1, {"learner": "on-line"})
+        flow = training.flow(self._version + 1, self._facts)
         if not all(bool(torch.isfinite(weights).all()) for weights in flow.weights.values()):
             return
         self._version, self._published_step = flow.version, step

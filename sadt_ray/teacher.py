@@ -46,6 +46,7 @@ class Turns:
     def begin(self, known: int) -> None:
         """Another search begins, with weights of this version, or -1 for none."""
         self._known = known
+        self._learner.outdo(known)
 
     def news(self) -> Flow | None:
         if self._clock() >= self._next_turn and not self._error:

@@ -177,6 +177,15 @@ class Fails(Learner):
         raise RuntimeError("no memory left")
 
 
+def test_what_a_learner_finds_is_news_to_a_search_that_begins_with_a_high_version(recorded, tmp_path):
+    turns, news = Turns(learner_of(recorded, tmp_path), share=1.0), None
+    turns.begin(known=7)
+    while news is None:
+        news = turns.news()
+    assert news.version == 8
+    assert news.facts["reward"] == repr(REWARD)
+
+
 def test_what_a_learner_raises_ends_the_learning_and_not_the_search(recorded, tmp_path):
     turns = Turns(Fails(PROCESS, REWARD, PROBLEMS, [tmp_path], tmp_path, CONFIG))
     search = run(tmp_path / "run", turns)
