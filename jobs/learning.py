@@ -11,6 +11,7 @@ from jobs.execution import Guidance
 from jobs.search_job import SearchJob
 from sadt_ray.buffer.following import trajectory_directories
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.shipped import shipped_flow
 from sadt_ray.flow.store import context_of
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.interfaces import Problem
@@ -22,7 +23,7 @@ _BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under w
 
 
 def given_flow(job: SearchJob, reward: str) -> Flow | None:
-    """The flow that searches begin with, if there is one.
+    """The flow that searches begin with: the given one, or the one that ships for this prior and reward, if any.
 
     Args:
         reward: as ``config.json`` of a run names it.
@@ -32,13 +33,25 @@ def given_flow(job: SearchJob, reward: str) -> Flow | None:
         OSError: for a flow that is not there.
     """
     if job.flow is None:
-        return None
+        shipped = job.checkpoint is None and job.dataset in (None, "ETTh1") and job.data_file is None and not job.learn
+        return shipped_flow("ETTh1", reward, job.resolved_inv_temperature()) if shipped else None
     flow = Flow.load(job.flow)
     flow.check(job.resolved_inv_temperature())
     theirs = (flow.facts or {}).get("reward", reward)
     if theirs != reward:
         raise ValueError(f"{job.flow} was trained for the reward {theirs}, this search is for {reward}; train another")
     return flow
+
+
+def flow_notes(job: SearchJob, methods: Sequence[Method], flow: Flow | None) -> list[str]:
+    """Where the look-ahead of methods that read a flow comes from."""
+    readers = ", ".join(method.name for method in methods if method.sweep.twist == "flow")
+    if not readers:
+        return []
+    if flow is None:
+        return [f"{readers}: no flow yet, looks ahead by the reward's own r~ where it has one."]
+    which = f"the flow {job.flow}" if job.flow is not None else "the flow that ships with the package"
+    return [f"{readers}: guided by {which}, learned on other windows; what that cost is not in the table."]
 
 
 def guidance_of(

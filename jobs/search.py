@@ -34,7 +34,7 @@ from jobs.datasets import load_dataset_or_synthetic
 from jobs.execution import Session, choose_executor, close_executor
 from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
 from jobs.interrupt import Interrupted, InterruptGuard
-from jobs.learning import describe_lesson, given_flow, guidance_of, learned_facts
+from jobs.learning import describe_lesson, flow_notes, given_flow, guidance_of, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
 from jobs.resume import Resumed, check_address, copy_config, find_run, refuse_complete, remove_config, settled
@@ -152,6 +152,7 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
         task = build_task(job, console)
         flow = given_flow(job, repr(task.reward))
         methods = fitted_methods(job, task, flow)
+        task.notes.extend(flow_notes(job, methods, flow))
         if resumed is not None:
             resumed.check_settings(resolved_settings(job, task))
         plans = [plan_search(task.process, task.problems, method) for method in methods]

@@ -29,7 +29,7 @@ class SearchJob:
     """A CSV of ETTh1's shape: a date column, then one numeric column a channel."""
     checkpoint: Path | None = None
     """Weights written by `python -m jobs.train prior`; the shipped ones by default."""
-    method: tuple[str, ...] = ("prior", "best-of-n", "snis", "dts", "dts-late")
+    method: tuple[str, ...] = ("prior", "best-of-n", "snis", "dts", "dts-late", "smc-debiased", "sadt")
     """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star; in sweeps of particles: fk, tds, dps,
     smc-debiased, sweep, sadt; and sadt-tree."""
     n_rollouts: int | None = None
@@ -66,8 +66,8 @@ class SearchJob:
     virtual_loss: float | None = None
     """Weight, in units of the reward, by which selection holds rollouts in flight against a child; 0 by default."""
     flow: Path | None = None
-    """F_phi for sweep, sadt and sadt-tree, as `python -m jobs.train flow` writes it; by default they look ahead by the
-    reward's own r~."""
+    """F_phi for sweep, sadt and sadt-tree, as `python -m jobs.train flow` writes it; by default the one that ships for
+    the shipped prior and the default reward, else they look ahead by the reward's own r~."""
     learn: bool = False
     """Train the flow beside the search on what that finds, and use every better version; --flow guides until then."""
     buffer_path: tuple[Path, ...] = ()
