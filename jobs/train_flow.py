@@ -82,6 +82,7 @@ class Source(NamedTuple):
     positions: np.ndarray  # of its levels
     facts: dict[str, Any]
     multiply_adds: int
+    swept: bool  # see ``examples_of``
 
 
 def train_flow(config: TrainFlowConfig, console: Console) -> Path:
@@ -89,7 +90,10 @@ def train_flow(config: TrainFlowConfig, console: Console) -> Path:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     buffer = TrajectoryBuffer(config.buffer_path)
-    sources = [_source(directory, console) for directory in buffer.nodes.directories]
+    sources = [
+        _source(directory, bool(facts.get("swept")), console)
+        for directory, facts in zip(buffer.nodes.directories, buffer.facts, strict=True)
+    ]
     facts = _common([source.facts for source in sources], buffer.nodes.directories)
     training = _training(config, buffer, sources, facts["inv_temperature"])
     checkpoint = config.out.with_suffix(".checkpoint")
@@ -144,7 +148,14 @@ def _training(config: TrainFlowConfig, buffer: TrajectoryBuffer, sources: Sequen
         max_rows=len(buffer) + 1,
     )
     parts = [
-        examples_of(nodes, source.inputs, source.names, source.positions, np.flatnonzero(nodes.directory == number))
+        examples_of(
+            nodes,
+            source.inputs,
+            source.names,
+            source.positions,
+            np.flatnonzero(nodes.directory == number),
+            source.swept,
+        )
         for number, source in enumerate(sources)
     ]
     width = max(part.features.shape[1] for part in parts)
@@ -163,7 +174,7 @@ def _training(config: TrainFlowConfig, buffer: TrajectoryBuffer, sources: Sequen
     return training
 
 
-def _source(directory: Path, console: Console) -> Source:
+def _source(directory: Path, swept: bool, console: Console) -> Source:
     """Process and reward of the run that a directory of trajectories lies in."""
     run = directory.parent.parent
     if not (run / "config.json").exists():
@@ -183,7 +194,7 @@ def _source(directory: Path, console: Console) -> Source:
     }
     names = [problem.name for problem in task.problems]
     inputs = FlowInputs(chain, scorer, int(positions[-1]) + 1)
-    return Source(inputs, names, positions, facts, int(getattr(task.process.denoiser, "multiply_adds", 0)))
+    return Source(inputs, names, positions, facts, int(getattr(task.process.denoiser, "multiply_adds", 0)), swept)
 
 
 def _common(facts: Sequence[dict[str, Any]], directories: Sequence[Path]) -> dict[str, Any]:

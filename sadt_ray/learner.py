@@ -182,7 +182,8 @@ class Learner:
         positions = np.asarray(facts["positions"])
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[first : first + _ROWS_AT_ONCE]
-            self._waiting.append(examples_of(nodes, self._inputs, self._names, positions, part))
+            examples = examples_of(nodes, self._inputs, self._names, positions, part, facts.get("swept", False))
+            self._waiting.append(examples)
         width = max(examples.features.shape[1] for examples in self._waiting)
         if self._training is None and width:
             self._training = self._new_training(width)

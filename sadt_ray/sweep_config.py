@@ -68,6 +68,11 @@ class SweepConfig:
         return self.particles == 1 and self.twist == "none" and not self.harvest
 
     @property
+    def swept(self) -> bool:
+        """Whether the x_0 that a ticket brings may be the choice of weights or of a proposal, and not the prior's."""
+        return self.particles > 1 or self.lean != "never" or self.candidates > 1
+
+    @property
     def families(self) -> bool:
         """Whether particles are resampled at every step so that all have siblings."""
         return self.resampling.startswith("families")

@@ -133,6 +133,31 @@ def test_trajectories_that_do_not_say_where_their_levels_lie_are_refused(recorde
         learner.work()
 
 
+@pytest.mark.parametrize("method", ["sadt", "dts"])
+def test_an_x_0_that_stands_for_a_sweep_is_no_child_to_learn_from_and_that_of_a_rollout_is(tmp_path, method):
+    sweeps = {"particles": 16, "candidates": 1} if method == "sadt" else {}
+    settings = {"inv_temperature": LAM, "branch_steps": "published", "n_rollouts": 160, **sweeps}
+    run(tmp_path, searched=plan_search(PROCESS, PROBLEMS, method_named(method, **settings)))
+    learner, taken = learner_of(tmp_path, tmp_path), []
+    learner._training = Absorbs(taken)
+    learner.work()
+    rewards = np.concatenate([examples.reward for examples in taken])
+    assert len(rewards) > 30
+    assert np.isfinite(rewards).any() == (method == "dts")
+
+
+class Absorbs:
+    """A training that only takes notes."""
+
+    step = best_step = 0
+
+    def __init__(self, taken):
+        self.absorb = taken.append
+
+    def __len__(self):
+        return 0
+
+
 def test_the_state_of_a_training_survives_its_file_bit_for_bit(recorded, tmp_path):
     learner = learner_of(recorded, tmp_path)
     work(learner, 2)

@@ -61,10 +61,10 @@ class Examples:
         return Examples(**{name: column[rows] for name, column in self.columns().items()}, names=self.names)
 
 
-def _stands_for_a_sweep(nodes: Nodes) -> Bool[np.ndarray, " N"]:
-    """x_0 in the tree of a search that has particles beside it."""
+def _stands_for_a_sweep(nodes: Nodes, swept: bool) -> Bool[np.ndarray, " N"]:
+    """x_0 in the tree of a search by sweeps, as which every search counts that has particles beside its tree."""
     particle = nodes.node >= FIRST_PARTICLE
-    sweeps = np.isin(nodes.directory, np.unique(nodes.directory[particle]))
+    sweeps = swept | np.isin(nodes.directory, np.unique(nodes.directory[particle]))
     return nodes.is_leaf & ~particle & sweeps
 
 
@@ -74,6 +74,7 @@ def examples_of(
     bound: Sequence[str],
     positions: Int[np.ndarray, " L+1"],
     rows: Int[np.ndarray, " R"] | None = None,
+    swept: bool = False,
 ) -> Examples:
     """Features of rows of a buffer; all of them by default.
 
@@ -83,13 +84,14 @@ def examples_of(
         bound: names of the problems that ``inputs`` were bound to. Rows of others are left out.
         positions: of every level of the nodes, root first: ``level_positions`` of the chain.
         rows: ascending, so that parents come first.
+        swept: whether the rows are known to be of searches by sweeps, see ``SweepConfig.swept``.
 
     Raises ValueError for a position that the process does not have.
     """
     rows = np.arange(len(nodes)) if rows is None else np.asarray(rows)
     number = {name: i for i, name in enumerate(bound)}
     known = np.array([number.get(name, -1) for name in nodes.names], np.int64)
-    rows = rows[(known[nodes.problem[rows]] >= 0) & ~_stands_for_a_sweep(nodes)[rows]]
+    rows = rows[(known[nodes.problem[rows]] >= 0) & ~_stands_for_a_sweep(nodes, swept)[rows]]
     position, leaf = nodes.positions(positions.tolist())[rows].astype(np.int64), nodes.is_leaf[rows]
     if position.max(initial=0) >= inputs.num_positions:
         raise ValueError(f"a node is at position {position.max()} of a process of {inputs.num_positions}; of another?")

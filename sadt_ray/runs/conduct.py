@@ -98,7 +98,7 @@ def conduct(
                 plan.name,
                 checkpoints,
                 recording.keep_trajectories,
-                {"positions": plan.positions},
+                {"positions": plan.positions, "swept": plan.sweep.swept},
             )
         except ValueError as error:
             raise CannotResume(str(error)) from error

@@ -41,7 +41,6 @@ class StoppingRules:
 
     def due(self, told: Int[np.ndarray, " P"]) -> bool:
         """Whether to read them again, with so many simulations of each problem."""
-        going_on = ~self.done
         if not self.outdated(told):
             return False
         going_on = ~self.done
