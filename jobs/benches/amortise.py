@@ -259,6 +259,6 @@ def _notes(task: Task, scale: Scale, learned: Learned, figures: Mapping[str, flo
         f"({max(figures[f'nfe_{key}'] for key in RIVALS.values()):,.0f} - {figures['nfe_sadt_10x']:,.0f}).",
         "bias: of E[r]; ED: energy distance to the gold; edp: the same in log-PSD. dCRPS: paired with the prior's. "
         "Methods that differ in the draw alone share a search and its seconds. dps has no weights: its log Z means "
-        "nothing. On so few rollouts sadt is one sweep, the same as sweep.",
+        "nothing. On so few rollouts sadt is one sweep or two, the same as sweep.",
         *(pair_note(name, figures) for name in pair_names()),
     ]
