@@ -13,8 +13,23 @@ if TYPE_CHECKING:
     from sadt_ray.config import SearchConfig
     from sadt_ray.data.etth1 import load_csv, load_etth1
     from sadt_ray.executor import RolloutFailed
+    from sadt_ray.flow.flow import Flow
     from sadt_ray.interfaces import Problem
-    from sadt_ray.methods import best_of_n, dts, dts_late, dts_star, method_named, prior, snis
+    from sadt_ray.methods import (
+        best_of_n,
+        dps,
+        dts,
+        dts_late,
+        dts_star,
+        fk,
+        method_named,
+        prior,
+        sadt,
+        sadt_tree,
+        smc_debiased,
+        snis,
+        tds,
+    )
     from sadt_ray.processes.pretrained import load_pretrained, load_prior
     from sadt_ray.processes.sampling import sample_prior
     from sadt_ray.rewards.combine import WeightedSum
@@ -27,6 +42,7 @@ if TYPE_CHECKING:
     from sadt_ray.tree.search import Search
 
 _HOME = {
+    "Flow": "sadt_ray.flow.flow",
     "FunctionReward": "sadt_ray.rewards.function",
     "LimitReward": "sadt_ray.rewards.limit",
     "Problem": "sadt_ray.interfaces",
@@ -38,24 +54,31 @@ _HOME = {
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
     "best_of_n": "sadt_ray.methods",
+    "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
     "dts_star": "sadt_ray.methods",
     "fit_opinions": "sadt_ray.rewards.opinions",
+    "fk": "sadt_ray.methods",
     "load_csv": "sadt_ray.data.etth1",
     "load_etth1": "sadt_ray.data.etth1",
     "load_pretrained": "sadt_ray.processes.pretrained",
     "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
+    "sadt": "sadt_ray.methods",
+    "sadt_tree": "sadt_ray.methods",
     "sample": "sadt_ray.api",
     "sample_prior": "sadt_ray.processes.sampling",
     "search": "sadt_ray.api",
+    "smc_debiased": "sadt_ray.methods",
     "snis": "sadt_ray.methods",
+    "tds": "sadt_ray.methods",
     "with_second_opinions": "sadt_ray.rewards.second_opinion",
 }
 
 __all__ = [
+    "Flow",
     "FunctionReward",
     "LimitReward",
     "Problem",
@@ -67,20 +90,26 @@ __all__ = [
     "WeightedSamples",
     "WeightedSum",
     "best_of_n",
+    "dps",
     "dts",
     "dts_late",
     "dts_star",
     "fit_opinions",
+    "fk",
     "load_csv",
     "load_etth1",
     "load_pretrained",
     "load_prior",
     "method_named",
     "prior",
+    "sadt",
+    "sadt_tree",
     "sample",
     "sample_prior",
     "search",
+    "smc_debiased",
     "snis",
+    "tds",
     "with_second_opinions",
 ]
 
