@@ -87,6 +87,8 @@ class Source(NamedTuple):
 
 def train_flow(config: TrainFlowConfig, console: Console) -> Path:
     """Read, featurise, train, save; returns the path of the weights."""
+    if config.epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {config.epochs}")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     buffer = TrajectoryBuffer(config.buffer_path)

@@ -57,18 +57,21 @@ def summary_row(
 ) -> dict[str, object]:
     """Means over problems of cost and quality, a ``_se`` column being the standard error over problems.
 
-    ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average; ``seconds_per_context`` is wall-clock divided by
-    the number of problems, which are searched together; ``reward`` is the mean under the weights; ``crps_vs_prior`` is
-    the paired difference to the prior's samples of the same run, None without them.
+    ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average, each particle of a sweep being a rollout;
+    ``seconds_per_context`` is wall-clock divided by the number of problems, which are searched together; ``reward`` is
+    the mean under the weights; ``crps_vs_prior`` is the paired difference to the prior's samples of the same run, None
+    without them.
     """
     config = method.search
-    budgets = ((config.n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
+    particles = method.sweep.particles
+    n_rollouts = None if config.n_rollouts is None else config.n_rollouts * particles
+    budgets = ((n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
     crps_mean, crps_se = mean_and_se([score.crps for score in scores])
     gain, gain_se = mean_and_se(_differences(scores, prior_scores))
     return {
         "method": method.name,
         "budget": ", ".join(f"{budget:,} {unit}" for budget, unit in budgets if budget is not None),
-        "rollouts": float(search.told.mean()),
+        "rollouts": float(search.told.mean()) * particles,
         "nfe": float(search.nfe.mean()),
         "reward_calls": float(search.reward_calls.mean()),
         "seconds_per_context": seconds / len(drawn),

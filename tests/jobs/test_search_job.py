@@ -66,6 +66,8 @@ def test_sweeps_make_as_many_particles_as_the_evaluations_pay_for(tmp_path, monk
     assert run(monkeypatch, *TINY, *sweeps, "--out", tmp_path / "run") == 0
     for row in json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]:
         assert 0.8 * 1600 < row["nfe"] <= 1.02 * 1600
+        assert row["budget"] == f"{row['rollouts']:.0f} rollouts"
+        assert 64 < row["rollouts"] <= 128
     beyond = ("--max-nfe", 40, "--out", tmp_path / "none")
     said = str(run(monkeypatch, *TINY, "--method", "sweep", "--reward", "none", *beyond))
     assert "4 particles, the fewest that sweep can have" in said

@@ -150,3 +150,9 @@ def _without_siblings(run, directory):
     writer.append(numbers, numbers, numbers * 0 - 1, numbers * 0, chain.root_states(), numbers * 0.0, numbers * np.nan)
     writer.finish_part()
     return directory
+
+
+def test_a_training_without_an_epoch_is_refused(monkeypatch, run, capsys):
+    with pytest.raises(SystemExit):
+        _main(monkeypatch, "--buffer-path", run, "--epochs", 0)
+    assert "epochs must be at least 1, got 0" in capsys.readouterr().out
