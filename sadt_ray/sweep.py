@@ -32,8 +32,8 @@ from sadt_ray.rng import derive_seed_grid, uniforms
 from sadt_ray.sweep_config import SweepConfig
 from sadt_ray.twists import LOWEST, Twist
 
-_PARTICLES, _HARVEST = 5, 6  # streams of a ticket's seed
-_RESAMPLING = 1 << 24  # and the position; the chain's own streams are below
+_PARTICLES, _HARVEST = 5, 1 << 26  # streams of a ticket's seed
+_RESAMPLING = 1 << 24  # and the position; the chain's own streams of uniforms are below
 
 
 @dataclass(frozen=True)
