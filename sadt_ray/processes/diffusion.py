@@ -309,7 +309,8 @@ class DiffusionChain:
     def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count W"]:
         """Draws of x_0 - x0_hat from N(0, Cov(x_0 | x_t)) for every problem, in the units of the data.
 
-        Cov is the ``clean_spread`` of the denoiser. The root knows as much as pure noise does. Raises ValueError for a
+        From the same noise, so that what is known of a problem does not depend on its neighbours. Cov is the
+        ``clean_spread`` of the denoiser. The root knows as much as pure noise does. Raises ValueError for a
         denoiser that does not know it.
         """
         if self._clean_spread is None:
@@ -318,9 +319,8 @@ class DiffusionChain:
         conditioning, width = self.gather(rows), self.denoiser.width
         if position == self.last_position:
             return np.zeros((self._num_problems, count, width), np.float32)
-        noise = self.tensor(
-            normals(derive_seeds(0, _RESIDUAL_STREAM, rows), np.tile(np.arange(count), self._num_problems), width)
-        )
+        seed = derive_seeds(0, _RESIDUAL_STREAM, np.zeros(count, np.int64))
+        noise = self.tensor(np.tile(normals(seed, np.arange(count), width), (self._num_problems, 1)))
         spread = self._clean_spread(self._sigma_at(position), conditioning)
         centre = self.denoiser.decode(torch.zeros_like(noise), conditioning)
         return (self.denoiser.decode(spread * noise, conditioning) - centre).cpu().numpy().reshape(-1, count, width)

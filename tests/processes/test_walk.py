@@ -240,7 +240,7 @@ def test_residuals_have_the_covariance_of_x_0_given_the_state_in_the_units_of_th
     for problem in draws.astype(float):
         np.testing.assert_allclose(problem.mean(0) / sd, 0, atol=4.5 / np.sqrt(4_000))
         np.testing.assert_allclose(np.cov(problem.T) / np.outer(sd, sd), np.eye(2), atol=0.1)
-    assert np.abs(np.corrcoef(draws[0, :, 0], draws[1, :, 0])[0, 1]) < 0.08
+    np.testing.assert_array_equal(draws[0], draws[1])  # alike problems, whatever their place among others
     np.testing.assert_array_equal(draws, chain.residuals(position, 4_000))
 
 
