@@ -56,7 +56,7 @@ def test_what_is_undecided_is_said_to_be():
 def test_a_small_run_prints_the_claimed_figures_beside_its_own(monkeypatch, tmp_path, capsys):
     learning = amortise.Scale(windows=4, particles=16, steps=20)
     monkeypatch.setattr(table, "load_etth1", lambda: DATA)
-    monkeypatch.setattr(table, "QUICK", table.Scale(windows=2, share=0.02, learning=learning))
+    monkeypatch.setattr(table, "QUICK", table.Scale(windows=2, share=0.05, learning=learning))
     monkeypatch.setattr(sys, "argv", ["jobs.bench", "table", "--quick", "--out", str(tmp_path)])
     monkeypatch.setenv("COLUMNS", "200")
     bench.main()
