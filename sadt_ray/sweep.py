@@ -14,17 +14,18 @@ along its gradient), debiased SMC (r~), S-ADT's (the flow).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import logsumexp, softmax
 from torch import Tensor
 
-from sadt_ray.interfaces import Chain, Failure, Harvest, Results, Scorer, States, Tickets
+from sadt_ray.allocation import candidates_at, growth_position
+from sadt_ray.batches import concatenated
+from sadt_ray.interfaces import Chain, Failure, Results, Scorer, States, Tickets
+from sadt_ray.kinship import Kinship
 from sadt_ray.processes.walk import Choice, Walk, level_positions, walk_from
 from sadt_ray.resampling import scheme_named
 from sadt_ray.rewards.checked import score_checked
@@ -296,111 +297,3 @@ def nothing_ruled_out(log_twist: Float[np.ndarray, "B n"]) -> Float[np.ndarray, 
     known = log_twist > LOWEST
     lowest = np.where(known, log_twist, np.inf).min(1, keepdims=True)
     return np.where(known, log_twist, np.where(np.isfinite(lowest), lowest, 0.0))
-
-
-def candidates_at(position: int, average: int, tilt: Float[np.ndarray, " positions"] | None) -> int:
-    """Candidates for the states at a position: more where siblings differ more, ``average`` over the chain.
-
-    With tilt tau, the standard deviation of log psi among siblings, the mean of psi over M of them has the relative
-    variance (exp(tau^2) - 1) / M; for a given total of candidates the sum of these is least with M in proportion to its
-    square root. At most four times the average.
-    """
-    if tilt is None or average == 1:
-        return average
-    spread = np.sqrt(np.expm1(np.square(np.minimum(tilt, 2.5))))
-    share = spread[position] / max(spread[2:-1].mean(), 1e-9)  # the draws of x_T and x_0 choose nothing
-    return int(np.clip(round(average * share), 1, 4 * average))
-
-
-def growth_position(start: int, tilt: Float[np.ndarray, " positions"] | None) -> int | None:
-    """Where a sweep from ``start`` gets its other particles: an eighth of its tilt, in squared nats, lies before.
-
-    Where siblings hardly differ, few particles do: evaluations are worth more further down. None if the tilt is not
-    known, or if all that there is lies further up.
-    """
-    if tilt is None:
-        return None
-    passed = np.cumsum(np.where(np.arange(len(tilt)) > start, np.square(tilt), 0.0)[:-1])  # x_0 is chosen by nobody
-    position = int(np.searchsorted(passed, passed[-1] / 8))
-    return position if start < position < len(tilt) - 2 else None
-
-
-class Kinship:
-    """Who descends from whom: every particle of a sweep, with its parent."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._ticket = np.repeat(np.arange(shape[0]), shape[1])
-        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent, or as in ``Harvest``
-        self._generations: list[dict[str, Any]] = []
-        self._rows = 0
-
-    def below_new_nodes(self) -> None:
-        """The tickets have moved to their new nodes, before anything was born."""
-        self._parent[:] = -2
-
-    def born(self, position: int, states: States, log_ratio: Float[np.ndarray, " N"] | None) -> None:
-        """A new generation, one child of each particle."""
-        count = len(self._parent)
-        self._generations.append(
-            {
-                "ticket": self._ticket,
-                "parent": self._parent,
-                "level": np.full(count, position),
-                "state": states,
-                "log_flow": np.zeros(count),
-                "log_ratio": np.zeros(count) if log_ratio is None else log_ratio,
-                "reward": np.full(count, np.nan),
-            }
-        )
-        self._parent = self._rows + np.arange(count)
-        self._rows += count
-
-    def know(self, log_flow: Float[np.ndarray, " N"]) -> None:
-        """log psi of the last generation."""
-        if self._generations:
-            self._generations[-1]["log_flow"] = log_flow
-
-    def take(self, rows: Int[np.ndarray, " N"]) -> None:
-        """The next generation descends from these."""
-        self._parent, self._ticket = self._parent[rows], self._ticket[rows]
-
-    def harvest(self, good: Bool[np.ndarray, " B"], rewards: Float[np.ndarray, " N"]) -> Harvest:
-        """All generations, the last of which is x_0, of the tickets that are good."""
-        self._generations[-1]["reward"] = rewards
-        columns = {name: np.concatenate([g[name] for g in self._generations]) for name in self._generations[0]}
-        kept = good[columns["ticket"]]
-        number = np.cumsum(kept) - 1  # rows are counted anew
-        columns["ticket"] = (np.cumsum(good) - 1)[columns["ticket"]]
-        columns["parent"] = np.where(columns["parent"] < 0, columns["parent"], number[columns["parent"]])
-        return Harvest(**{name: column[kept] for name, column in columns.items()})
-
-
-def concatenated(parts: Sequence[Results]) -> Results:
-    """One batch of results from several."""
-    if len(parts) == 1:
-        return parts[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("id", "value", "path_level", "path_state", "path_log_flow", "samples", "rewards",
-                     "sample_log_weight", "nfe", "reward_calls")
-    }  # fmt: skip
-    splits: dict[str, Any] = {
-        name: np.concatenate([[0], np.cumsum(np.concatenate([np.diff(getattr(part, name)) for part in parts]))])
-        for name in ("path_splits", "sample_splits")
-    }
-    failures = tuple(failure for part in parts for failure in part.failures)
-    return Results(**columns, **splits, harvest=_harvests(parts), failures=failures)
-
-
-def _harvests(parts: Sequence[Results]) -> Harvest | None:
-    columns: dict[str, list[np.ndarray]] = {}
-    tickets = rows = 0
-    for part in parts:
-        if part.harvest is not None:
-            harvest = part.harvest
-            shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
-            for name, column in {**vars(harvest), **shifted}.items():
-                columns.setdefault(name, []).append(column)
-            rows += len(harvest.ticket)
-        tickets += len(part)
-    return Harvest(**{name: np.concatenate(column) for name, column in columns.items()}) if columns else None

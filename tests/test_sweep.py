@@ -24,11 +24,11 @@ from sweep_worlds import (
     tickets_at,
 )
 
+from sadt_ray.allocation import candidates_at
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Tickets
 from sadt_ray.processes.diffusion_walk import LONGEST_LEAN
 from sadt_ray.rollout import rollout
-from sadt_ray.sweep import candidates_at
 from sadt_ray.sweep_config import SweepConfig
 from sadt_ray.tree.search import Search
 from sadt_ray.twists import LOWEST, CleanTwist
