@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sadt_ray.flow.flow import Flow
 from sadt_ray.learner import Learner
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Where newer weights come from while a search runs."""
 

@@ -72,7 +72,7 @@ def examples_of(
     nodes: Nodes,
     inputs: FlowInputs,
     bound: Sequence[str],
-    positions: Int[np.ndarray, " L+1"],
+    positions: Int[np.ndarray, " levels"],
     rows: Int[np.ndarray, " R"] | None = None,
     swept: bool = False,
 ) -> Examples:

@@ -291,7 +291,7 @@ class DiffusionChain:
         return DiffusionWalk(self, states, position, problem)
 
     @property
-    def level_positions(self) -> Int[np.ndarray, " L+1"]:
+    def level_positions(self) -> Int[np.ndarray, " levels"]:
         """The root's 0, then the branch steps and one more for the draw of x_T."""
         return np.concatenate([[0], self._done[1:] + 1])
 

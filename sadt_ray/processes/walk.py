@@ -91,7 +91,7 @@ class Walks(Protocol):
     """A chain with walks of its own; any other chain walks from branch level to branch level."""
 
     @property
-    def level_positions(self) -> Int[np.ndarray, " L+1"]:
+    def level_positions(self) -> Int[np.ndarray, " levels"]:
         """Position of every branch level, the root's 0 first."""
 
     @property
@@ -113,7 +113,7 @@ class KnowsResiduals(Protocol):
         """Draws of x_0 - x0_hat given a state at the position, for every problem, in the units of the data."""
 
 
-def level_positions(chain: Chain, num_levels: int) -> Int[np.ndarray, " L+1"]:
+def level_positions(chain: Chain, num_levels: int) -> Int[np.ndarray, " levels"]:
     """Where the branch levels of any chain lie among its positions."""
     return chain.level_positions if isinstance(chain, Walks) else np.arange(num_levels + 1)
 

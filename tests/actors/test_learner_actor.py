@@ -97,7 +97,6 @@ def test_versions_reach_the_search_which_still_finds_the_truth(open_session, tmp
     last = metrics(tmp_path / "run")[-1]
     assert last["weights_version"] >= 2
     assert last["weights_behind"] <= 1
-    assert last["longest_weights_lag"] < 2
     assert last["learner_steps"] > 0
     truth = LAM * PROCESS.soft_values(sum, LAM)[()]
     for drawn in ended.search.samples():
