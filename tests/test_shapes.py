@@ -25,7 +25,17 @@ search.main()
 
 def test_a_search_with_the_default_reward_keeps_to_its_annotations(tmp_path):
     arguments = ["--dataset", "synthetic", "--num-windows", "1", "--channels", "channel_6", "--max-nfe", "480"]
-    arguments += ["--method", "snis", "dts", "dts-late", "smc-debiased", "sadt", "--no-report", "--out", str(tmp_path / "run")]
+    arguments += [
+        "--method",
+        "snis",
+        "dts",
+        "dts-late",
+        "smc-debiased",
+        "sadt",
+        "--no-report",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     code = CHECKED_SEARCH.replace("{arguments!r}", repr(arguments))
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
