@@ -18,8 +18,8 @@ from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
 _TABLE_COLUMNS = (
-    "method", "rollouts", "nfe", "reward_calls", "seconds_per_context", "reward", "log_z", "ess", "root_ess", "crps",
-    "crps_vs_prior", "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
+    "method", "rollouts", "nfe", "reward_calls", "seconds_per_context", "reward", "log_z", "log_z_se", "ess",
+    "root_ess", "crps", "crps_vs_prior", "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
 )  # fmt: skip
 
 

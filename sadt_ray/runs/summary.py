@@ -59,8 +59,9 @@ def summary_row(
 
     ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average, each particle of a sweep being a rollout;
     ``seconds_per_context`` is wall-clock divided by the number of problems, which are searched together; ``reward`` is
-    the mean under the weights; ``crps_vs_prior`` is the paired difference to the prior's samples of the same run, None
-    without them.
+    the mean under the weights; ``log_z_se`` is the average of each problem's own standard error, None where one has too
+    few independent starts for one; ``crps_vs_prior`` is the paired difference to the prior's samples of the same run,
+    None without them.
     """
     config = method.search
     particles = method.sweep.particles
@@ -78,6 +79,7 @@ def summary_row(
         "reward": float(np.mean([samples.mean_reward() for samples in drawn])),
         "best_reward": float(np.mean([samples.rewards.max() for samples in drawn])),
         "log_z": float(np.mean([samples.log_z for samples in drawn])),
+        "log_z_se": _finite_mean([samples.log_z_se for samples in drawn]),
         "ess": float(np.mean([samples.ess for samples in drawn])),
         "root_ess": float(np.mean([samples.root_ess for samples in drawn])),
         "crps": crps_mean,
@@ -88,6 +90,11 @@ def summary_row(
         "spec_w1": mean_and_se([score.spec_w1 for score in scores])[0],
         "log_spectral_distance": mean_and_se([score.log_spectral_distance for score in scores])[0],
     }
+
+
+def _finite_mean(errors: Sequence[float]) -> float | None:
+    """Of standard errors; None unless every problem has one."""
+    return float(np.mean(errors)) if np.isfinite(errors).all() else None
 
 
 def _differences(scores: Sequence[Scores], prior_scores: Sequence[Scores] | None) -> list[float | None]:
