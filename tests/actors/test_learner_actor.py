@@ -84,6 +84,7 @@ def metrics(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_versions_reach_the_search_which_still_finds_the_truth(open_session, tmp_path):
     session = open_session(learner=Learner, num_workers=2)
 

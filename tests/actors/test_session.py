@@ -228,6 +228,7 @@ def test_a_checkpoint_of_another_search_is_refused(open_session):
         session.search(plan(60))
 
 
+@pytest.mark.slow
 def test_an_owner_that_dies_at_once_again_and_again_is_given_up(open_session, monkeypatch):
     session = open_session(num_workers=1)
 
@@ -250,6 +251,7 @@ class KillsWhoLoadsIt:
         return os._exit, (1,)
 
 
+@pytest.mark.slow
 def test_workers_that_die_whenever_they_load_their_replica_are_given_up_with_the_reason(open_session):
     session = open_session(KillsWhoLoadsIt())
     with pytest.raises(WorkersLost, match="died 3 times while it loaded the process and the reward"):

@@ -37,7 +37,9 @@ def values_of(flow, examples, lam):
     return (log_flow(flow.network(), tensors, rows, torch.full((count,), lam)) / lam).numpy()
 
 
-@pytest.mark.parametrize("loss", ["db", "0.2*tb-var + db", "subtb-0.9"])
+@pytest.mark.parametrize(
+    "loss", ["db", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("0.2*tb-var + db", "subtb-0.9"))]
+)
 def test_it_learns_the_soft_values_at_every_inverse_temperature(loss):
     made = training(loss=loss)
     metrics = made.run(400)

@@ -56,6 +56,7 @@ def test_training_has_paid_after_its_cost_over_what_a_context_saves():
     assert break_even_contexts(1.0, 3_200, 3_200) == math.inf
 
 
+@pytest.mark.slow
 def test_every_fraction_of_the_budget_is_kept_looks_included():
     problems = [DATA.problem("test", 0, 0, 48)]
     task = amortise.Task(load_pretrained(), SpectralReward(), problems)

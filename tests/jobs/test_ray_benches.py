@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def bench(name, folder):
     """Figures of ``python -m jobs.bench NAME --quick``."""
@@ -23,6 +25,7 @@ def test_a_search_whose_workers_node_and_owner_are_killed_loses_and_doubles_noth
     assert figures["lost"] == figures["duplicated"] == figures["set_aside"] == 0
 
 
+@pytest.mark.slow
 def test_the_search_over_ray_is_compared_with_the_bare_process_and_the_serial_search(tmp_path):
     figures = bench("throughput", tmp_path)
     assert {"nfe_ratio", "nfe_ratio_two_threads", "speedup_vs_serial"} <= figures.keys()

@@ -97,6 +97,7 @@ def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder)
     assert "is complete" in finish(start(folder, "--resume", run), 1)
 
 
+@pytest.mark.slow
 def test_checkpoints_kept_elsewhere_are_enough_to_go_on_without_the_run_directory(folder):
     elsewhere = f"file://{folder}/elsewhere"
     slow = ("--executor", "serial", "--reward", "slow:reward", "--n-rollouts", 4_000, "--checkpoint-seconds", 0.3)
@@ -118,6 +119,7 @@ def test_checkpoints_kept_elsewhere_are_enough_to_go_on_without_the_run_director
     assert f"there is no run to resume at {elsewhere}" in " ".join(gone.split())
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_go_on_with_a_run_the_second_finds_it_complete(folder):
     slow = ("--executor", "serial", "--reward", "slow:reward", "--n-rollouts", 4_000)
     stopped = start(folder, *TINY, *slow, "--out", "run")
