@@ -141,6 +141,26 @@ class Enumerable(Protocol):
         """The K next states and their log-probabilities; what sums to less than one was not enumerated."""
 
 
+class Completions(NamedTuple):
+    """The ways in which the x_0 of B rows can end, row by row: R samples with their probabilities."""
+
+    rows: Int[np.ndarray, " R"]  # of the batch, ascending; every row has at least one
+    samples: np.ndarray  # [R, ...] decoded
+    log_probs: Float[np.ndarray, " R"]  # given the row's state; they sum to one over a row
+    nfe: Int[np.ndarray, " B"]  # evaluations that listing them cost
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """A chain whose x_0 leaves a last, finite step open: the answer at the end of a text.
+
+    Rollouts list that step instead of drawing it, so that a value is (1/lambda) log sum_k p_k exp(lambda r_k)
+    (``soft_backup_enumerated``). What cannot be listed is one sample more, with the probability that is left.
+    """
+
+    def complete(self, states: States, problem: Int[np.ndarray, " B"]) -> Completions: ...
+
+
 @runtime_checkable
 class PredictsClean(Protocol):
     """A chain that can look ahead: x0_hat = E[x_0 | x_t]. Costs one function evaluation a row."""

@@ -1,0 +1,1 @@
+"""Autoregressive priors: a frozen causal language model as a Markov chain over blocks of tokens."""
