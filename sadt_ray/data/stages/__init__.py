@@ -1,0 +1,7 @@
+"""The five stages of OpenTSLM: data in upstream's formats, its prompts to the character, and splits by source."""
+
+from sadt_ray.data.stages.normalise import normalised_har_by_window
+from sadt_ray.data.stages.problems import stage_problem
+from sadt_ray.data.stages.spec import STAGES, StageSpec, stage_spec
+
+__all__ = ["STAGES", "StageSpec", "normalised_har_by_window", "stage_problem", "stage_spec"]
