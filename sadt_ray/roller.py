@@ -58,7 +58,7 @@ class Rollers:
         """
         sweep, chain, scorer = self._rolling.sweep, self._chain, self._scorer
         if sweep.plain:
-            return lambda tickets: rollout(chain, scorer, self._num_levels, tickets)
+            return lambda tickets: rollout(chain, scorer, self._num_levels, tickets, self._rolling.inv_temperature)
         twist = self.twist(flow)
         leans = sweep.lean != "never" and twist.differentiable and can_lean(chain)
         if sweep.lean == "always" and not leans:

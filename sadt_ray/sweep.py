@@ -24,11 +24,11 @@ from torch import Tensor
 
 from sadt_ray.allocation import candidates_at, growth_position
 from sadt_ray.batches import concatenated
+from sadt_ray.endings import endings
 from sadt_ray.interfaces import Chain, Failure, Results, Scorer, States, Tickets
 from sadt_ray.kinship import Kinship
 from sadt_ray.processes.walk import Choice, Walk, level_positions, walk_from
 from sadt_ray.resampling import scheme_named
-from sadt_ray.rewards.checked import score_checked
 from sadt_ray.rng import derive_seed_grid, uniforms
 from sadt_ray.sweep_config import SweepConfig
 from sadt_ray.twists import LOWEST, Twist
@@ -250,13 +250,15 @@ class Population:
         """Score x_0 and weigh."""
         sweeper, (batch, n) = self._sweeper, self._shape
         states, problem = self._walk.states(), np.repeat(self._tickets.problem, n)
-        samples = sweeper.chain.decode(states, problem)
-        rewards, messages = score_checked(sweeper.scorer, samples, problem)
-        failed = {row // n: message for row, message in reversed(messages.items())}  # the first of each ticket
+        ends = endings(sweeper.chain, sweeper.scorer, states, problem, sweeper.lam)
+        failed = {row // n: ends.messages[row] for row in sorted(ends.messages, reverse=True)}  # the first of each
         good = np.array([b not in failed for b in range(batch)])
-        log_weights, value = self._final(rewards.reshape(batch, n))
+        log_weights, value = self._final(ends.value.reshape(batch, n))
         held = (good & np.isfinite(log_weights).any(1))[:, None] & np.ones(n, bool)
-        kept, nfe = held.ravel(), np.ceil(self._nfe - 1e-9).astype(np.int64)
+        samples, rewards, log_share, counts = ends.samples_of(held.ravel())
+        held_counts = np.zeros(held.size, np.int64)
+        held_counts[held.ravel()] = counts
+        nfe = np.ceil(self._nfe - 1e-9).astype(np.int64) + ends.nfe.reshape(batch, n).sum(1)
         heaviest = np.arange(batch) * n + np.where(held, log_weights, -np.inf).argmax(1)
         leaf = _Nodes(sweeper.num_levels, states[heaviest], sweeper.lam * value)
         path, tickets = [*self._path, leaf], self._tickets
@@ -267,13 +269,13 @@ class Population:
             path_level=np.tile([nodes.level for nodes in path], good.sum()),
             path_state=np.stack([nodes.states for nodes in path], axis=1)[good].reshape(-1, *states.shape[1:]),
             path_log_flow=np.stack([nodes.log_flow for nodes in path], axis=1)[good].reshape(-1),
-            sample_splits=np.concatenate([[0], np.cumsum(held.sum(1)[good])]),
-            samples=samples[kept],
-            rewards=rewards[kept],
-            sample_log_weight=log_weights.ravel()[kept],
+            sample_splits=np.concatenate([[0], np.cumsum(held_counts.reshape(batch, n).sum(1)[good])]),
+            samples=samples,
+            rewards=rewards,
+            sample_log_weight=np.repeat(log_weights.ravel()[held.ravel()], counts) + log_share,
             nfe=nfe[good],
-            reward_calls=np.full(good.sum(), n + self._calls),
-            harvest=None if self._kinship is None else self._kinship.harvest(good, rewards),
+            reward_calls=self._calls + ends.reward_calls.reshape(batch, n).sum(1)[good],
+            harvest=None if self._kinship is None else self._kinship.harvest(good, ends.value),
             failures=tuple(
                 Failure(int(tickets.id[b]), int(tickets.problem[b]), message, int(nfe[b]))
                 for b, message in sorted(failed.items())

@@ -36,9 +36,11 @@ class GrowingArray:
         return self._buffer.shape[1:]
 
     def extend(self, rows: np.ndarray) -> None:
-        """Append rows. Raises ValueError if their shape does not fit."""
+        """Append rows; texts longer than any before make room for themselves. Raises ValueError if the shape is wrong."""
         if rows.shape[1:] != self._buffer.shape[1:]:
             raise ValueError(f"rows of shape {rows.shape[1:]} do not fit an array of rows {self._buffer.shape[1:]}")
+        if rows.dtype.kind == "U" and rows.dtype.itemsize > self._buffer.dtype.itemsize:
+            self._buffer = self._buffer.astype(rows.dtype)
         length = self._length + len(rows)
         if length > len(self._buffer):
             growth = _GROWTH if self._buffer.nbytes < _LARGE else _GROWTH_ONCE_LARGE
