@@ -2,6 +2,6 @@
 
 from sadt_ray.data.stages.normalise import normalised_har_by_window
 from sadt_ray.data.stages.problems import stage_problem
-from sadt_ray.data.stages.spec import STAGES, StageSpec, stage_spec
+from sadt_ray.stage_spec import STAGES, StageSpec, stage_spec
 
 __all__ = ["STAGES", "StageSpec", "normalised_har_by_window", "stage_problem", "stage_spec"]

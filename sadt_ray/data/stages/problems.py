@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from sadt_ray.data.stages.normalise import NORMALISE, Normalise
 from sadt_ray.data.stages.prompts import fill_prompt
-from sadt_ray.data.stages.spec import HAR_LABELS, LEADS, SLEEP_LABELS, StageSpec, stage_spec
 from sadt_ray.interfaces import Problem
+from sadt_ray.stage_spec import HAR_LABELS, LEADS, SLEEP_LABELS, StageSpec, stage_spec
 
 _OPTION = re.compile(r"^\s*(\([a-z]\))", re.MULTILINE)
 _ECG_SAMPLES = 1000  # ten seconds at 100 Hz; upstream takes every fifth sample of anything longer
