@@ -49,6 +49,9 @@ class SearchConfig:
     until_se: float | None = None
     """A problem is done before its budget once the standard error of its log Z, in nats, is this small. Whoever stops
     on an estimate of the error stops a little too often where large weights are still missing (``tree.stopping``)."""
+    at_once: int | None = None
+    """Problems of a forest that are searched at once; the next begins when one of them has asked for its last rollout.
+    None: all in turn, which fills batches best; few where rows of one problem are cheaper together (a prompt's keys)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,7 +69,7 @@ class SearchConfig:
         _require(self.widen_c > 0, "widen_c", self.widen_c, "a positive number")
         _require(0 <= self.widen_alpha <= 1, "widen_alpha", self.widen_alpha, "a number in [0, 1]")
         _require(0 <= self.virtual_loss < math.inf, "virtual_loss", self.virtual_loss, "a number >= 0")
-        for name in ("n_rollouts", "max_nfe", "until_ess"):
+        for name in ("n_rollouts", "max_nfe", "until_ess", "at_once"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "None or at least 1")
         _require(self.n_rollouts is not None or self.max_nfe is not None, "n_rollouts", None, "set when max_nfe is not")

@@ -10,6 +10,7 @@ way, and V_i = r_i.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -63,7 +64,7 @@ def endings(chain: Chain, scorer: Scorer, states: States, problem: Int[np.ndarra
     with np.errstate(invalid="ignore"):
         log_weights = log_probs + lam * rewards
     value, log_share = np.empty(number), np.empty(len(row))
-    for i, (begin, end) in enumerate(zip(first, first[1:], strict=False)):
+    for i, (begin, end) in enumerate(pairwise(first)):
         mine = slice(begin, end)
         log_total = logsumexp(log_weights[mine])
         value[i] = log_total / lam

@@ -1,5 +1,7 @@
 """A last step that is listed instead of drawn: the same target, the same Z, less noise."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sweep_worlds import PROBLEMS, ChainWorld, assert_unbiased, sweeper, tickets_at
@@ -67,7 +69,7 @@ def test_z_is_unbiased_and_the_samples_have_the_target_s_law(sweep):
     seen = (masses > 0).sum(0) >= 20  # for the others a standard error means nothing
     error = masses.std(0)[seen] / np.sqrt(len(results))
     assert np.abs((masses.mean(0) - WORLD.target())[seen] / error).max() < 4.5
-    for begin, end in zip(results.sample_splits[:50], results.sample_splits[1:], strict=False):
+    for begin, end in pairwise(results.sample_splits[:50]):
         assert np.exp(results.sample_log_weight[begin:end]).sum() == pytest.approx(1)
 
 

@@ -36,7 +36,7 @@ class GrowingArray:
         return self._buffer.shape[1:]
 
     def extend(self, rows: np.ndarray) -> None:
-        """Append rows; texts longer than any before make room for themselves. Raises ValueError if the shape is wrong."""
+        """Append rows; a longer text than all before makes room for itself. Raises ValueError for another shape."""
         if rows.shape[1:] != self._buffer.shape[1:]:
             raise ValueError(f"rows of shape {rows.shape[1:]} do not fit an array of rows {self._buffer.shape[1:]}")
         if rows.dtype.kind == "U" and rows.dtype.itemsize > self._buffer.dtype.itemsize:

@@ -121,11 +121,21 @@ class Search:
     def _descend(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Node, problem and seed of up to ``n`` simulations that need a rollout."""
         node, problem, seed = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64)
-        count, self._turn = ask_batch(
-            self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
-            self._dearest, self.stopping.done, *self._budgets(), self._turn, node, problem, seed,
-        )  # fmt: skip
+        count, asked = 0, -1
+        while count == 0 and self.asked.sum() > asked:  # problems that end without a rollout make room for others
+            asked = self.asked.sum()
+            count, self._turn = ask_batch(
+                self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
+                self._dearest, self._resting(), *self._budgets(), self._turn, node, problem, seed,
+            )  # fmt: skip
         return node[:count], problem[:count], seed[:count]
+
+    def _resting(self) -> Bool[np.ndarray, " P"]:
+        """Problems whose turn is over, or has not come: beyond the first ``at_once`` that want a simulation."""
+        if self.config.at_once is None:
+            return self.stopping.done
+        wanting = self.wanting()
+        return ~wanting | (np.cumsum(wanting) > self.config.at_once)
 
     def _read_rules(self) -> None:
         self.stopping.read(self.tree, self.sample_store, self.told)
