@@ -1,0 +1,1 @@
+"""``python -m jobs.search --stage N``: the five stages of OpenTSLM under the same tree."""
