@@ -90,10 +90,15 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sadt_ray"
 
 
-def _candidates() -> Iterator[Path]:
+def data_directories() -> list[Path]:
+    """Where data may be, in the order in which they are looked for: ``$SADT_DATA``, ``../shared/data``, the cache."""
     roots = [Path(os.environ["SADT_DATA"])] if os.environ.get("SADT_DATA") else []
     roots += dict.fromkeys((base / ".." / "shared" / "data").resolve() for base in (Path.cwd(), _REPOSITORY))
-    for root in (*roots, cache_directory()):
+    return [*roots, cache_directory()]
+
+
+def _candidates() -> Iterator[Path]:
+    for root in data_directories():
         yield root / "ETTh1.csv"
         yield root / "etth" / "ETTh1.csv"
 
