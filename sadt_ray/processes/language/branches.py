@@ -1,0 +1,164 @@
+"""A batch of branches: rows that continue prompts, each with the keys and values of what it has said itself.
+
+A row's token at *slot* j of its branch usually is its j-th beyond the prompt. Tokens that exclude one another, as those of a
+tree do, have slots of their own, positions by their depth, and a mask that shows each its ancestors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sadt_ray.processes.language.attention import attending, configs_of
+from sadt_ray.processes.language.prefix import HeadInput, Prefix
+
+
+class Fed(NamedTuple):
+    """What the network said of the last ``keep`` tokens that each row was fed."""
+
+    logits: Float[Tensor, "B keep V"]
+    hidden: Float[Tensor, "B keep H"]
+
+
+class Branches:
+    """B rows.
+
+    Args:
+        network: a causal language model of ``transformers``.
+        parts: prompts, each with the number of consecutive rows that continue it.
+        capacity: tokens that a row can hold.
+
+    Raises:
+        ValueError: on the first ``feed``, for a network that computes its attention in its own way.
+    """
+
+    def __init__(self, network: Any, parts: Sequence[tuple[Prefix, int]], capacity: int) -> None:
+        self._network, self._configs, self._parts = network, configs_of(network), list(parts)
+        keys = parts[0][0].keys
+        layers, heads, _, width = keys.shape
+        rows = sum(count for _, count in parts)
+        self._spare = capacity  # a slot that nobody sees, for the padding of shorter rows
+        self._held = keys.new_zeros(2, layers, heads, rows, capacity + 1, width)
+        self._places = torch.zeros(rows, capacity + 1, dtype=torch.long, device=keys.device)  # positions of the slots
+        self._starts = torch.tensor([prefix.length for prefix, count in parts for _ in range(count)]).to(keys.device)
+        self._cache = _suffix_cache(self)
+        self._used = 0
+        self._windows: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def load(self, row: int, start: int, segment: Float[Tensor, "2 L h n d"]) -> None:
+        """Keys and values that are known: of the row's tokens from ``start`` on."""
+        stop = start + segment.shape[3]
+        self._held[:, :, :, row, start:stop] = segment
+        self._places[row, start:stop] = self._starts[row] + torch.arange(start, stop, device=self._places.device)
+        self._used = max(self._used, stop)
+
+    def segment(self, row: int, start: int, stop: int) -> Float[Tensor, "2 L h n d"]:
+        """A copy of what ``load`` takes."""
+        return self._held[:, :, :, row, start:stop].clone()
+
+    def take(self, rows: Int[Tensor, " n"]) -> None:
+        """Go on with these rows, ascending, each once."""
+        counts = torch.bincount(self._part_of_row()[rows], minlength=len(self._parts)).tolist()
+        self._parts = [(prefix, count) for (prefix, _), count in zip(self._parts, counts, strict=True) if count]
+        self._held, self._places = self._held[:, :, :, rows], self._places[rows]
+        self._starts = self._starts[rows]
+
+    @torch.inference_mode()
+    def feed(
+        self,
+        tokens: Int[Tensor, "B Q"],
+        slots: Int[Tensor, "B Q"],
+        depths: Int[Tensor, "B Q"] | None = None,
+        seen: Bool[Tensor, "B Q S"] | None = None,
+        keep: int = 1,
+    ) -> Fed:
+        """Evaluate tokens of every row.
+
+        Args:
+            tokens: to be evaluated; any where the slot is negative, which is padding.
+            slots: where each goes.
+            depths: its place in its text, the slot by default.
+            seen: slots that it sees, itself included; all up to its own by default.
+            keep: of how many tokens at the end the logits are wanted.
+        """
+        padding = slots < 0
+        places = torch.where(padding, 0, self._starts[:, None] + (slots if depths is None else depths))
+        self._slots = torch.where(padding, self._spare, slots)
+        self._used = max(self._used, int(slots.max()) + 1)
+        self._places.scatter_(1, self._slots, places)
+        self._same = seen is None and bool((slots == slots[0]).all()) and int(slots[0, 0]) >= 0
+        if seen is None and not (self._same and slots.shape[1] == 1):
+            seen = torch.arange(self._used, device=slots.device) <= slots[:, :, None]
+            seen = seen | padding[:, :, None]  # a row of nothing but -inf would be NaN
+        self._unseen = None if seen is None else ~seen
+        self._asked, self._calls = places, 0
+        self._windows.clear()
+        with attending(self._configs, self), HeadInput(self._network) as head:
+            out = self._network(
+                input_ids=tokens, position_ids=places, past_key_values=self._cache, use_cache=True, logits_to_keep=keep
+            )
+        if self._calls == 0:
+            raise ValueError(
+                f"{type(self._network).__name__} does not look its attention up in transformers' registry, so its "
+                "branches cannot share a prompt; use a model that does, such as Llama or Gemma"
+            )
+        assert head.hidden is not None
+        return Fed(out.logits, head.hidden[:, -keep:])
+
+    def remember(self, layer: int, keys: Float[Tensor, "B h Q d"], values: Float[Tensor, "B h Q d"]) -> Tensor:
+        """Keep what a layer computed; returns all that it has, [2, h, B, S, d]."""
+        held = self._held[:, layer]
+        if self._same:
+            first = int(self._slots[0, 0])
+            held[0, :, :, first : first + keys.shape[2]] = keys.transpose(0, 1)
+            held[1, :, :, first : first + keys.shape[2]] = values.transpose(0, 1)
+        else:
+            rows = torch.arange(len(self), device=keys.device)[:, None]
+            held[0][:, rows, self._slots] = keys.transpose(0, 1)
+            held[1][:, rows, self._slots] = values.transpose(0, 1)
+        return held[:, :, :, : self._used]
+
+    def prompts(self, layer: int) -> list[tuple[Tensor, Tensor, int]]:
+        self._calls += 1
+        return [(prefix.keys[layer], prefix.values[layer], count) for prefix, count in self._parts]
+
+    def unseen(self, window: int | None) -> tuple[Tensor | None, Tensor | None]:
+        """See ``attention.Shared``. A window of W lets position i see i - W + 1 to i."""
+        if window not in self._windows:
+            self._windows[window] = self._made_unseen(window)
+        return self._windows[window]
+
+    def _made_unseen(self, window: int | None) -> tuple[Tensor | None, Tensor | None]:
+        longest, asked = max(prefix.length for prefix, _ in self._parts), self._asked[:, :, None]
+        place = torch.arange(longest, device=asked.device)
+        of_prompt = (place >= self._starts[:, None, None]).expand(-1, asked.shape[1], -1)
+        if window is None or window > int(asked.max()):
+            return (of_prompt if len(self._parts) > 1 else None), self._unseen
+        too_old = self._places[:, None, : self._used] <= asked - window
+        return of_prompt | (place <= asked - window), too_old if self._unseen is None else too_old | self._unseen
+
+    def _part_of_row(self) -> Tensor:
+        counts = torch.tensor([count for _, count in self._parts], device=self._starts.device)
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+def _suffix_cache(branches: Branches) -> Any:
+    """The cache that a network is given: it hands everything on to the branches."""
+    from transformers import DynamicCache
+
+    class SuffixCache(DynamicCache):
+        def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+            held = branches.remember(layer_idx, key_states, value_states)
+            return held[0], held[1]
+
+        def get_seq_length(self, *_: Any, **__: Any) -> int:
+            return int(branches._starts[0]) + branches._used
+
+    return SuffixCache()

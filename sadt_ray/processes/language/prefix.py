@@ -1,0 +1,74 @@
+"""A prompt, evaluated once: keys and values that every branch reads and none copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sadt_ray.processes.language.model import LanguageModel
+from sadt_ray.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Of a prompt and the tokens that every text begins with."""
+
+    keys: Float[Tensor, "L h P d"]
+    values: Float[Tensor, "L h P d"]
+    hidden: Float[Tensor, " H"]  # what the head saw at the last position, float32
+    logits: Float[Tensor, " V"]  # of the first token to be drawn
+
+    @property
+    def length(self) -> int:
+        return self.keys.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes + self.hidden.nbytes + self.logits.nbytes
+
+
+class HeadInput:
+    """Keeps what a network's head is given: the last hidden states, after the final norm, of any architecture."""
+
+    def __init__(self, network: Any) -> None:
+        self._head = network.get_output_embeddings()
+        self.hidden: Tensor | None = None
+
+    def __enter__(self) -> HeadInput:
+        self._handle = self._head.register_forward_pre_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+    def _keep(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
+        self.hidden = inputs[0]
+
+
+@torch.inference_mode()
+def prefill(model: LanguageModel, prompt: Prompt) -> Prefix:
+    """Evaluate a prompt, which the model was conditioned on."""
+    from transformers import DynamicCache
+
+    network, cache = model.network, DynamicCache()  # without a config: a window is a matter of masks
+    embeddings = model.embed(prompt).to(network.get_input_embeddings().weight.dtype)
+    with HeadInput(network) as head:
+        length = embeddings.shape[1]
+        places = torch.arange(length + len(model.forced), device=embeddings.device)[None]
+        given = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+        out = network(inputs_embeds=embeddings, position_ids=places[:, :length], **given)
+        if model.forced:
+            forced = torch.tensor([model.forced], device=embeddings.device)
+            out = network(input_ids=forced, position_ids=places[:, length:], **given)
+    assert head.hidden is not None
+    layers: list[Any] = cache.layers
+    return Prefix(
+        torch.cat([layer.keys for layer in layers]),
+        torch.cat([layer.values for layer in layers]),
+        head.hidden[0, -1].float(),
+        out.logits[0, -1],
+    )

@@ -1,0 +1,135 @@
+"""A causal language model as a prior: the ``GenerativeProcess`` whose samples are texts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.language.blocks import Blocks
+from sadt_ray.processes.language.chain import TextChain
+from sadt_ray.processes.language.model import LanguageModel
+from sadt_ray.processes.language.prior import TokenLaw
+
+_ANSWERS = ("enumerated", "sampled")
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How to get a model: a function that can be pickled, and its arguments. Workers load replicas of their own."""
+
+    function: Callable[..., LanguageModel]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CausalLMProcess:
+    """Texts of a frozen causal language model that was asked a ``Prompt``.
+
+    A state is an int32 row of the tokens said so far, padded with -1. Immutable: the ``with_`` methods return another
+    process.
+
+    Args:
+        model: itself, or a ``Loader`` of it, which is called where it is first needed and travels instead of it.
+        max_tokens: of a text, forced ones included; what has not ended by then is a sample all the same.
+        blocks: steps of the chain; the name of what ends a block will do.
+        sampling_temperature, top_k, top_p: the law of a token, see ``TokenLaw``. They are part of the prior.
+        answers: ``"enumerated"``: a text is at x_0 when it has announced its answer, and ``complete`` lists the
+            answers with their probabilities. ``"sampled"``: the answer is drawn as the rest is.
+        branch_steps: steps that are nodes of the tree, or the name of a preset; see ``Blocks.branch_steps``.
+        memory_limit: bytes that a replica may keep of prompts and nodes, beside the rows in use.
+        rows_at_once: the most rows that are evaluated together.
+        enumerated: the most tokens that ``children`` lists.
+        device: where the model is moved; None leaves it where it is.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | Loader,
+        *,
+        max_tokens: int,
+        blocks: Blocks | str = "sentence",
+        sampling_temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        answers: str = "enumerated",
+        branch_steps: Sequence[int] | str = "published",
+        memory_limit: int = 1 << 30,
+        rows_at_once: int = 128,
+        enumerated: int = 32,
+        device: str | None = None,
+    ) -> None:
+        if answers not in _ANSWERS:
+            raise ValueError(f"answers are {' or '.join(_ANSWERS)}, not {answers!r}")
+        if max_tokens < 1 or rows_at_once < 1:
+            raise ValueError(f"max_tokens {max_tokens} and rows_at_once {rows_at_once} must be at least 1")
+        self.max_tokens, self.answers, self.device = max_tokens, answers, device
+        self.blocks = Blocks(blocks) if isinstance(blocks, str) else blocks
+        self.law = TokenLaw(sampling_temperature, top_k, top_p)
+        self.branch_steps = self.blocks.branch_steps(branch_steps)
+        self.memory_limit, self.rows_at_once, self.enumerated = memory_limit, rows_at_once, enumerated
+        self._source = model
+        self._model: LanguageModel | None = None
+
+    @property
+    def model(self) -> LanguageModel:
+        """Loaded when first asked for."""
+        if self._model is None:
+            source = self._source
+            loaded = source.function(**source.arguments) if isinstance(source, Loader) else source
+            self._model = loaded if self.device is None else _moved(loaded, self.device, isinstance(source, Loader))
+        return self._model
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.branch_steps)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.max_tokens,)
+
+    @property
+    def state_dtype(self) -> np.dtype:
+        return np.dtype(np.int32)
+
+    def with_branch_steps(self, branch_steps: Sequence[int] | str) -> CausalLMProcess:
+        """The same prior with nodes at other steps; see ``Blocks.branch_steps``."""
+        return self._with(branch_steps=self.blocks.branch_steps(branch_steps))
+
+    def with_law(self, **changes: Any) -> CausalLMProcess:
+        """Another prior of the same model: ``changes`` are fields of ``TokenLaw``."""
+        return self._with(law=replace(self.law, **changes))
+
+    def with_answers(self, answers: str) -> CausalLMProcess:
+        """The same prior with its answers ``"enumerated"`` or ``"sampled"``."""
+        if answers not in _ANSWERS:
+            raise ValueError(f"answers are {' or '.join(_ANSWERS)}, not {answers!r}")
+        return self._with(answers=answers)
+
+    def with_device(self, device: str) -> CausalLMProcess:
+        """The same prior with a copy of its model on another device."""
+        return self._with(device=device, _model=None)
+
+    def bind(self, problems: Sequence[Problem]) -> TextChain:
+        """Prompts are evaluated when they are first needed. Raises ValueError naming a problem that has none."""
+        if not problems:
+            raise ValueError("bind got no problems; give at least one")
+        return TextChain(self, problems)
+
+    def _with(self, **changes: Any) -> CausalLMProcess:
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_model": None}
+
+
+def _moved(model: LanguageModel, device: str, own: bool) -> LanguageModel:
+    """On a device: a model that has no ``to`` of its own has all its tensors in its network."""
+    model = model if own else copy.deepcopy(model)
+    (model if hasattr(model, "to") else model.network).to(device)
+    return model
