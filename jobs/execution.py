@@ -16,10 +16,9 @@ from rich.console import Console
 from actors.cluster import RayUnavailable, connect, disconnect
 from sadt_ray.executor import SerialExecutor, Tolerance
 from sadt_ray.flow.flow import Flow
-from sadt_ray.interfaces import Problem, Reward
+from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Reward
 from sadt_ray.learner import Learning
 from sadt_ray.plan import SearchPlan, default_batch_size
-from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.runs.conduct import Ended, Look, Recording, conduct
 from sadt_ray.teacher import Lesson, Turns
 
@@ -90,7 +89,7 @@ class Session(Protocol):
 class SerialSession:
     """Searches in this process."""
 
-    process: DiffusionProcess
+    process: GenerativeProcess
     reward: Reward
     problems: list[Problem]
     batch_size: int | None  # None for what the search's sweeps are best served with
@@ -136,7 +135,7 @@ class Opener(Protocol):
 
     def __call__(
         self,
-        process: DiffusionProcess,
+        process: GenerativeProcess,
         reward: Reward,
         problems: list[Problem],
         recording: Recording,
@@ -177,7 +176,7 @@ def _serial_opener(execution: Execution) -> Opener:
         raise ValueError(f"device {execution.device!r} cannot be used here ({error}); use cpu") from None
 
     def open_session(
-        process: DiffusionProcess,
+        process: GenerativeProcess,
         reward: Reward,
         problems: list[Problem],
         recording: Recording,
@@ -185,7 +184,8 @@ def _serial_opener(execution: Execution) -> Opener:
         guidance: Guidance = NO_GUIDANCE,
     ) -> SerialSession:
         size = execution.batch_size
-        learning, replica = guidance.learning, process.with_device(execution.device)
+        learning = guidance.learning
+        replica = process.with_device(execution.device) if isinstance(process, MovesToDevice) else process
         turns = None if learning is None else Turns(learning.begin(process, reward, problems))
         return SerialSession(replica, reward, problems, size, recording, guidance.flow, turns)
 
@@ -205,7 +205,7 @@ def _ray_opener(execution: Execution, address: str | None) -> Opener:
     crew.size(resources, may_grow=address is not None)  # refused here, before a run directory exists
 
     def open_session(
-        process: DiffusionProcess,
+        process: GenerativeProcess,
         reward: Reward,
         problems: list[Problem],
         recording: Recording,
