@@ -1,4 +1,4 @@
-"""Stage 2, M4 captions: for each frequency F a CSV ``m4_series_F`` (``id, series``) and ``m4_captions_F`` (``id, caption``)."""
+"""Stage 2, M4 captions: ``m4_series_F.csv`` (``id, series``) and ``m4_captions_F.csv`` (``id, caption``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SERIES, _CAPTIONS = "m4_series_", "m4_captions_"
 
 
 def read(path: Path) -> Parts:
-    """Series with their captions, of one file of series or of a folder of them, in upstream's order.
+    """Series with their captions: of a frequency F, one file of series, or of all in a folder, in upstream's order.
 
     Where there is no file of captions beside the series, they have none; where there is, a series without one is left
     out, as upstream does.
