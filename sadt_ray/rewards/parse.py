@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from sadt_ray.interfaces import Reward
 from sadt_ray.rewards.combine import WeightedSum
@@ -34,15 +35,20 @@ def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedS
     Raises:
         ValueError: naming the term that is not understood, and what may be written.
     """
-    terms = [_weighted(term.strip()) for term in re.split(r"\s\+\s", spec)]
+    terms = list(parse_sum(spec, _reward))
     if spectral is not None:
         terms.append((1.0, spectral))
     return WeightedSum(*terms)
 
 
-def _weighted(term: str) -> tuple[float, Reward]:
+def parse_sum(spec: str, reward_of: Callable[[str], Reward]) -> tuple[tuple[float, Reward], ...]:
+    """The terms of a sum with their factors. Raises what ``reward_of`` raises for a term."""
+    return tuple(_weighted(term.strip(), reward_of) for term in re.split(r"\s\+\s", spec))
+
+
+def _weighted(term: str, reward_of: Callable[[str], Reward]) -> tuple[float, Reward]:
     match = _WEIGHTED.fullmatch(term)
-    return (float(match[1]), _reward(match[2])) if match else (1.0, _reward(term))
+    return (float(match[1]), reward_of(match[2])) if match else (1.0, reward_of(term))
 
 
 def _reward(term: str) -> Reward:
