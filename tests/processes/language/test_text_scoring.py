@@ -1,0 +1,46 @@
+"""Log-likelihoods of whole texts, against the network asked token by token."""
+
+import numpy as np
+import pytest
+from tiny_models import TinyModel, gemma, llama, next_token_logits, question
+
+from sadt_ray.processes.language.process import CausalLMProcess
+from sadt_ray.processes.language.scoring import TextScoring
+from sadt_ray.rewards.stages.likelihood import LikelihoodReward
+
+TEXTS = {" a b. Answer: walk": (2, 3, 4, 5), " a": (2,), " a a a b. b. Answer: run": (2, 2, 2, 3, 3, 4, 7), "": ()}
+
+
+def by_hand(model, problem, tokens):
+    total = 0.0
+    for i, token in enumerate(tokens):
+        total += float(next_token_logits(model, problem, tokens[:i]).log_softmax(-1)[token])
+    return total
+
+
+@pytest.mark.parametrize("network", [llama, gemma])
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_likelihood_of_a_text_is_the_product_over_its_tokens(network, ends):
+    model, problem = TinyModel(network()), question(ends=ends)
+    scoring = TextScoring(CausalLMProcess(model, max_tokens=16, rows_at_once=3))  # two batches
+    log_probs, tokens = scoring(problem.conditioning, list(TEXTS))
+    said = [(*row, 0) if ends else row for row in TEXTS.values()]
+    np.testing.assert_allclose(log_probs, [by_hand(model, problem, row) for row in said], atol=1e-4)
+    assert tokens.tolist() == [len(row) for row in said]
+
+
+def test_a_captions_end_counts_and_every_prompt_is_read_as_itself():
+    model = TinyModel(llama())
+    problems = [question(name, positions, answers=()) for name, positions in (("p", 3), ("q", 6))]
+    reward = LikelihoodReward(TextScoring(CausalLMProcess(model, max_tokens=16)))
+    rewards = reward.bind(problems)(np.array([" a", " a", " b."]), np.array([0, 1, 0]))
+    pairs = ((0, (2, 0)), (1, (2, 0)), (0, (3, 0)))
+    np.testing.assert_allclose(rewards, [by_hand(model, problems[p], row) / 2 for p, row in pairs], atol=1e-4)
+
+
+def test_the_hidden_state_is_the_one_that_the_next_token_is_drawn_from():
+    model, problem = TinyModel(llama()), question(ends=False)
+    hidden = TextScoring(CausalLMProcess(model, max_tokens=16)).hidden(problem.conditioning, list(TEXTS))
+    head = model.network.lm_head.weight.detach().numpy()
+    for row, tokens in zip(hidden, TEXTS.values(), strict=True):
+        np.testing.assert_allclose(head @ row, next_token_logits(model, problem, tokens).numpy(), atol=1e-4)
