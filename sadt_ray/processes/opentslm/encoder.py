@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sadt_ray.prompt import Prompt
+
 PATCH = 4
 WIDTH = 128
 LAYERS = 6
@@ -73,6 +75,15 @@ def pad_to_patches(series: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "rows
     longest = max(len(one) for one in series)
     points = -(-longest // PATCH) * PATCH
     return torch.stack([functional.pad(one, (0, points - len(one))) for one in series])
+
+
+def padded_series(prompt: Prompt, device: torch.device) -> Float[Tensor, "rows points"]:
+    """The series of a prompt as the encoder reads them. Raises ValueError for one that is empty or not finite."""
+    series = [torch.as_tensor(one, dtype=torch.float32, device=device) for one in prompt.series]
+    for i, one in enumerate(series):
+        if not len(one) or not torch.isfinite(one).all():
+            raise ValueError(f"series {i} of the prompt is empty or holds values that are not finite; mend it first")
+    return pad_to_patches(series)
 
 
 def _transformer(layers: int) -> nn.TransformerEncoder:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder, pad_to_patches
+from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder, padded_series
 from sadt_ray.prompt import Prompt
 
 
@@ -81,7 +81,7 @@ def _patches_of(
     prompts: Sequence[Prompt], device: torch.device, encoder: SeriesEncoder, projector: Projector
 ) -> list[Float[Tensor, "_ _ H"]]:
     """Projected patches of each prompt's series [n, patches, H]."""
-    padded = {i: _padded(prompt, device) for i, prompt in enumerate(prompts) if prompt.series}
+    padded = {i: padded_series(prompt, device) for i, prompt in enumerate(prompts) if prompt.series}
     order = sorted(padded, key=lambda i: padded[i].shape[1])
     patches: dict[int, Tensor] = {}
     for _, group in groupby(order, key=lambda i: padded[i].shape[1]):
@@ -89,14 +89,6 @@ def _patches_of(
         lifted = projector(encoder(torch.cat([padded[i] for i in members])))
         patches |= zip(members, lifted.split([len(padded[i]) for i in members]), strict=True)
     return [patches.get(i, torch.empty(0, 0, 0, device=device)) for i in range(len(prompts))]
-
-
-def _padded(prompt: Prompt, device: torch.device) -> Float[Tensor, "n points"]:
-    series = [torch.as_tensor(one, dtype=torch.float32, device=device) for one in prompt.series]
-    for i, one in enumerate(series):
-        if not len(one) or not torch.isfinite(one).all():
-            raise ValueError(f"series {i} of the prompt is empty or holds values that are not finite; mend it first")
-    return pad_to_patches(series)
 
 
 def _embed(prompt: Prompt, patches: Float[Tensor, "n _ H"], table: Any, tokenizer: Any) -> Float[Tensor, "_ H"]:

@@ -1,0 +1,1 @@
+"""Parity with upstream's OpenTSLM: tiny checkpoints in the published format, run by upstream and by this package."""
