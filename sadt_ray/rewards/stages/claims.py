@@ -29,13 +29,17 @@ from sadt_ray.rewards.stages.answers import texts_of
 
 _UP, _DOWN, _FLAT = 1, -1, 0
 _NO = r"\b(?:no|not|without|lacks?|lacking|absence of|free of|nor)\b[^.;,]*?"
-_TREND_WORD = r"\b(?:trends?|drift|overall|long-term|gradual(?:ly)?|stead(?:y|ily)|tends?)\b"
+_TREND_WORD = (
+    r"\b(?:trends?|drift|overall|long-term|gradual(?:ly)?|stead(?:y|ily)|tends?|the (?:time )?series|over time|"
+    r"over the window|from beginning to end|throughout)\b"
+)
 _RISE = r"\b(?:up(?:ward|wards)|ris(?:es|e|ing)|increas(?:es|e|ing)|grow(?:s|th|ing)|climb(?:s|ing)?)\b"
 _FALL = r"\b(?:down(?:ward|wards)|fall(?:s|ing)?|decreas(?:es|e|ing)|declin(?:es|e|ing)|descend(?:s|ing)?)\b"
 _LEVEL = r"\b(?:flat|level|constant|stable|stationary|unchanged)\b"
 _SEASON = r"\b(?:seasonal(?:ity)?|season|periodic(?:ity)?|cycl(?:e|es|ic|ical)|repeat(?:s|ing)?|oscillat\w+)\b"
 _PERIODS = (
-    r"\bperiod(?:icity)?(?: of)?(?: about| around| approximately| roughly| is| near)*\s+(\d+(?:\.\d+)?)",
+    r"\bperiod(?:icity)?(?: of| is| about| around| approximately| roughly| near)*\s+(\d+(?:\.\d+)?)",
+    r"\b(?:cycle|season|pattern) of(?: about| around| approximately| roughly)?\s+(\d+(?:\.\d+)?)",
     r"\bevery\s+(?:about |around |approximately |roughly )?(\d+(?:\.\d+)?)\s*(?:-\s*)?"
     r"(?:steps?|samples?|points?|observations?|hours?|time)",
     r"\b(\d+(?:\.\d+)?)[\s-](?:step|sample|point|hour|observation)s?[\s-](?:seasonal |repeating )?"

@@ -24,6 +24,11 @@ DAILY = np.sin(2 * np.pi * TIME / 24)
         ("The long-term trend is decreasing, then increasing again.", Claims(-1, None, None)),
         ("The period is about 12.5 steps.", Claims(None, True, 12.5)),
         ("Aperiodic and without any trend.", Claims(0, False, None)),
+        (
+            "The series falls slightly from beginning to end. There is a clear cycle of 24 samples.",
+            Claims(-1, True, 24.0),
+        ),
+        ("Over the window the series stays level. It does not repeat itself.", Claims(0, False, None)),
         ("Prices of electricity in Sweden.", Claims()),
     ],
 )
