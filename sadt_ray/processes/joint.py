@@ -1,0 +1,173 @@
+"""Several independent chains as one: the prior of a joint problem, such as all channels of a window.
+
+    p(x | c) = prod_k p(x_k | c_k)
+
+A channel-independent forecaster says nothing of how its channels go together. A reward that does needs them in one
+sample; this is the process whose samples [C, ...] are such stacks. Parts step together, each with noise of its own, and
+every evaluation of a part is counted. Searches, sweeps, proposals and look-aheads work on it as on any other process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt64
+
+from sadt_ray.interfaces import Chain, GenerativeProcess, MovesToDevice, PredictsClean, Problem, States, Step
+from sadt_ray.processes.joint_walk import JointWalk, Parts
+from sadt_ray.processes.walk import KnowsResiduals, can_choose, can_lean, level_positions, walk_from
+
+
+def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
+    """One problem whose sample is a sample of each part: [C, ...], in their order.
+
+    Context and truth are the parts', stacked; ``extras["parts"]`` are the parts themselves. Raises ValueError for no
+    parts, or parts whose contexts differ in shape.
+    """
+    shapes = {np.shape(part.context) for part in parts}
+    if len(shapes) != 1:
+        raise ValueError(f"joint problem {name!r} needs parts with contexts of one shape, got {sorted(shapes)}")
+    truths = [part.truth for part in parts if part.truth is not None]
+    return Problem(
+        name=name,
+        context=np.stack([part.context for part in parts]),
+        truth=np.stack(truths) if len(truths) == len(parts) else None,
+        extras={"parts": tuple(parts)},
+    )
+
+
+class JointProcess:
+    """The ``GenerativeProcess`` of C parts that are independent under one process. States are [C, *state of a part].
+
+    Args:
+        process: of every part; its parts must stay in step, as those of a diffusion do.
+        num_parts: C, of every problem.
+
+    Raises ValueError for less than one part.
+    """
+
+    def __init__(self, process: GenerativeProcess, num_parts: int) -> None:
+        if num_parts < 1:
+            raise ValueError(f"num_parts is {num_parts}; a joint process needs at least one")
+        self.process, self.num_parts = process, num_parts
+
+    @property
+    def num_levels(self) -> int:
+        return self.process.num_levels
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.num_parts, *self.process.state_shape)
+
+    @property
+    def state_dtype(self) -> np.dtype:
+        return self.process.state_dtype
+
+    def with_branch_steps(self, branch_steps: Sequence[int] | str) -> JointProcess:
+        """The same prior with other branch levels."""
+        return JointProcess(self.process.with_branch_steps(branch_steps), self.num_parts)
+
+    def with_device(self, device: str) -> JointProcess:
+        """The same prior on another device. Raises ValueError if that of the parts cannot move."""
+        if not isinstance(self.process, MovesToDevice):
+            raise ValueError(f"{type(self.process).__name__} cannot move to device {device!r}")
+        return JointProcess(self.process.with_device(device), self.num_parts)
+
+    def bind(self, problems: Sequence[Problem]) -> JointChain:
+        """Bind all parts, once. Raises ValueError naming a problem that has other parts or none."""
+        for problem in problems:
+            given = len(problem.extras.get("parts", ()))
+            if given != self.num_parts:
+                raise ValueError(
+                    f"problem {problem.name!r} has {given} parts, the process takes {self.num_parts}; make it by "
+                    "joint_problem"
+                )
+        parts = [part for problem in problems for part in problem.extras["parts"]]
+        return JointChain(self.process.bind(parts), Parts(self.num_parts), self.num_levels, parts)
+
+
+class JointChain:
+    """A joint process bound to problems. Part k of row b has seed k under the seed of b.
+
+    ``predict_clean`` and ``residuals`` raise ValueError where the chain of the parts does not have them.
+    """
+
+    def __init__(self, chain: Chain, parts: Parts, num_levels: int, problems: Sequence[Problem]) -> None:
+        self.chain, self._parts, self._num_levels = chain, parts, num_levels
+        self._names = [problem.name for problem in problems]
+
+    def root_states(self) -> States:
+        return self._parts.together(self.chain.root_states())
+
+    def advance(
+        self,
+        states: States,
+        levels: Int[np.ndarray, " B"],
+        problem: Int[np.ndarray, " B"],
+        seeds: UInt64[np.ndarray, " B"],
+    ) -> Step:
+        """Every part to its next level. Raises ValueError where one ends before the others."""
+        parts = self._parts
+        step = self.chain.advance(
+            parts.apart(states), parts.repeat(levels), parts.of_problem(problem), parts.seeds(seeds)
+        )
+        reached = parts.together(step.levels)
+        if np.any(reached != reached[:, :1]):
+            raise ValueError("a part of a joint chain ended before the others; joint chains must stay in step")
+        return Step(parts.together(step.states), reached[:, 0], parts.together(step.nfe).sum(1))
+
+    def decode(self, states: States, problem: Int[np.ndarray, " B"]) -> np.ndarray:
+        """Samples [B, C, ...]."""
+        return self._parts.together(self.chain.decode(self._parts.apart(states), self._parts.of_problem(problem)))
+
+    def features(
+        self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
+    ) -> Float[np.ndarray, "B F"]:
+        """Those of the parts, one after the other."""
+        parts = self._parts
+        known = self.chain.features(parts.apart(states), parts.repeat(levels), parts.of_problem(problem))
+        return known.reshape(len(states), -1)
+
+    def predict_clean(self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]) -> States:
+        """x0_hat of the parts. Costs one evaluation each."""
+        parts = self._parts
+        if not isinstance(self.chain, PredictsClean):
+            raise ValueError(f"{type(self.chain).__name__} cannot predict x0_hat")
+        clean = self.chain.predict_clean(parts.apart(states), parts.repeat(levels), parts.of_problem(problem))
+        return parts.together(clean)
+
+    def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count C T"]:
+        """Draws of x_0 - x0_hat, those of the parts side by side.
+
+        A part's draws are made from the same noise whatever its neighbours are: see ``DiffusionChain.residuals``. Here
+        parts are independent, so draw i of one part stands beside another draw of the next.
+        """
+        if not isinstance(self.chain, KnowsResiduals):
+            raise ValueError(f"{type(self.chain).__name__} does not know how x_0 scatters about x0_hat")
+        draws = self._parts.together(self.chain.residuals(position, count))  # [P, C, count, T]
+        shuffled = [draws[:, part, np.random.default_rng(part).permutation(count)] for part in range(self._parts.count)]
+        return np.stack(shuffled, axis=2)
+
+    @property
+    def level_positions(self) -> Int[np.ndarray, " levels"]:
+        return level_positions(self.chain, self._num_levels)
+
+    @property
+    def can_lean(self) -> bool:
+        return can_lean(self.chain)
+
+    @property
+    def can_choose(self) -> bool:
+        return can_choose(self.chain)
+
+    def walk(self, states: States, position: int, problem: Int[np.ndarray, " B"]) -> JointWalk:
+        parts = self._parts
+        walk = walk_from(self.chain, parts.apart(states), position, parts.of_problem(problem))
+        return JointWalk(walk, parts, problem)
+
+    def relative_cost(self, multiply_adds: int) -> float:
+        """What a look at a joint x0_hat costs, in evaluations of one part."""
+        cost: Any = getattr(self.chain, "relative_cost", lambda _: 0.0)
+        return self._parts.count * cost(multiply_adds / self._parts.count)
