@@ -61,9 +61,10 @@ class TemplateConfig:
 
 def stage_templates_config(stage: int, problems: Sequence[Problem]) -> TemplateConfig:
     """What suits a stage: axes of an accelerometer are pooled; segments fit the shortest series of ``problems``."""
-    longest = {1: 48, 3: 64, 4: 256, 5: 256}.get(stage, 48)
+    longest = {3: 128, 4: 256, 5: 256}.get(stage, 64)
     nperseg = min(longest, *(len(problem.context) for problem in problems))
-    return TemplateConfig(nperseg=nperseg, channels="pooled" if stage == 3 else "each", eps=1e-3)
+    pooled = stage == 3
+    return TemplateConfig(nperseg=nperseg, eps=1e-2 if pooled else 1e-3, channels="pooled" if pooled else "each")
 
 
 @dataclass(frozen=True)
