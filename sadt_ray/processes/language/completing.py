@@ -99,7 +99,9 @@ class Completer:
     def _answer_log_probs(
         self, choices: Choices, texts: list[tuple[int, ...]], problem: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n K"]:
-        """log p of every answer after every text."""
+        """log p of every answer after every text; of none where a text has begun to say something else."""
+        if not choices.steps:
+            return np.empty((len(texts), 0))
         count = len(choices.tokens)
         opened = self._chain.decoder.open(texts, problem, spare=count)
         logits = opened.logits[:, None]
