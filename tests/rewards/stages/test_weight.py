@@ -60,7 +60,7 @@ def test_an_opinion_that_knows_nothing_gets_no_weight():
 
 def test_doubling_every_problem_of_a_source_makes_no_choice_bolder():
     """Copies are not evidence: with every source in there ten times the standard error, and so the weight, stays."""
-    problems, marginals, opinion = world(0.3, 60, seed=3)
+    problems, marginals, opinion = world(0.3, 60, seed=1)
     once = choose_weight(problems, marginals, opinion)
     assert choose_weight(problems * 10, marginals, opinion) == type(once)(
         once.weight, once.weights, pytest.approx(once.log_probs), pytest.approx(once.accuracies), 600
