@@ -2,7 +2,7 @@
 
     softmax([q K_prompt^T, q K_branch^T]) [V_prompt; V_branch]
 
-All rows' queries against the prompt are one matrix product, whatever their number, and nothing is concatenated that
+All rows' queries against their prompt are one matrix product, whatever their number, and nothing is concatenated that
 grows: a step costs what its tokens cost. It is an attention function of ``transformers``' own registry, so it serves
 every model whose layers look theirs up there (Llama, Gemma, Qwen, Mistral, ...), and those layers stay as they are.
 """
@@ -12,21 +12,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NAME = "sadt_branches"
 _branches: ContextVar[Shared] = ContextVar("branches")
 
 
-class Shared(Protocol):
-    """What the rows of a batch have in common with others, layer by layer."""
+class Lanes(NamedTuple):
+    """Which prompt each row continues: row b is number ``place[b]`` of the rows of prompt ``prompt[b]``."""
 
-    def prompts(self, layer: int) -> list[tuple[Float[Tensor, "h P d"], Float[Tensor, "h P d"], int]]:
-        """Keys and values of each prompt, and the number of consecutive rows that continue it."""
+    prompt: Int[Tensor, " B"]
+    place: Int[Tensor, " B"]
+    most: int  # rows of one prompt
+
+
+class Shared(Protocol):
+    """What the rows of a batch have in common with others."""
+
+    lanes: Lanes | None  # None where all rows continue one prompt
+
+    def prompts(self, layer: int) -> tuple[Float[Tensor, "h G P d"], Float[Tensor, "h G P d"]]:
+        """Keys and values of the prompts, the shorter ones filled up."""
 
     def unseen(self, window: int | None) -> tuple[Bool[Tensor, "B Q P"] | None, Bool[Tensor, "B Q S"] | None]:
         """Which positions of its prompt and of its branch a query must not see; None where it sees them all."""
@@ -71,49 +81,36 @@ def branch_attention(
     groups = heads // key.shape[0]
     q = query.view(batch, -1, groups, length, width).transpose(0, 1).reshape(-1, batch, groups * length, width)
     q = q * (width**-0.5 if scaling is None else scaling)
-    prompts = shared.prompts(module.layer_idx)
-    scores = torch.cat([_prompt_scores(q, prompts), q @ key.transpose(-1, -2)], -1)
+    prompt_keys, prompt_values = shared.prompts(module.layer_idx)
+    scores = torch.cat([_lanewise(q, prompt_keys.transpose(-1, -2), shared.lanes), q @ key.transpose(-1, -2)], -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = _masked(scores.unflatten(2, (groups, length)), prompts, shared.unseen(sliding_window))
+    scores = _masked(scores.unflatten(2, (groups, length)), shared.unseen(sliding_window))
     weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype).flatten(2, 3)
-    out = _prompt_values(weights[..., : -key.shape[2]], prompts) + weights[..., -key.shape[2] :] @ value
+    of_prompt, of_branch = weights.split([prompt_keys.shape[2], key.shape[2]], -1)
+    out = _lanewise(of_prompt, prompt_values, shared.lanes) + of_branch @ value
     return out.unflatten(2, (groups, length)).permute(1, 3, 0, 2, 4).reshape(batch, length, heads, width), None
 
 
-def _prompt_scores(q: Tensor, prompts: list) -> Tensor:
-    """q K^T of every row with its own prompt, [h, B, g Q, P]; shorter prompts are filled up."""
-    if len(prompts) == 1:
-        return (q.flatten(1, 2) @ prompts[0][0].transpose(-1, -2)).unflatten(1, q.shape[1:3])
-    scores = q.new_zeros(*q.shape[:3], max(keys.shape[1] for keys, _, _ in prompts))
-    start = 0
-    for keys, _, rows in prompts:
-        some = q[:, start : start + rows]
-        scores[:, start : start + rows, :, : keys.shape[1]] = _prompt_scores(some, [(keys, None, rows)])
-        start += rows
-    return scores
+def _lanewise(
+    rows: Float[Tensor, "h B r n"], shared: Float[Tensor, "h G n m"], lanes: Lanes | None
+) -> Float[Tensor, "h B r m"]:
+    """Each row times the matrix of its prompt: one product a prompt, of all its rows."""
+    if lanes is None:
+        return (rows.flatten(1, 2) @ shared[:, 0]).unflatten(1, rows.shape[1:3])
+    side_by_side = rows.new_zeros(rows.shape[0], shared.shape[1], lanes.most, *rows.shape[2:])
+    side_by_side[:, lanes.prompt, lanes.place] = rows
+    products = side_by_side.flatten(2, 3) @ shared
+    return products.unflatten(2, (lanes.most, rows.shape[2]))[:, lanes.prompt, lanes.place]
 
 
-def _prompt_values(weights: Tensor, prompts: list) -> Tensor:
-    """The prompts' share of the output, [h, B, g Q, d]."""
-    if len(prompts) == 1:
-        return (weights.flatten(1, 2) @ prompts[0][1]).unflatten(1, weights.shape[1:3])
-    parts, start = [], 0
-    for _, values, rows in prompts:
-        some = weights[:, start : start + rows, :, : values.shape[1]]
-        parts.append(_prompt_values(some, [(None, values, rows)]))
-        start += rows
-    return torch.cat(parts, 1)
-
-
-def _masked(scores: Tensor, prompts: list, unseen: tuple[Tensor | None, Tensor | None]) -> Tensor:
-    """-inf where a query must not look; scores are [h, B, g, Q, P + S]."""
+def _masked(scores: Float[Tensor, "h B g Q n"], unseen: tuple[Tensor | None, Tensor | None]) -> Tensor:
+    """-inf where a query must not look: first its prompt, then its branch."""
     of_prompt, of_branch = unseen
-    longest = max(keys.shape[1] for keys, _, _ in prompts)
     if of_prompt is not None:
-        scores[..., :longest].masked_fill_(of_prompt[None, :, None], float("-inf"))
+        scores[..., : of_prompt.shape[-1]].masked_fill_(of_prompt[None, :, None], float("-inf"))
     if of_branch is not None:
-        scores[..., longest:].masked_fill_(of_branch[None, :, None], float("-inf"))
+        scores[..., -of_branch.shape[-1] :].masked_fill_(of_branch[None, :, None], float("-inf"))
     return scores
 
 

@@ -1,7 +1,7 @@
 """A batch of branches: rows that continue prompts, each with the keys and values of what it has said itself.
 
-A row's token at *slot* j of its branch usually is its j-th beyond the prompt. Tokens that exclude one another, as those of a
-tree do, have slots of their own, positions by their depth, and a mask that shows each its ancestors only.
+A row's token at *slot* j of its branch usually is its j-th beyond the prompt. Tokens that exclude one another,
+as those of a tree do, have slots of their own, positions by their depth, and a mask that shows each its ancestors only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadt_ray.processes.language.attention import attending, configs_of
+from sadt_ray.processes.language.attention import Lanes, attending, configs_of
 from sadt_ray.processes.language.prefix import HeadInput, Prefix
 
 
@@ -37,14 +37,18 @@ class Branches:
     """
 
     def __init__(self, network: Any, parts: Sequence[tuple[Prefix, int]], capacity: int) -> None:
-        self._network, self._configs, self._parts = network, configs_of(network), list(parts)
-        keys = parts[0][0].keys
-        layers, heads, _, width = keys.shape
-        rows = sum(count for _, count in parts)
+        self._network, self._configs = network, configs_of(network)
+        self._prompts = _side_by_side([prefix for prefix, _ in parts])
+        device = self._prompts.device
+        counts = torch.tensor([count for _, count in parts], device=device)
+        self._prompt_of = torch.repeat_interleave(torch.arange(len(parts), device=device), counts)
+        lengths = torch.tensor([prefix.length for prefix, _ in parts], device=device)
+        self._starts, self.lanes = lengths[self._prompt_of], _lanes(self._prompt_of)
+        _, layers, heads, _, _, width = self._prompts.shape
+        rows = len(self._starts)
         self._spare = capacity  # a slot that nobody sees, for the padding of shorter rows
-        self._held = keys.new_zeros(2, layers, heads, rows, capacity + 1, width)
-        self._places = torch.zeros(rows, capacity + 1, dtype=torch.long, device=keys.device)  # positions of the slots
-        self._starts = torch.tensor([prefix.length for prefix, count in parts for _ in range(count)]).to(keys.device)
+        self._held = self._prompts.new_zeros(2, layers, heads, rows, capacity + 1, width)
+        self._places = torch.zeros(rows, capacity + 1, dtype=torch.long, device=device)  # positions of the slots
         self._cache = _suffix_cache(self)
         self._used = 0
         self._windows: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
@@ -65,10 +69,12 @@ class Branches:
 
     def take(self, rows: Int[Tensor, " n"]) -> None:
         """Go on with these rows, ascending, each once."""
-        counts = torch.bincount(self._part_of_row()[rows], minlength=len(self._parts)).tolist()
-        self._parts = [(prefix, count) for (prefix, _), count in zip(self._parts, counts, strict=True) if count]
         self._held, self._places = self._held[:, :, :, rows], self._places[rows]
         self._starts = self._starts[rows]
+        left, self._prompt_of = self._prompt_of[rows].unique(return_inverse=True)
+        if len(left) < self._prompts.shape[3]:
+            self._prompts = self._prompts[:, :, :, left]
+        self.lanes = _lanes(self._prompt_of)
 
     @torch.inference_mode()
     def feed(
@@ -125,9 +131,9 @@ class Branches:
             held[1][:, rows, self._slots] = values.transpose(0, 1)
         return held[:, :, :, : self._used]
 
-    def prompts(self, layer: int) -> list[tuple[Tensor, Tensor, int]]:
+    def prompts(self, layer: int) -> tuple[Tensor, Tensor]:
         self._calls += 1
-        return [(prefix.keys[layer], prefix.values[layer], count) for prefix, count in self._parts]
+        return self._prompts[0, layer], self._prompts[1, layer]
 
     def unseen(self, window: int | None) -> tuple[Tensor | None, Tensor | None]:
         """See ``attention.Shared``. A window of W lets position i see i - W + 1 to i."""
@@ -136,17 +142,34 @@ class Branches:
         return self._windows[window]
 
     def _made_unseen(self, window: int | None) -> tuple[Tensor | None, Tensor | None]:
-        longest, asked = max(prefix.length for prefix, _ in self._parts), self._asked[:, :, None]
-        place = torch.arange(longest, device=asked.device)
+        asked = self._asked[:, :, None]
+        place = torch.arange(self._prompts.shape[4], device=asked.device)
         of_prompt = (place >= self._starts[:, None, None]).expand(-1, asked.shape[1], -1)
         if window is None or window > int(asked.max()):
-            return (of_prompt if len(self._parts) > 1 else None), self._unseen
+            filled_up = self.lanes is not None or self._prompts.shape[4] > int(self._starts[0])
+            return (of_prompt if filled_up else None), self._unseen
         too_old = self._places[:, None, : self._used] <= asked - window
         return of_prompt | (place <= asked - window), too_old if self._unseen is None else too_old | self._unseen
 
-    def _part_of_row(self) -> Tensor:
-        counts = torch.tensor([count for _, count in self._parts], device=self._starts.device)
-        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+def _side_by_side(prefixes: Sequence[Prefix]) -> Float[Tensor, "2 L h G P d"]:
+    """Keys and values of prompts; a single one is not copied."""
+    if len(prefixes) == 1:
+        return prefixes[0].held[:, :, :, None]
+    first, longest = prefixes[0].held, max(prefix.length for prefix in prefixes)
+    out = first.new_zeros(*first.shape[:3], len(prefixes), longest, first.shape[4])
+    for number, prefix in enumerate(prefixes):
+        out[:, :, :, number, : prefix.length] = prefix.held
+    return out
+
+
+def _lanes(prompt_of: Int[Tensor, " B"]) -> Lanes | None:
+    """Of rows in the order of their prompts; None for a single prompt."""
+    counts = torch.bincount(prompt_of)
+    if len(counts) <= 1:
+        return None
+    first = counts.cumsum(0) - counts
+    return Lanes(prompt_of, torch.arange(len(prompt_of), device=counts.device) - first[prompt_of], int(counts.max()))
 
 
 def _suffix_cache(branches: Branches) -> Any:

@@ -62,7 +62,7 @@ class Decoder:
             groups = np.split(order, np.flatnonzero(np.diff(problem[order])) + 1)
         for group in groups:
             for start in range(0, len(group), self._rows_at_once):
-                yield group[start : start + self._rows_at_once]
+                yield from self._fitting(group[start : start + self._rows_at_once], problem)
 
     def prefix(self, problem: int) -> Prefix:
         """The prompt of a problem with the tokens that every text begins with.
@@ -155,6 +155,12 @@ class Decoder:
     def _longest_known(self, problem: int, tokens: Tokens) -> Key | None:
         keys = ((problem, tokens[:stop]) for stop in range(len(tokens), 0, -1))
         return next((key for key in keys if key in self.cache), None)
+
+    def _fitting(self, rows: Int[np.ndarray, " n"], problem: Int[np.ndarray, " B"]) -> Iterator[Int[np.ndarray, " _"]]:
+        """Rows of no more prompts than fit side by side in a quarter of the memory."""
+        present, number = np.unique(problem[rows], return_inverse=True)
+        fit = max(1, self.cache.limit // (4 * self.prefix(int(present[0])).nbytes)) if len(present) > 1 else 1
+        yield from np.split(rows, np.flatnonzero(np.diff(number // fit)) + 1)
 
     def _ask(self, problem: int) -> None:
         if self._asked != problem:

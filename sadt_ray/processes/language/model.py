@@ -19,6 +19,9 @@ class LanguageModel(Protocol):
             ``past_key_values`` and 4-D masks, as ``PreTrainedModel``s for causal language modelling do.
         tokenizer: of ``transformers``.
         forced: tokens that every generated text begins with: BOS for OpenTSLM, which was trained so; nothing else.
+
+    A model whose ``condition`` does nothing may say so, by an attribute ``one_prompt_at_a_time`` that is False: texts
+    of several prompts are then evaluated together.
     """
 
     network: Any

@@ -17,18 +17,17 @@ from sadt_ray.prompt import Prompt
 class Prefix:
     """Of a prompt and the tokens that every text begins with."""
 
-    keys: Float[Tensor, "L h P d"]
-    values: Float[Tensor, "L h P d"]
+    held: Float[Tensor, "2 L h P d"]  # keys and values
     hidden: Float[Tensor, " H"]  # what the head saw at the last position, float32
     logits: Float[Tensor, " V"]  # of the first token to be drawn
 
     @property
     def length(self) -> int:
-        return self.keys.shape[2]
+        return self.held.shape[3]
 
     @property
     def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes + self.hidden.nbytes + self.logits.nbytes
+        return self.held.nbytes + self.hidden.nbytes + self.logits.nbytes
 
 
 class HeadInput:
@@ -67,8 +66,7 @@ def prefill(model: LanguageModel, prompt: Prompt) -> Prefix:
     assert head.hidden is not None
     layers: list[Any] = cache.layers
     return Prefix(
-        torch.cat([layer.keys for layer in layers]),
-        torch.cat([layer.values for layer in layers]),
+        torch.stack([torch.cat([layer.keys for layer in layers]), torch.cat([layer.values for layer in layers])]),
         head.hidden[0, -1].float(),
         out.logits[0, -1],
     )

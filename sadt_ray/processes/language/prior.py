@@ -50,7 +50,7 @@ class TokenLaw:
             least = logits.topk(self.top_k, -1).values[..., -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         if self.top_p is not None and self.top_p < 1:
-            logits = self._nucleus(logits)
+            logits = self._nucleus(logits, self.top_p)
         return logits.log_softmax(-1)
 
     def draw(self, logits: Float[Tensor, "B V"], uniforms: Float[np.ndarray, " B"]) -> Int[Tensor, " B"]:
@@ -61,8 +61,8 @@ class TokenLaw:
         u = torch.as_tensor(uniforms, device=logits.device)[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, u)[:, 0]
 
-    def _nucleus(self, logits: Tensor) -> Tensor:
+    def _nucleus(self, logits: Tensor, top_p: float) -> Tensor:
         ordered, index = logits.sort(dim=-1, descending=True, stable=True)
         probs = ordered.softmax(-1)
-        outside = probs.cumsum(-1) - probs >= self.top_p
+        outside = probs.cumsum(-1) - probs >= top_p
         return logits.masked_fill(torch.zeros_like(outside).scatter_(-1, index, outside), -torch.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from sadt_ray.interfaces import Problem
 from sadt_ray.prompt import Prompt
+from sadt_ray.rng import derive_seeds
 
 WORDS = ("</s>", "<s>", " a", " b.", " Answer:", " walk", "_up", " run")
 ANSWERS = ("walk", "walk_up", "run")
@@ -79,3 +81,36 @@ def gemma(vocab_size: int = len(WORDS), seed: int = 0, window: int = 4) -> Any:
 def question(name: str = "q", positions: int = 5, **changes: Any) -> Problem:
     prompt = Prompt(name, post=" ".join("x" * positions), answers=changes.pop("answers", ANSWERS), **changes)
     return Problem(name, np.zeros(1), prompt)
+
+
+def next_token_logits(model: TinyModel, problem: Problem, tokens: Sequence[int]) -> torch.Tensor:
+    """Of every token after the forced ones and ``tokens``, by one evaluation of everything: no cache, no branches."""
+    said = torch.tensor([[*model.forced, *tokens]], dtype=torch.long)
+    with torch.inference_mode():
+        embeddings = torch.cat([model.embed(problem.conditioning), model.network.get_input_embeddings()(said)], 1)
+        return model.network(inputs_embeds=embeddings, use_cache=False).logits[0, -1].double()
+
+
+def all_texts(
+    model: TinyModel, problem: Problem, law: Callable[[torch.Tensor], torch.Tensor], length: int, marker: int | None
+) -> dict[tuple[int, ...], float]:
+    """Every text that ends with EOS, with the token ``marker`` or at ``length`` tokens, with its probability."""
+    found: dict[tuple[int, ...], float] = {}
+    open_texts = {(): 1.0}
+    while open_texts:
+        tokens, mass = open_texts.popitem()
+        probability = law(next_token_logits(model, problem, tokens)).exp().numpy()
+        for token in np.flatnonzero(probability):
+            text = (*tokens, int(token))
+            over = token == 0 or token == marker or len(text) == length
+            (found if over else open_texts)[text] = mass * float(probability[token])
+    return found
+
+
+def texts_of(chain: Any, states: np.ndarray, levels: np.ndarray, problem: np.ndarray, seed: int = 0) -> Any:
+    """The ends of a run down, [B, max_tokens], and the path."""
+    path = chain.run_down(states, levels, problem, derive_seeds(seed, 0, np.arange(len(states))))
+    last = path.levels == chain.process.num_levels
+    ends = np.array(states)
+    ends[path.rows[last]] = path.states[last]
+    return ends, path
