@@ -54,25 +54,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Any], what: str, hint: str = "") -> None:
-    """Copy a state into a module. Raises ValueError naming every key that is missing, left over or of another size."""
-    complaints = differences(module, state)
-    if complaints:
-        raise ValueError(f"the checkpoint's {what} does not fit: {'; '.join(complaints[:8])}. {hint}".rstrip())
+    """Copy a state into a module. Raises ValueError naming the keys that are missing, left over or of another size."""
+    refuse_misfit(module, state, what, hint)
     module.load_state_dict(state)
+
+
+def refuse_misfit(module: nn.Module, state: Mapping[str, Any], what: str, hint: str = "") -> None:
+    """Raises ValueError naming every key of a state, at most eight, that does not fit a module."""
+    found = differences(module, state)
+    if found:
+        more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
+        raise ValueError(f"the checkpoint's {what} does not fit: {'; '.join(found[:8])}{more}. {hint}".rstrip())
 
 
 def differences(module: nn.Module, state: Mapping[str, Any]) -> list[str]:
     """What keeps a state from fitting a module, one sentence a key."""
     wanted = module.state_dict()
-    return [
-        *(f"{key} is missing" for key in sorted(wanted.keys() - state.keys())),
-        *(f"{key} is left over" for key in sorted(state.keys() - wanted.keys())),
-        *(
-            f"{key} is {list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model"
-            for key in sorted(wanted.keys() & state.keys())
-            if state[key].shape != wanted[key].shape
-        ),
-    ]
+    sizes = (
+        f"{key} is {list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model"
+        for key in sorted(wanted.keys() & state.keys())
+        if state[key].shape != wanted[key].shape
+    )
+    missing = (f"{key} is missing" for key in sorted(wanted.keys() - state.keys()))
+    return [*sizes, *missing, *(f"{key} is left over" for key in sorted(state.keys() - wanted.keys()))]
 
 
 def _globals_of(path: Path) -> list[str]:

@@ -36,6 +36,8 @@ class FlamingoModel:
         gated: one block for each layer of the network.
     """
 
+    one_prompt_at_a_time = True
+
     def __init__(
         self, network: Any, tokenizer: Any, encoder: SeriesEncoder, resampler: Resampler, gated: nn.ModuleList
     ) -> None:
@@ -66,6 +68,13 @@ class FlamingoModel:
         followed = torch.cat([(tokens == self._image).cumsum(0), torch.tensor([len(prompt.series)])])
         self._seen.hold(media, followed.to(device))
         self._asked = prompt
+
+    def to(self, device: torch.device | str) -> FlamingoModel:
+        """Move every part; the next prompt has to be given to ``condition``."""
+        for part in (self.network, self.encoder, self.resampler, self.gated):
+            part.to(device)
+        self._asked, self._seen.media = None, []
+        return self
 
     def _tokens(self, prompt: Prompt) -> Int[Tensor, " P"]:
         if not prompt.series:

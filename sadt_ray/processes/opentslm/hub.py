@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from sadt_ray.processes.opentslm.checkpoint import differences
+from sadt_ray.processes.opentslm.checkpoint import refuse_misfit
 from sadt_ray.processes.opentslm.names import hub_ids, published
 from sadt_ray.processes.opentslm.save import BASE, CHECKPOINT
 
@@ -106,9 +106,7 @@ def fill_network(config: Any, state: Mapping[str, Tensor], dtype: torch.dtype, h
     state = dict(state)
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state.get("model.embed_tokens.weight", torch.empty(0))
-    complaints = differences(empty, state)
-    if complaints:
-        raise ValueError(f"the checkpoint's language model does not fit: {'; '.join(complaints[:8])}. {hint}")
+    refuse_misfit(empty, state, "lang_encoder", hint)
     if config.tie_word_embeddings:
         del state["lm_head.weight"]
     with _quietly():

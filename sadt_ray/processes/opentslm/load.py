@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.opentslm import hub
-from sadt_ray.processes.opentslm.checkpoint import differences, load_exactly, read_checkpoint
+from sadt_ray.processes.opentslm.checkpoint import load_exactly, read_checkpoint, refuse_misfit
 from sadt_ray.processes.opentslm.cross_attention import GatedCrossAttention, Resampler
 from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder
 from sadt_ray.processes.opentslm.flamingo import FlamingoModel, grow_vocabulary
@@ -72,7 +72,9 @@ def load_opentslm(
     path = hub.find_checkpoint(source, revision, access, any_name=base is not None)
     entries = read_checkpoint(path)
     if "encoder_state" in entries and "projector_state" in entries:
-        model: LanguageModel = _soft_prompt(entries, _base(source, path, base, _width(entries), access, dtype))
+        model: SoftPromptModel | FlamingoModel = _soft_prompt(
+            entries, _base(source, path, base, _width(entries), access, dtype)
+        )
     elif state := entries.get("model_state", entries.get("llm")):
         parts = split_state(state)
         model = _flamingo(parts, _base(source, path, base, parts.hidden_size, access, dtype))
@@ -109,19 +111,18 @@ def _flamingo(parts: FlamingoState, base: _Base) -> FlamingoModel:
     load_exactly(resampler, parts.resampler, "perceiver")
     with torch.device("meta"):
         gated = nn.ModuleList(GatedCrossAttention(config.hidden_size) for _ in range(config.num_hidden_layers))
-    complaints = differences(gated, parts.gated)
-    if complaints:
-        raise ValueError(f"the checkpoint's gated layers do not fit: {'; '.join(complaints[:8])}. {WRONG_BASE}")
+    refuse_misfit(gated, parts.gated, "gated_cross_attn_layers", WRONG_BASE)
     gated.load_state_dict(parts.gated, assign=True)
     network = hub.fill_network(config, parts.network, base.dtype, WRONG_BASE)
     return FlamingoModel(network, tokenizer, encoder, resampler, gated.to(base.dtype))
 
 
-def _ready(model: LanguageModel, device: torch.device, compile: bool) -> LanguageModel:
+def _ready(model: SoftPromptModel | FlamingoModel, device: torch.device, compile: bool) -> LanguageModel:
     """Frozen, in its place, compiled if asked for."""
     for part in vars(model).values():
         if isinstance(part, nn.Module):
-            part.to(device).eval().requires_grad_(False)
+            part.eval().requires_grad_(False)
+    model.to(device)
     if compile:
         model.network.forward = torch.compile(model.network.forward, dynamic=True)
     return model

@@ -29,6 +29,8 @@ class SoftPromptModel:
         forced: BOS where the tokenizer puts one before a text, since answers were trained with it.
     """
 
+    one_prompt_at_a_time = False
+
     def __init__(self, network: Any, tokenizer: Any, encoder: SeriesEncoder, projector: Projector) -> None:
         self.network, self.tokenizer = network, tokenizer
         self.encoder, self.projector = encoder, projector
@@ -41,6 +43,12 @@ class SoftPromptModel:
 
     def condition(self, prompt: Prompt) -> None:
         """Nothing: a soft prompt has all of it in its embeddings."""
+
+    def to(self, device: torch.device | str) -> SoftPromptModel:
+        """Move every part."""
+        for part in (self.network, self.encoder, self.projector):
+            part.to(device)
+        return self
 
 
 def embed_prompts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_llama, tiny_tokenizer
+from tiny_opentslm import tiny_llama, tiny_tokenizer
 
 from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder, pad_to_patches
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel, embed_prompts, text_tokens
