@@ -162,11 +162,15 @@ class TextChain:
         return rows
 
     def states_of(self, rows: Sequence[Row]) -> States:
-        states = np.full((len(rows), self.process.max_tokens), _PAD, np.int32)
-        for state, row in zip(states, rows, strict=True):
-            state[: len(self._forced)] = self._forced
-            state[len(self._forced) : len(self._forced) + len(row.tokens)] = row.tokens
-        return states
+        states = [self.state_of(row.tokens) for row in rows]
+        return np.stack(states) if states else np.zeros((0, self.process.max_tokens), np.int32)
+
+    def state_of(self, tokens: Sequence[int]) -> np.ndarray:
+        """Of tokens beyond those that are forced."""
+        state = np.full(self.process.max_tokens, _PAD, np.int32)
+        said = (*self._forced.tolist(), *tokens)
+        state[: len(said)] = said
+        return state
 
     def drawn(self, states: States, rows: Sequence[Row]) -> Int[np.ndarray, " B"]:
         """Tokens that rows have beyond the states they began with."""

@@ -1,0 +1,127 @@
+"""Where in a text its answer is decided: H(answer | what was said so far), and the nodes that follow from it.
+
+A text is cut at a step of its chain, made to announce its answer there, and the answers are listed: p(a | cut text).
+
+    entropy       E H(p(. | cut text)),             what is still open when so much was said
+    disagreement  E [H(mean_texts p) - mean_texts H(p)],   what the texts of one question have decided differently
+
+Search over texts can only choose among what they have decided differently. Where the entropy falls at the answer itself
+and the texts agree before it, a flat vote of texts with the answers listed is all that there is to win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import logsumexp
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.language.chain import TextChain
+from sadt_ray.processes.language.drawing import Row
+from sadt_ray.processes.language.process import CausalLMProcess
+from sadt_ray.rng import derive_seeds
+
+_DECIDES = 1e-3  # nats: what falls less is not worth a level
+
+
+@dataclass(frozen=True)
+class EntropyProfile:
+    """Means over questions, in nats.
+
+    Attributes:
+        steps: of the chain (``Blocks``); -1 is the root, the last is the whole text.
+        entropy, entropy_se: of the answer when a text is cut there, and its standard error over questions.
+        disagreement: between the texts of one question, cut there.
+        announced: share of the texts that announced an answer; the others are left out.
+        nfe: tokens that were drawn and scored.
+    """
+
+    steps: Int[np.ndarray, " S"]
+    entropy: Float[np.ndarray, " S"]
+    entropy_se: Float[np.ndarray, " S"]
+    disagreement: Float[np.ndarray, " S"]
+    announced: float
+    nfe: int
+
+    def branch_steps(self, levels: int) -> tuple[int, ...]:
+        """So many levels, each deciding an equal part of what texts decide before their answer; x_0 is the last one.
+
+        Fewer where the entropy does not fall, x_0 alone where texts decide nothing. Raises ValueError for no level.
+        """
+        if levels < 1:
+            raise ValueError(f"{levels} levels; x_0 is one, so ask for at least 1")
+        last = int(self.steps[-1])
+        fallen = self.entropy[0] - np.minimum.accumulate(self.entropy)
+        if fallen[-1] < _DECIDES:
+            return (last,)
+        wanted = fallen[-1] * np.arange(1, levels) / levels
+        chosen = self.steps[np.searchsorted(fallen, wanted)]
+        return tuple(sorted({int(step) for step in chosen if step >= 0} | {last}))
+
+
+def entropy_profile(
+    process: CausalLMProcess, problems: Sequence[Problem], num_texts: int = 4, seed: int = 0
+) -> EntropyProfile:
+    """Draw texts of every problem and list the answers at every step of each.
+
+    Raises:
+        ValueError: if no text announces an answer, as texts of prompts without answers do not.
+    """
+    chain = process.with_answers("enumerated").with_branch_steps("none").bind(problems)
+    problem = np.repeat(np.arange(len(problems)), num_texts)
+    states = chain.root_states()[problem]
+    start, stop = np.full(len(problem), -1), np.full(len(problem), process.blocks.count)
+    rows = chain.draw(states, problem, derive_seeds(seed, 0, np.arange(len(problem))), start, stop)
+    drawn = int(chain.drawn(states, rows).sum())
+    spoken = [row for row in rows if chain.tail(row.problem, row.text) is not None]
+    if not spoken:
+        raise ValueError("no text announced an answer: there is no entropy of answers; allow for longer texts")
+    of = np.array([row.problem for row in spoken])
+    steps = np.array([-1, *process.blocks.steps])
+    entropy, disagreement, nfe = [], [], 0
+    for step in steps.tolist():
+        probability, cost = _answers(chain, spoken, of, step)
+        own = _entropy(probability)
+        groups = [np.flatnonzero(of == p) for p in np.unique(of)]
+        entropy.append([own[group].mean() for group in groups])
+        disagreement.append(np.mean([_entropy(probability[g].mean(0)) - own[g].mean() for g in groups]))
+        nfe += cost
+    table = np.array(entropy)
+    error = table.std(1, ddof=1) / np.sqrt(table.shape[1]) if table.shape[1] > 1 else np.full(len(steps), np.nan)
+    return EntropyProfile(steps, table.mean(1), error, np.array(disagreement), len(spoken) / len(rows), drawn + nfe)
+
+
+def _answers(
+    chain: TextChain, rows: Sequence[Row], of: Int[np.ndarray, " n"], step: int
+) -> tuple[Float[np.ndarray, "n A"], int]:
+    """p(answer | text cut at the step), normalised over the answers that there are, and the tokens scored."""
+    states = np.stack([_cut(chain, row, step) for row in rows])
+    said, listed = chain.decode(states, of), chain.complete(states, of)
+    most = max(len(prompt.answers) for prompt in chain.prompts)
+    log_probs = np.full((len(rows), most), -np.inf)
+    for row, sample, log_prob in zip(listed.rows, listed.samples, listed.log_probs, strict=True):
+        answer = sample[len(said[row]) :].strip()
+        if answer:
+            log_probs[row, chain.prompts[of[row]].answers.index(answer)] = log_prob
+    log_total = logsumexp(log_probs, axis=1, keepdims=True)
+    known = np.isfinite(log_total)
+    uniform = np.full_like(log_probs, 1 / most)  # no answer has a probability: nothing is decided
+    return np.where(known, np.exp(log_probs - np.where(known, log_total, 0.0)), uniform), int(listed.nfe.sum())
+
+
+def _cut(chain: TextChain, row: Row, step: int) -> np.ndarray:
+    """The text up to a step, and the announcement as it made it; all of it where it ended before."""
+    lengths = dict([(-1, 0), *row.marks])
+    length = lengths.get(step, len(row.tokens))
+    announced = len(row.tokens)
+    while chain.tail(row.problem, chain.texts.said(row.tokens[announced:])) is None:
+        announced -= 1
+    tokens = [*row.tokens[: min(length, announced)], *row.tokens[announced:]]
+    return chain.state_of(tokens)
+
+
+def _entropy(probability: Float[np.ndarray, "*n A"]) -> Float[np.ndarray, "*n"]:
+    return -np.sum(probability * np.log(np.where(probability > 0, probability, 1.0)), axis=-1)
