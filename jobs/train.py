@@ -1,5 +1,5 @@
 """``python -m jobs.train WHAT``: train what a search needs. ``prior`` is diff-k, the diffusion prior of forecasts;
-``flow`` is F_phi, learned from the trajectories of searches."""
+``flow`` is F_phi, learned from the trajectories of searches; ``tslm`` is a stand-in for OpenTSLM."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from rich.progress import (
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
 from jobs.train_flow import TrainFlowConfig, train_flow
+from jobs.train_tslm import TrainTslmConfig, train_tslm
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
@@ -123,6 +124,11 @@ def main() -> None:
     def flow(config: Annotated[TrainFlowConfig, tyro.conf.arg(name="")]) -> None:
         """Train the flow F_phi on the trajectories of searches."""
         _run(lambda: train_flow(config, console), console)
+
+    @app.command(name="tslm")
+    def tslm(config: Annotated[TrainTslmConfig, tyro.conf.arg(name="")]) -> None:
+        """Train a stand-in for OpenTSLM: tiny, in its published format."""
+        _run(lambda: train_tslm(config, console), console)
 
     app.cli(description=__doc__)
 

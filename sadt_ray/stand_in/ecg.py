@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from sadt_ray.data.stages import stage_problem
 from sadt_ray.interfaces import Problem
@@ -85,14 +86,18 @@ QUESTIONS: tuple[Question, ...] = (
 
 
 class EcgCorpus:
-    """Simulated recordings; every one is a source. Answers yes and no are as frequent as each other."""
+    """Simulated recordings; every one is a source. The answers of a question are equally frequent.
+
+    Args:
+        beats: what recordings are pasted from; ``simulated_beats()`` by default.
+    """
 
     stage = 5
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, beats: Float[np.ndarray, "N 12 B"] | None = None) -> None:
         self.clues: Mapping[str, int] = {"rhythm": len(RHYTHMS), "range": 3, "ectopic": 2} | dict.fromkeys(NOISES, 2)
         self._seed = seed
-        self._beats = simulated_beats()
+        self._beats = simulated_beats() if beats is None else beats
 
     def draw(self, rng: np.random.Generator) -> Problem:
         return self._problem(rng, "ecg/draw")

@@ -129,7 +129,7 @@ def _texts_alone(
         bare = [
             replace_conditioning(p, replace(p.conditioning, pre="", texts=(), series=(), post="")) for p in problems
         ]
-        return answer_loss(model, bare)
+        return answer_loss(model, bare, config.answer_weight)
 
     _descend("texts", groups, loss, config.text_steps, config.ramp, report)
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from sadt_ray.answers import MARKER, parse_answer
 from sadt_ray.interfaces import Problem
+from sadt_ray.metrics.calibration import calibration_error, reliability
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel, embed_prompts
 
 _ROWS = 144  # texts that are generated at once
@@ -115,13 +115,6 @@ def answer_in(text: str, problem: Problem) -> str | None:
     return parse_answer(text, prompt.answers, prompt.marker or MARKER)
 
 
-def calibration_error(confidence: Float[np.ndarray, " N"], correct: Float[np.ndarray, " N"], bins: int = 10) -> float:
-    """sum_b n_b / N |mean correct - mean confidence| over bins of equal width."""
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs((correct - confidence)[which == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / len(confidence))
-
-
 def _judgement(problems: Sequence[Problem], greedy: list[str], drawn: list[list[str]], tokens: float) -> Judgement:
     gold = [p.extras["label"] for p in problems]
     first = [answer_in(text, p) for text, p in zip(greedy, problems, strict=True)]
@@ -136,7 +129,7 @@ def _judgement(problems: Sequence[Problem], greedy: list[str], drawn: list[list[
         greedy=float(np.mean([a == label for a, label in zip(first, gold, strict=True)])),
         sampled=float(np.mean([a == label for a, label in flat])),
         voted=float(correct.mean()),
-        ece=calibration_error(sure, correct),
+        ece=calibration_error(reliability(sure, correct)),
         readable=float(np.mean([a is not None for a, _ in flat])),
         tokens=tokens,
         distinct=float(np.mean([len(set(texts)) / len(texts) for texts in drawn])),

@@ -50,7 +50,7 @@ _SETTINGS = {
     "ecg": FitStandInConfig(
         warm_up_steps=150, warm_up_batch=12, warm_up_series=2, joint_steps=120, few_series=2, few_series_steps=105
     ),
-    EARLY_CLAIMS: FitStandInConfig(warm_up_steps=0, text_steps=400, joint_steps=60),
+    EARLY_CLAIMS: FitStandInConfig(warm_up_steps=0, text_steps=600, joint_steps=60),
 }
 
 

@@ -19,6 +19,7 @@ from sadt_ray.stand_in.files import data_file
 
 OPTIONS = ("(a)", "(b)", "(c)")
 LENGTHS = (64, 64, 128, 128, 256, 512)
+ROWS = "tsqa/tsqa.csv"
 _HELD_OUT = {"train": 480, "validation": 120, "test": 480}
 
 
@@ -49,7 +50,7 @@ class TsqaCorpus:
 def real_tsqa_problems() -> list[Problem]:
     """The public rows of the data collection. Raises DataNotFound where they are not."""
     options = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    rows = pyarrow.csv.read_csv(data_file("tsqa/tsqa.csv"), parse_options=options).to_pylist()
+    rows = pyarrow.csv.read_csv(data_file(ROWS), parse_options=options).to_pylist()
     return [
         stage_problem(
             1, row | {"Series": [float(x) for x in row["Series"].strip("[] ").split(",")]}, f"tsqa/real/{i:03d}"

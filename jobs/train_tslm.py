@@ -1,0 +1,121 @@
+"""Train a stand-in for OpenTSLM and say how good it is; without the real weights every stage runs end to end on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sadt_ray.data.stages.places import find_data
+from sadt_ray.interfaces import Problem
+from sadt_ray.overlap import rouge_l
+from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel
+from sadt_ray.stand_in.fit import FitStandInConfig, answer_loss, fit_stand_in
+from sadt_ray.stand_in.judge import generate, judge
+from sadt_ray.stand_in.library import (
+    WHAT,
+    corpus_of,
+    held_out_problems,
+    save_stand_in,
+    settings_of,
+    stand_in_name,
+)
+from sadt_ray.stand_in.tsqa import ROWS as TSQA_ROWS
+from sadt_ray.stand_in.tsqa import real_tsqa_problems
+
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("loss {task.fields[loss]}"),
+    TimeElapsedColumn(),
+)
+_PHASES = {"encoder": "encoder alone", "texts": "texts alone", "joint": "together"}
+
+
+@dataclass(frozen=True)
+class TrainTslmConfig:
+    """Train a tiny OpenTSLM-SP, in the published file format, as a stand-in for the real one, which cannot travel.
+
+    A few minutes on two cores. It learns from small public data and generators, with synthetic rationales: it shows
+    that the search works, and says nothing about OpenTSLM.
+    """
+
+    stage: str
+    """1 to 5, or tsqa, m4, har, sleep, ecg; or early-claims, a synthetic prior for deep search."""
+    seed: int = 0
+    """Of weights, batches, and of which sources are held out."""
+    out: Path | None = None
+    """The directory of the stand-in; runs/train/STAGE-seedN by default."""
+    questions: int = 150
+    """Held-out questions to judge it by at the end; 0 for none."""
+    draws: int = 8
+    """Answers drawn to each of them."""
+    max_steps: int | None = None
+    """At most so many steps a phase, for a quick trial."""
+    threads: int | None = None
+    """CPU threads; torch's choice by default."""
+
+
+def train_tslm(config: TrainTslmConfig, console: Console) -> Path:
+    """Fit, save, judge; returns the stand-in's directory."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    name, settings = stand_in_name(config.stage), _settings(config)
+    out = config.out or Path("runs/train") / f"{name}-seed{config.seed}"
+    console.print(f"{WHAT}\n{name}, seed {config.seed} -> {out}", highlight=False)
+    start = time.perf_counter()
+    with Progress(*_COLUMNS, console=console) as bars:
+        model = fit_stand_in(corpus_of(name, config.seed), settings, config.seed, Bars(bars))
+    minutes = (time.perf_counter() - start) / 60
+    problems = held_out_problems(name, config.seed, config.questions) if config.questions else []
+    scores: dict[str, object] = {"minutes": round(minutes, 2)}
+    if problems:
+        scores["held_out"] = held_out_scores(model, problems, config.draws)
+    if problems and name == "tsqa" and find_data(TSQA_ROWS) is not None:
+        scores["public rows, which never answer (a)"] = held_out_scores(model, real_tsqa_problems(), config.draws)
+    save_stand_in(model, out, {"stage": name, "seed": config.seed, "scores": scores})
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
+    console.print(f"{minutes:.1f} minutes, {size:.1f} MB")
+    console.print_json(json.dumps(scores))
+    return out
+
+
+def held_out_scores(model: SoftPromptModel, problems: Sequence[Problem], draws: int) -> dict[str, object]:
+    """Accuracy, calibration and cost where questions have an answer; for captions the loss and examples."""
+    if problems[0].conditioning.answers:
+        return {key: round(value, 4) for key, value in judge(model, problems, draws)._asdict().items()}
+    with torch.no_grad():
+        loss = answer_loss(model, problems[:32]).item()
+    texts, _ = generate(model, problems[:32], 1, 160)
+    greedy = [rouge_l(some[0], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False)]
+    drawn = [rouge_l(some[1], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False)]
+    scores = {"loss": loss, "rouge_l_greedy": sum(greedy) / len(greedy), "rouge_l_sampled": sum(drawn) / len(drawn)}
+    return {key: round(value, 4) for key, value in scores.items()} | {"example": texts[0][0]}
+
+
+def _settings(config: TrainTslmConfig) -> FitStandInConfig:
+    settings = settings_of(config.stage)
+    if config.max_steps is None:
+        return settings
+    phases = ("warm_up_steps", "text_steps", "joint_steps")
+    return replace(settings, **{phase: min(config.max_steps, getattr(settings, phase)) for phase in phases})
+
+
+class Bars:
+    """Called after every step: moves the bar of its phase, with the loss beside it."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, phase: str, step: int, of: int, loss: float) -> None:
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(_PHASES[phase], total=of, loss="")
+        self._bars.update(self._tasks[phase], completed=step, loss=f"{loss:.3f}")
