@@ -5,21 +5,48 @@ A claim of ``None`` is a text that claims no answer. It is wrong, and never a fa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 Truths = Sequence[str]
 Claims = Sequence[str | None]
+Confusion = Int[np.ndarray, "*groups K K+1"]  # of each true class, how often each was claimed; the last is no answer
+
+
+class Coded(NamedTuple):
+    """Labels as numbers, for figures of many subsets of the same rows."""
+
+    truths: Int[np.ndarray, " n"]
+    claims: Int[np.ndarray, " n"]  # len(classes) for no answer
+    groups: Int[np.ndarray, " n"]
+    classes: tuple[str, ...]
+    num_groups: int
+
+    def confusion(self, rows: Int[np.ndarray, " k"] | slice = slice(None)) -> Confusion:
+        """Of some rows, group by group: [G, K, K + 1]."""
+        shape = (self.num_groups, len(self.classes), len(self.classes) + 1)
+        cell = np.ravel_multi_index((self.groups[rows], self.truths[rows], self.claims[rows]), shape)
+        return np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
+
+
+def coded(truths: Truths, claims: Claims, groups: Sequence[str] | None = None) -> Coded:
+    """Raises ValueError if there are not as many claims (and groups) as truths, or none."""
+    if not len(truths) == len(claims) == len(truths if groups is None else groups) or not len(truths):
+        raise ValueError(f"{len(claims)} claims cannot be compared with {len(truths)} truths; give one for each")
+    classes = tuple(sorted({*truths, *(claim for claim in claims if claim is not None)}))
+    code: dict[str | None, int] = {name: i for i, name in enumerate((*classes, None))}
+    names, group = np.unique([""] * len(truths) if groups is None else list(groups), return_inverse=True)
+    meant, said = (np.array([code[name] for name in labels]) for labels in (truths, claims))
+    return Coded(meant, said, group, classes, len(names))
 
 
 def correct(truths: Truths, claims: Claims) -> Bool[np.ndarray, " n"]:
-    """Which claims are true. Raises ValueError if there are not as many claims as truths, or none."""
-    if len(truths) != len(claims) or not len(truths):
-        raise ValueError(f"{len(claims)} claims cannot be compared with {len(truths)} truths; give one for each")
-    return np.array([truth == claim for truth, claim in zip(truths, claims, strict=True)])
+    """Which claims are true."""
+    labels = coded(truths, claims)
+    return labels.truths == labels.claims
 
 
 def accuracy(truths: Truths, claims: Claims) -> float:
@@ -27,17 +54,18 @@ def accuracy(truths: Truths, claims: Claims) -> float:
     return float(correct(truths, claims).mean())
 
 
-def macro_f1(truths: Truths, claims: Claims, classes: Sequence[str] | None = None) -> float:
-    """Mean over classes of 2 tp / (2 tp + fp + fn).
+def macro_f1(truths: Truths, claims: Claims) -> float:
+    """Mean over the classes that occur among the truths of 2 tp / (2 tp + fp + fn).
 
-    Over the classes that occur among the truths, if none are given: a class that never occurs has no F1, and counting
-    it as 0 (upstream, stage 5) or as 1 says nothing of the model. A claim of such a class is its truth's miss.
+    A class that never occurs has no F1, and counting it as 0 (upstream, stage 5) or as 1 says nothing of the model. A
+    claim of such a class is its truth's miss.
     """
-    right = correct(truths, claims)
-    hits = Counter(truth for truth, is_right in zip(truths, right, strict=True) if is_right)
-    named = Counter(truths) + Counter(claim for claim in claims if claim is not None)
-    classes = sorted(set(truths)) if classes is None else classes
-    return float(np.mean([2 * hits[name] / named[name] if named[name] else 0.0 for name in classes]))
+    return confusion_f1(coded(truths, claims).confusion())
+
+
+def macro_f1_by_group(truths: Truths, claims: Claims, groups: Sequence[str]) -> float:
+    """Mean over groups, weighted by size, of the macro-F1 in each: where an answer means something else in each."""
+    return confusion_f1(coded(truths, claims, groups).confusion())
 
 
 def cohens_kappa(truths: Truths, claims: Claims) -> float:
@@ -45,16 +73,23 @@ def cohens_kappa(truths: Truths, claims: Claims) -> float:
 
     ``None`` is a category of its own. NaN where both name one and the same class throughout: p_e = 1.
     """
-    observed = accuracy(truths, claims)
-    said, meant = Counter(claims), Counter(truths)
-    expected = sum(meant[name] * said[name] for name in meant) / len(truths) ** 2
-    return (observed - expected) / (1 - expected) if expected < 1 else float("nan")
+    return confusion_kappa(coded(truths, claims).confusion())
 
 
-def macro_f1_by_group(truths: Truths, claims: Claims, groups: Sequence[str]) -> float:
-    """Mean over groups, weighted by size, of the macro-F1 in each: where an answer means something else in each."""
-    of_group: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        of_group.setdefault(group, []).append(i)
-    scores = [macro_f1([truths[i] for i in rows], [claims[i] for i in rows]) for rows in of_group.values()]
-    return float(np.average(scores, weights=[len(rows) for rows in of_group.values()]))
+def confusion_f1(confusion: Confusion) -> float:
+    """The macro-F1 of each group, averaged with the groups' sizes."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    meant, said = confusion.sum(-1), confusion[..., :-1].sum(-2)
+    f1 = np.divide(2.0 * hits, meant + said, out=np.zeros(hits.shape), where=meant > 0)
+    size = meant.sum(-1)
+    of_group = f1.sum(-1) / np.maximum((meant > 0).sum(-1), 1)
+    return float(np.average(of_group, weights=size))
+
+
+def confusion_kappa(confusion: Confusion) -> float:
+    """Cohen's kappa of all groups together."""
+    table = confusion.reshape(-1, *confusion.shape[-2:]).sum(0)
+    n = table.sum()
+    observed = np.trace(table) / n
+    expected = float(table.sum(1) @ table[:, :-1].sum(0)) / n**2
+    return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from sadt_ray.answers import parse_answer
 from sadt_ray.interfaces import Problem
 from sadt_ray.metrics.calibration import brier_score, calibration_error, reliability
 from sadt_ray.metrics.clustered import Estimate, clustered_mean, clustered_statistic
-from sadt_ray.metrics.labels import cohens_kappa, correct, macro_f1_by_group
+from sadt_ray.metrics.labels import coded, confusion_f1, confusion_kappa, correct
 from sadt_ray.metrics.text import bleu_counts, bleu_of_counts, rouge_scores
 from sadt_ray.metrics.upstream import upstream_scores
 from sadt_ray.stage_spec import stage_spec
@@ -85,18 +84,11 @@ def calibration_figures(
 
 
 def _answer_figures(claims: list[str | None], problems: Sequence[Problem], sources: list[str]) -> dict[str, float]:
-    truths, groups = [_gold(problem, "label") for problem in problems], _groups(problems)
-
-    def f1(rows: Int[np.ndarray, " k"]) -> float:
-        return macro_f1_by_group(*_taken(rows, truths, claims, groups))
-
-    def kappa(rows: Int[np.ndarray, " k"]) -> float:
-        return cohens_kappa(*_taken(rows, truths, claims))
-
+    labels = coded([_gold(problem, "label") for problem in problems], claims, _groups(problems))
     figures = {
-        "accuracy": clustered_mean(correct(truths, claims), sources),
-        "macro_f1": clustered_statistic(f1, sources),
-        "kappa": clustered_statistic(kappa, sources),
+        "accuracy": clustered_mean(labels.truths == labels.claims, sources),
+        "macro_f1": clustered_statistic(lambda rows: confusion_f1(labels.confusion(rows)), sources),
+        "kappa": clustered_statistic(lambda rows: confusion_kappa(labels.confusion(rows)), sources),
         "answered": clustered_mean([claim is not None for claim in claims], sources),
     }
     return _with_errors(figures)
@@ -107,10 +99,6 @@ def _caption_figures(predictions: Sequence[str], golds: list[str], sources: list
     counts = bleu_counts(predictions, golds)
     figures["bleu"] = clustered_statistic(lambda rows: bleu_of_counts(counts[rows]), sources)
     return _with_errors(figures)
-
-
-def _taken(rows: Int[np.ndarray, " k"], *lists: Sequence[Any]) -> list[list[Any]]:
-    return [[values[i] for i in rows] for values in lists]
 
 
 def _with_errors(figures: Mapping[str, Estimate]) -> dict[str, float]:

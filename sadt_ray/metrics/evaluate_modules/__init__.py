@@ -28,4 +28,4 @@ def load_metric(name: str) -> Any:
         import evaluate
     except ModuleNotFoundError:
         raise ModuleNotFoundError("evaluate is needed for this: pip install 'sadt-ray[hf]'") from None
-    return evaluate.load(str(metric_path(name)))
+    return evaluate.load(str(metric_path(name)), keep_in_memory=True)
