@@ -14,6 +14,7 @@ from sadt_ray.checkpoint import Checkpoints
 from sadt_ray.runs.environment import describe_environment
 
 CONFIG = "config.json"
+QUESTIONS = "questions.jsonl"  # what a run of stages has in place of problems.parquet
 
 
 class Resumed(NamedTuple):
@@ -60,7 +61,8 @@ def find_run(where: str) -> Resumed:
         ValueError: if there is none, or it is complete.
     """
     run = Path(where)
-    if "://" in where or ((run / CONFIG).exists() and not (run / "problems.parquet").exists()):
+    asked = any((run / name).exists() for name in ("problems.parquet", QUESTIONS))
+    if "://" in where or ((run / CONFIG).exists() and not asked):
         return _resumed(_read(where), None, where)
     if not (run / CONFIG).exists():
         raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")

@@ -14,6 +14,7 @@ Examples:
     python -m jobs.search --executor serial
     python -m jobs.search --address auto --num-workers 8 --device cuda --checkpoint-to s3://bucket/run
     python -m jobs.search --resume runs/search/20260101-120000-000000
+    python -m jobs.search --stage 3 --help  # OpenTSLM: questions about series, in words
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ from jobs.interrupt import Interrupted, InterruptGuard
 from jobs.learning import describe_lesson, flow_notes, given_flow, guidance_of, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
-from jobs.resume import Resumed, check_address, copy_config, find_run, refuse_complete, remove_config, settled
+from jobs.resume import (
+    QUESTIONS,
+    Resumed,
+    check_address,
+    copy_config,
+    find_run,
+    refuse_complete,
+    remove_config,
+    settled,
+)
 from jobs.search_job import SearchJob, build_methods
 from sadt_ray.affordable import affordable
 from sadt_ray.executor import RolloutFailed, Tolerance
@@ -232,7 +242,30 @@ def search_and_report(prepared: Prepared, console: Console) -> int:
     return exit_code
 
 
+def asks_a_stage(arguments: Sequence[str]) -> bool:
+    """Whether this is about OpenTSLM's stages: by --stage, or by --resume of a run of them."""
+    names = [argument.split("=")[0] for argument in arguments]
+    if "--stage" in names:
+        return True
+    given = arguments[names.index("--resume") :] if "--resume" in names else []
+    where = "=".join(given[0].split("=")[1:]) or (given[1] if len(given) > 1 else "") if given else ""
+    return bool(where) and (Path(where) / QUESTIONS).exists()
+
+
+def answer_stage(arguments: list[str]) -> None:
+    """``jobs.stages``, with a word on what to install if that is missing."""
+    try:
+        from jobs.stages.run import main as run_stage
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"jobs.search: --stage needs {error.name}: pip install -c constraints.txt -e '.[hf]'"
+        ) from None
+    run_stage(arguments)
+
+
 def main() -> None:
+    if asks_a_stage(sys.argv[1:]):
+        answer_stage(sys.argv[1:])
     console = Console()
     with ExitStack() as held:
         try:

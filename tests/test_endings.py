@@ -12,6 +12,7 @@ from sadt_ray.interfaces import Completions
 from sadt_ray.roller import Rolling
 from sadt_ray.rollout import rollout
 from sadt_ray.tree.growing import GrowingArray
+from sadt_ray.tree.samples import SampleStore
 from sadt_ray.tree.search import Search
 
 WORLD = ChainWorld()
@@ -136,3 +137,22 @@ def test_texts_of_any_length_are_stored_whole():
     for new in (["abc"], ["a longer one", ""], ["x"]):
         texts.extend(np.array(new))
     np.testing.assert_array_equal(texts.values, ["abc", "a longer one", "", "x"])
+
+
+def test_a_store_of_texts_comes_back_from_its_arrays():
+    store = SampleStore()
+    for texts in (["Ä, then 3 Hz. Answer: walking", ""], ["🫀 x"]):
+        some = np.zeros(len(texts))
+        store.extend(np.array(texts), some.astype(int), some.astype(int), some, some, some.astype(int))
+    arrays = store.arrays()
+    assert all(array.dtype.kind in "iuf" for array in arrays.values())
+    again = SampleStore.from_arrays(arrays)
+    again.extend(
+        np.array(["a longer text than any before, by far"]),
+        *(np.zeros(1, int),) * 2,
+        *(np.zeros(1),) * 2,
+        np.zeros(1, int),
+    )
+    values = again._values.values
+    np.testing.assert_array_equal(values[:3], ["Ä, then 3 Hz. Answer: walking", "", "🫀 x"])
+    assert values[3].endswith("by far")

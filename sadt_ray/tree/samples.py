@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt32
 
 from sadt_ray.logspace import effective_sample_size, normalised
 from sadt_ray.tree.errors import log_mean_se, weighted_mean_se
@@ -71,15 +71,21 @@ class SampleStore:
         return len(self._node)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Views of the columns by name; no ``values`` before the first sample."""
-        return {name.removeprefix("_"): column.values for name, column in vars(self).items() if column is not None}
+        """Views of the columns by name, texts as their code points; no ``values`` before the first sample."""
+        columns = {name.removeprefix("_"): column.values for name, column in vars(self).items() if column is not None}
+        if "values" in columns and columns["values"].dtype.kind == "U":
+            columns["texts"] = code_points(columns.pop("values"))
+        return columns
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SampleStore:
         """The store that ``arrays`` are of, or were before they were saved; they are copied."""
         store = cls()
         for name, column in arrays.items():
-            setattr(store, f"_{name}", GrowingArray.of(column))
+            if name == "texts":
+                store._values = GrowingArray.of(texts_of(column))
+            else:
+                setattr(store, f"_{name}", GrowingArray.of(column))
         return store
 
     @property
@@ -145,6 +151,17 @@ class SampleStore:
             log_z_se=log_mean_se(log_values),
             mean_reward_se=_mean_reward_se(weights, rewards, tree.start_slots(node), len(children)),
         )
+
+
+def code_points(texts: np.ndarray) -> UInt32[np.ndarray, "n length"]:
+    """Texts as numbers, 0 beyond their ends: what files of tensors can hold."""
+    length = max(texts.dtype.itemsize // 4, 1)
+    return np.ascontiguousarray(texts, f"<U{length}").view("<u4").reshape(len(texts), length)
+
+
+def texts_of(points: UInt32[np.ndarray, "n length"]) -> np.ndarray:
+    """What ``code_points`` was given."""
+    return np.ascontiguousarray(points, "<u4").view(f"<U{points.shape[1]}").reshape(len(points))
 
 
 def _mean_reward_se(

@@ -1,0 +1,207 @@
+"""From flags to objects: the model, the questions and the reward of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+
+from jobs.stages.job import StageJob
+from jobs.stages.methods import StageMethod
+from jobs.stages.pilot import Pilot, run_pilot
+from sadt_ray.data.stages.load import load_stage
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.language.blocks import Blocks
+from sadt_ray.processes.language.process import CausalLMProcess, Loader
+from sadt_ray.processes.language.scoring import TextScoring
+from sadt_ray.processes.opentslm.load import load_opentslm
+from sadt_ray.rewards.combine import WeightedSum
+from sadt_ray.rewards.stages.build import Evidence, build_stage_reward, default_spec, needs
+from sadt_ray.rewards.stages.oracle import label_shares
+from sadt_ray.rewards.stages.templates import (
+    LabelTemplates,
+    fit_label_templates,
+    stage_templates_config,
+    template_accuracy,
+)
+from sadt_ray.stand_in.library import (
+    RECORD,
+    WHAT,
+    find_or_train_stand_in,
+    find_stand_in,
+    held_out_problems,
+    training_problems,
+)
+from sadt_ray.tree.search import Search
+
+_BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' shares
+_TEXTS_OF = 8  # questions whose trees are shown
+_MOST_TRAINING = 2_000  # questions that templates are fitted on
+
+
+@dataclass
+class StageTask:
+    """A stage, ready to be asked.
+
+    Attributes:
+        process: the prior, its answers enumerated.
+        problems: the questions.
+        reward: of the methods that have one.
+        templates: behind the spectral reward, if it is part of it.
+        template_accuracy: of the nearest template as a classifier, on these questions; None without labels.
+        stand_in: whether the model is one.
+        notes: sentences that belong beside every result.
+    """
+
+    process: CausalLMProcess
+    problems: list[Problem]
+    reward: WeightedSum
+    stand_in: bool
+    templates: LabelTemplates | None = None
+    template_accuracy: float | None = None
+    pilot: Pilot = field(default_factory=Pilot)
+    entropy_profile: list[dict[str, float]] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def oracle(self) -> bool:
+        return self.reward.oracle
+
+    def process_for(self, method: StageMethod) -> CausalLMProcess:
+        """The prior as a method asks it."""
+        process = self.process.with_answers("enumerated" if method.enumerated else "sampled")
+        return process.with_law(sampling_temperature=0.0) if method.greedy else process
+
+    def set_reward(self, job: StageJob, training: Callable[[], Sequence[Problem]]) -> None:
+        """Prepare what the job's reward goes by, and build it."""
+        spec = reward_spec(job)
+        wanted = needs(spec, job.spec.number)
+        if "spectral-label" in wanted:
+            self._fit_templates(job, spread(training(), _MOST_TRAINING))
+        if wanted & {"agreement", "consensus"}:
+            self.pilot = run_pilot(self.process, self.problems, max(job.n_rollouts // 2, 2), job.seed)
+            cost = np.mean(list(self.pilot.tokens.values()))
+            self.notes.append(f"The pilot cost {cost:.0f} tokens a question; they are charged to rewarded methods.")
+        evidence = Evidence(
+            templates=self.templates,
+            spectral_weight=job.spectral_weight,
+            marginals=self.pilot.marginals,
+            pilot=self.pilot.texts,
+            log_probs=TextScoring(self.process) if "likelihood" in wanted else None,
+            label_shares=label_shares(training()) if "oracle" in wanted and job.spec.metric in _BY_SHARES else None,
+        )
+        self.reward = build_stage_reward(spec, job.spec.number, evidence)
+        self.reward.bind(self.problems)  # a question that does not fit the reward is refused here
+        if self.oracle:
+            self.notes.append("The reward reads the gold answers: ORACLE results, not deployable ones.")
+
+    def _fit_templates(self, job: StageJob, training: Sequence[Problem]) -> None:
+        config = stage_templates_config(job.spec.number, [*training, *self.problems])
+        self.templates = fit_label_templates(training, config, {"stage": job.spec.number})
+        if all(problem.extras.get("label") is not None for problem in self.problems):
+            found = template_accuracy(self.templates, self.problems)
+            self.template_accuracy = found.accuracy
+            self.notes.append(
+                f"The templates behind the spectral reward are right for {found.accuracy:.3f} of these questions on "
+                f"their own (most frequent answer: {found.majority:.3f})."
+            )
+
+    def write_tree_texts(self, run: Path, method: StageMethod, search: Search) -> None:
+        """``tree/METHOD-texts.parquet``: what the text says at every node of the first few questions."""
+        node = np.flatnonzero(search.problem_of_nodes() < _TEXTS_OF)
+        problem = search.problem_of_nodes()[node]
+        chain = self.process_for(method).bind(self.problems[:_TEXTS_OF])
+        columns = {
+            "problem": np.array(search.names)[problem],
+            "node": node,
+            "text": chain.decode(search.states.values[node], problem),
+        }
+        pq.write_table(pa.table(columns), run / "tree" / f"{method.name}-texts.parquet", compression="zstd")
+
+    def reward_for(self, method: StageMethod) -> WeightedSum:
+        """Nothing for methods whose target is the prior itself."""
+        return self.reward if method.rewarded else WeightedSum()
+
+
+def reward_spec(job: StageJob) -> str:
+    """The sum that the job's reward is, the default one spelled out."""
+    if job.reward != "default":
+        return job.reward
+    spec = default_spec(job.spec.number)
+    return "format" if job.spectral_weight == 0 and "spectral-label" in spec else spec
+
+
+def build_task(job: StageJob, console: Console) -> StageTask:
+    """Find the model, choose the questions, prepare what the reward goes by.
+
+    Raises:
+        ValueError, OSError: for whatever of this cannot be had, with the way out.
+    """
+    checkpoint = job.checkpoint if job.checkpoint is not None else stand_in(job, console)
+    is_stand_in = (Path(checkpoint) / RECORD).is_file()
+    questions = _questions(job, is_stand_in)
+    process = _process(job, checkpoint)
+    process.bind(questions.asked)  # a model that cannot be loaded is refused here
+    task = StageTask(process, questions.asked, WeightedSum(), is_stand_in, notes=[WHAT] if is_stand_in else [])
+    task.set_reward(job, questions.training)
+    return task
+
+
+class Questions(NamedTuple):
+    """Of the search, and how to come by those of the training split."""
+
+    asked: list[Problem]
+    training: Callable[[], Sequence[Problem]]
+
+
+def stand_in(job: StageJob, console: Console) -> Path:
+    """The stage's own, trained now if it is not there yet."""
+    if find_stand_in(job.spec.number, job.seed) is None:
+        console.print(f"Training a stand-in for stage {job.spec.number} ({job.spec.name}); this takes a few minutes.")
+    return find_or_train_stand_in(job.spec.number, job.seed)
+
+
+def _questions(job: StageJob, is_stand_in: bool) -> Questions:
+    """A stand-in is asked what it has never seen of what it was made for; a published model its stage's data."""
+    number = job.spec.number
+    if is_stand_in and job.data_file is None:
+        training = partial(training_problems, number, job.seed)
+        held_out = training() if job.split == "train" else held_out_problems(number, job.seed, None, job.split)
+        return Questions(spread(held_out, job.num_examples), training)
+    every = load_stage(number, job.split, job.data_file)
+    return Questions(spread(every, job.num_examples), partial(load_stage, number, "train", job.data_file))
+
+
+def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
+    """So many of them, evenly over all. Raises ValueError if there are none."""
+    if not len(problems):
+        raise ValueError("there are no questions in this split")
+    if count is None or count >= len(problems):
+        return list(problems)
+    return [problems[i * len(problems) // count] for i in range(count)]
+
+
+def _process(job: StageJob, checkpoint: str | Path) -> CausalLMProcess:
+    arguments = {
+        "source": str(checkpoint),
+        "revision": job.revision,
+        "base": job.base,
+        "dtype": getattr(torch, job.dtype),
+        "compile": job.compile,
+    }
+    return CausalLMProcess(
+        Loader(load_opentslm, arguments),
+        max_tokens=job.max_tokens or job.spec.max_tokens,
+        blocks=Blocks(job.blocks, job.block_tokens, job.num_blocks),
+        sampling_temperature=job.sampling_temperature,
+        top_k=job.top_k,
+        top_p=job.top_p,
+    )
