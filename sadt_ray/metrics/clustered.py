@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 
 class Estimate(NamedTuple):
@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
     clusters: int
 
 
-def clustered_mean(values: Sequence[float] | Float[np.ndarray, " n"], sources: Sequence[str]) -> Estimate:
+def clustered_mean(values: Sequence[float] | Shaped[np.ndarray, " n"], sources: Sequence[str]) -> Estimate:
     """The mean of n values, and its error from G clusters,
 
         se^2 = G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2     (Liang & Zeger 1986; CR1).
@@ -38,8 +38,8 @@ def clustered_mean(values: Sequence[float] | Float[np.ndarray, " n"], sources: S
 
 
 def paired_difference(
-    ours: Sequence[float] | Float[np.ndarray, " n"],
-    theirs: Sequence[float] | Float[np.ndarray, " n"],
+    ours: Sequence[float] | Shaped[np.ndarray, " n"],
+    theirs: Sequence[float] | Shaped[np.ndarray, " n"],
     sources: Sequence[str],
 ) -> Estimate:
     """Mean of ours minus theirs on the same examples; what both find hard cancels."""

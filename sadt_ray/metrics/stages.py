@@ -89,7 +89,7 @@ def _answer_figures(claims: list[str | None], problems: Sequence[Problem], sourc
         "accuracy": clustered_mean(labels.truths == labels.claims, sources),
         "macro_f1": clustered_statistic(lambda rows: confusion_f1(labels.confusion(rows)), sources),
         "kappa": clustered_statistic(lambda rows: confusion_kappa(labels.confusion(rows)), sources),
-        "answered": clustered_mean([claim is not None for claim in claims], sources),
+        "answered": clustered_mean(labels.claims < len(labels.classes), sources),
     }
     return _with_errors(figures)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
+
+import numpy as np
+from jaxtyping import Int
 
 from sadt_ray.data.stages import ecg, har, m4, sleep, tsqa
 from sadt_ray.data.stages.formats import PARTS, Format, Parts
@@ -55,9 +58,8 @@ class StageSet(Sequence[Problem]):
     def sources(self) -> list[str]:
         return [str(row["source"]) for row in self.rows]
 
-    def taken(self, indices: Iterable[int]) -> StageSet:
+    def taken(self, indices: Int[np.ndarray, " n"]) -> StageSet:
         """These rows, in this order."""
-        indices = list(indices)
         return replace(self, names=tuple(self.names[i] for i in indices), rows=tuple(self.rows[i] for i in indices))
 
 

@@ -64,7 +64,9 @@ def parts_by_source(
         raise ValueError(f"ratios are {ratios}; give three positive shares (train, validation, test) that sum to 1")
     names, of_row = np.unique(np.asarray(sources), return_inverse=True)
     if len(names) < len(PARTS):
-        raise ValueError(f"{len(names)} source(s) cannot be split into {len(PARTS)} parts: {', '.join(names[:2])}")
+        raise ValueError(
+            f"{len(names)} source(s) cannot be split into {len(PARTS)} parts ({', '.join(names)}); ask for all of them"
+        )
     kinds, kind = np.unique([str(label) for label in labels], return_inverse=True)
     counts = np.zeros((len(names), len(kinds)))
     np.add.at(counts, (of_row, kind), 1)
