@@ -12,10 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sadt_ray.data.stages.places import find_data
+from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.interfaces import Problem
 from sadt_ray.overlap import rouge_l
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel
+from sadt_ray.stand_in.ecg import real_ecg_problems
 from sadt_ray.stand_in.fit import FitStandInConfig, answer_loss, fit_stand_in
 from sadt_ray.stand_in.judge import generate, judge
 from sadt_ray.stand_in.library import (
@@ -26,7 +27,6 @@ from sadt_ray.stand_in.library import (
     settings_of,
     stand_in_name,
 )
-from sadt_ray.stand_in.tsqa import ROWS as TSQA_ROWS
 from sadt_ray.stand_in.tsqa import real_tsqa_problems
 
 _COLUMNS = (
@@ -59,6 +59,8 @@ class TrainTslmConfig:
     """Answers drawn to each of them."""
     max_steps: int | None = None
     """At most so many steps a phase, for a quick trial."""
+    compact: bool = False
+    """Write float16: half the size."""
     threads: int | None = None
     """CPU threads; torch's choice by default."""
 
@@ -78,9 +80,9 @@ def train_tslm(config: TrainTslmConfig, console: Console) -> Path:
     scores: dict[str, object] = {"minutes": round(minutes, 2)}
     if problems:
         scores["held_out"] = held_out_scores(model, problems, config.draws)
-    if problems and name == "tsqa" and find_data(TSQA_ROWS) is not None:
-        scores["public rows, which never answer (a)"] = held_out_scores(model, real_tsqa_problems(), config.draws)
-    save_stand_in(model, out, {"stage": name, "seed": config.seed, "scores": scores})
+    for title, real in _real_problems(name).items() if problems else ():
+        scores[title] = held_out_scores(model, real, config.draws)
+    save_stand_in(model, out, {"stage": name, "seed": config.seed, "scores": scores}, config.compact)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     console.print(f"{minutes:.1f} minutes, {size:.1f} MB")
     console.print_json(json.dumps(scores))
@@ -98,6 +100,18 @@ def held_out_scores(model: SoftPromptModel, problems: Sequence[Problem], draws: 
     drawn = [rouge_l(some[1], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False)]
     scores = {"loss": loss, "rouge_l_greedy": sum(greedy) / len(greedy), "rouge_l_sampled": sum(drawn) / len(drawn)}
     return {key: round(value, 4) for key, value in scores.items()} | {"example": texts[0][0]}
+
+
+def _real_problems(name: str) -> dict[str, list[Problem]]:
+    """Real questions beside the generated ones, where the data are at hand."""
+    try:
+        if name == "tsqa":
+            return {"public rows, which never answer (a)": real_tsqa_problems()}
+        if name == "ecg":
+            return {"seven real records": real_ecg_problems()}
+    except DataNotFound:
+        pass
+    return {}
 
 
 def _settings(config: TrainTslmConfig) -> FitStandInConfig:

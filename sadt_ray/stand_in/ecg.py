@@ -8,14 +8,17 @@ scores here says nothing about electrocardiograms.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet
 from jaxtyping import Float
 
 from sadt_ray.data.stages import stage_problem
 from sadt_ray.interfaces import Problem
+from sadt_ray.stage_spec import LEADS
 from sadt_ray.stand_in.corpus import SPLITS, Split, grade, one_of, with_extras
+from sadt_ray.stand_in.files import data_file
 from sadt_ray.stand_in.heartbeats import NOISES, RHYTHMS, Recording, simulated_beats, simulated_recording
 
 _RANGES = ("above the normal range", "below the normal range", "within the normal range")
@@ -34,6 +37,13 @@ _RHYTHM_ANSWERS = (
     "supraventricular tachycardia",
 )
 _ASKED_RHYTHMS = ("sinus bradycardia", "sinus tachycardia", "sinus arrhythmia", "atrial fibrillation")
+
+
+_SNOMED = {  # the special first: a record may be coded as sinus rhythm too
+    "426177001": "sinus bradycardia",
+    "427084000": "sinus tachycardia",
+    "426783006": "sinus rhythm",
+}
 
 
 class Question(NamedTuple):
@@ -133,6 +143,35 @@ class EcgCorpus:
             recording = simulated_recording(rng, self._beats)
             if question.answer(recording) == wanted:
                 return recording, wanted
+
+
+def real_ecg_problems() -> list[Problem]:
+    """Questions of rhythm on the PTB-XL records of the data collection that have a diagnosis of it: seven people.
+
+    Raises DataNotFound where they are not.
+    """
+    table = pyarrow.parquet.read_table(data_file("ecg/ptbxl_records_100hz.parquet"))
+    problems = []
+    for record in table.to_pylist():
+        codes = (record["dx_snomed"] or "").split(",")
+        rhythm = next((rhythm for code, rhythm in _SNOMED.items() if code in codes), None)
+        if rhythm is not None:
+            problems += [_real_question(record, question, rhythm) for question in (*QUESTIONS[:2], QUESTIONS[-1])]
+    return problems
+
+
+def _real_question(record: Mapping[str, Any], question: Question, rhythm: str) -> Problem:
+    answer = question.answer(Recording(np.empty((12, 0)), rhythm, 0.0, 0, ()))
+    row = {
+        "question": question.text,
+        "possible_answers": question.answers,
+        "leads": [record[lead] for lead in LEADS],
+        "template_id": question.template,
+        "question_type": question.kind,
+        "answer": answer,
+    }
+    number = record["ecg_id"]
+    return stage_problem(5, row, f"ecg/real/{number}/{question.text}", f"ptbxl {number}")
 
 
 def rationale(recording: Recording, rng: np.random.Generator) -> str:

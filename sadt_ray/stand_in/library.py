@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.opentslm.save import CHECKPOINT, save_soft_prompt
@@ -48,7 +51,13 @@ _SETTINGS = {
     "har": FitStandInConfig(warm_up_steps=300, joint_steps=200),
     "sleep": FitStandInConfig(warm_up_steps=400, joint_steps=240),
     "ecg": FitStandInConfig(
-        warm_up_steps=150, warm_up_batch=12, warm_up_series=2, joint_steps=120, few_series=2, few_series_steps=105
+        warm_up_steps=160,
+        warm_up_batch=12,
+        warm_up_series=2,
+        joint_steps=140,
+        batch=8,
+        few_series=2,
+        few_series_steps=125,
     ),
     EARLY_CLAIMS: FitStandInConfig(warm_up_steps=0, text_steps=600, joint_steps=60),
 }
@@ -127,10 +136,13 @@ def train_stand_in(
     return save_stand_in(model, out, {"stage": stand_in_name(stage), "seed": seed, "settings": asdict(settings)})
 
 
-def save_stand_in(model: SoftPromptModel, out: Path, record: dict[str, Any]) -> Path:
-    """Write a stand-in in the published layout, and beside it what it is."""
+def save_stand_in(model: SoftPromptModel, out: Path, record: dict[str, Any], compact: bool = False) -> Path:
+    """Write a stand-in in the published layout, and beside it what it is; ``compact``: in float16, half the size."""
     part = out.parent / f".{out.name}.{os.getpid()}.part"
-    save_soft_prompt(part, model.encoder, model.projector, network=model.network, tokenizer=model.tokenizer)
+    network = copy.deepcopy(model.network).half() if compact else model.network
+    checkpoint = save_soft_prompt(part, model.encoder, model.projector, network=network, tokenizer=model.tokenizer)
+    if compact:
+        _halve(checkpoint)
     described = {"what": WHAT, "version": VERSION, **record}
     (part / RECORD).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     if out.exists():
@@ -139,6 +151,14 @@ def save_stand_in(model: SoftPromptModel, out: Path, record: dict[str, Any]) -> 
         out.parent.mkdir(parents=True)
     os.replace(part, out)
     return out
+
+
+def _halve(checkpoint: Path) -> None:
+    """Numbers of a checkpoint in float16; whoever reads it computes in float32 again."""
+    entries: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    for part in ("encoder_state", "projector_state"):
+        entries[part] = {name: tensor.half() for name, tensor in entries[part].items()}
+    torch.save(entries, checkpoint)
 
 
 def _cached(name: str, seed: int) -> Path:

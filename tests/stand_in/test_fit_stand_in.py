@@ -111,6 +111,16 @@ def test_a_stand_in_is_read_back_from_the_published_layout(model, tmp_path):
     assert "optimizer_state" not in entries
 
 
+def test_a_compact_stand_in_is_half_as_large_and_computes_almost_the_same(model, tmp_path):
+    whole, half = (
+        library.save_stand_in(model, tmp_path / str(compact), {}, compact=compact) for compact in (False, True)
+    )
+    sizes = [sum(file.stat().st_size for file in folder.rglob("*.[ps][ta]*")) for folder in (whole, half)]
+    assert sizes[1] < 0.55 * sizes[0]
+    prompt = EarlyClaimsCorpus(0).problems("test")[0].conditioning
+    torch.testing.assert_close(load_opentslm(half).embed(prompt), model.embed(prompt), rtol=0.05, atol=0.01)
+
+
 def test_answers_are_judged_against_the_labels(model):
     problems = EarlyClaimsCorpus(0).problems("test")[:6]
     found = judge(model, problems, draws=2, max_tokens=10)
