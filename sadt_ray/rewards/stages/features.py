@@ -71,19 +71,32 @@ class BoundFeatures:
         columns = [np.asarray(f(samples, problem), float).reshape(len(samples), -1) for f in self._bound.values()]
         return np.concatenate([*columns, self._claimed(samples, problem)], axis=1)
 
+    @property
+    def of_answers_alone(self) -> bool:
+        """Whether every column depends on the claimed answer alone."""
+        return all(isinstance(bound, AnswerScorer) for bound in self._bound.values())
+
+    def of_answers(self, problem: int) -> Float[np.ndarray, "answers F"]:
+        """The rows of one problem's answers, where ``of_answers_alone``."""
+        columns = [bound.of_answers(problem)[:, None] for bound in self._bound.values()]
+        return np.concatenate([*columns, self._indicators(self._claims[problem])], axis=1)
+
     def valid(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> np.ndarray:
         """Which texts claim an answer, bool [B]; captions all do."""
         free = np.array([not self._prompts[p].answers for p in problem], dtype=bool)
         return free | (claimed_answers(samples, problem, self._prompts) != UNPARSABLE)
 
     def _claimed(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B claims"]:
-        indicators = np.zeros((len(samples), self._num_claims))
-        if self._num_claims:
-            claimed = claimed_answers(samples, problem, self._prompts)
-            for row, (p, k) in enumerate(zip(problem, claimed, strict=True)):
-                if k != UNPARSABLE and self._claims[p][k] != UNPARSABLE:
-                    indicators[row, self._claims[p][k]] = 1.0
-        return indicators
+        if not self._num_claims:
+            return np.zeros((len(samples), 0))
+        claimed = claimed_answers(samples, problem, self._prompts)
+        pairs = zip(problem, claimed, strict=True)
+        return self._indicators([UNPARSABLE if k == UNPARSABLE else self._claims[p][k] for p, k in pairs])
+
+    def _indicators(self, columns: Sequence[int]) -> Float[np.ndarray, "n claims"]:
+        return np.array([np.arange(self._num_claims) == column for column in columns], float).reshape(
+            len(columns), self._num_claims
+        )
 
 
 def _with_margins(bound: Any, problems: Sequence[Problem]) -> Any:

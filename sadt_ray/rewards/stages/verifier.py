@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import log_expit
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.rewards.stages.answers import source_of
+from sadt_ray.rewards.stages.answers import AnswerScorer, AnswerValues, answers_of, source_of
 from sadt_ray.rewards.stages.cross_fit import CrossFitted, source_folds
 from sadt_ray.rewards.stages.features import BoundFeatures, TextFeatures
 from sadt_ray.rewards.stages.logistic import LogisticHead, fit_logistic, held_out_facts
@@ -55,7 +55,8 @@ def fit_verifier(
     """Learn from rollouts on the training split.
 
     Args:
-        problems: of the training split; whatever their features were fitted to must be cross-fitted as well.
+        problems: of the training split; whatever their features were fitted to must be cross-fitted as well. Leave out
+            sources that the model itself was trained on, if you can: there its votes are better than they will be.
         texts, owner: rollouts and whose they are. Texts that claim no answer are left out.
         right: oracle reward of each, in [0, 1]: accuracy, or an overlap with the gold caption.
         features: label-free.
@@ -115,10 +116,14 @@ class VerifierReward:
         if not 0 < self.floor < 1:
             raise ValueError(f"the floor must be a probability above 0 and below 1, got {self.floor}")
 
-    def bind(self, problems: Sequence[Problem]) -> VerifierScorer:
-        """Raises what a feature raises."""
+    def bind(self, problems: Sequence[Problem]) -> VerifierScorer | AnswerScorer:
+        """A table, where no feature reads more than the answer. Raises what a feature raises."""
         heads = [self.verifier.heads.of_source(source_of(problem)) for problem in problems]
-        return VerifierScorer(heads, self.features.bind(problems), float(np.log(self.floor)))
+        bound, lowest = self.features.bind(problems), float(np.log(self.floor))
+        if not bound.of_answers_alone or not all(answers_of(problem) for problem in problems):
+            return VerifierScorer(heads, bound, lowest)
+        rewards = [log_expit(head.logits(bound.of_answers(p))) for p, head in enumerate(heads)]
+        return AnswerScorer(problems, [AnswerValues(np.maximum(values, lowest), lowest) for values in rewards])
 
 
 class VerifierScorer:

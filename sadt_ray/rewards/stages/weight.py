@@ -4,8 +4,9 @@
 
 P the answer marginal of a flat search under the prior, its last step enumerated; so the tilt needs no tokens, and w
 stands for lambda times the weight in the sum. The score is the log-probability of the gold answer, which is steadier
-than accuracy; of the weights that are no worse than the best by more than a standard error the smallest is taken, so
-that a reward that does not help gets none.
+than accuracy, under P_w^(1/tau) at its best tau: a model that is too sure of itself is not held against the weight,
+since tau changes no answer. Of the weights that are no worse than the best by more than a standard error the smallest
+is taken, so that a reward that does not help gets none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from sadt_ray.interfaces import Problem, Reward
@@ -22,8 +24,8 @@ from sadt_ray.rewards.stages.agreement import Marginal
 from sadt_ray.rewards.stages.answers import AnswerScorer, answers_of, source_of
 from sadt_ray.rewards.stages.oracle import is_gold
 
-WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
-_MIXED = 1e-3  # of the marginal is spread over all answers, so that none is impossible
+WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
+_MIXED = 1e-6  # of the marginal is spread over all answers, so that none is impossible
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class ChosenWeight:
     """The weight, and what each candidate was worth.
 
     Attributes:
-        log_probs: mean log-probability of the gold answer by candidate, nats.
+        temperature: tau at this weight: what makes the answers' probabilities calibrated, above 1 where the model is
+            too sure of itself.
+        log_probs: mean log-probability of the gold answer by candidate, nats, each at its own tau.
         accuracies: of the likeliest answer by candidate.
     """
 
     weight: float
+    temperature: float
     weights: tuple[float, ...]
     log_probs: tuple[float, ...]
     accuracies: tuple[float, ...]
@@ -46,10 +51,13 @@ def tilted_log_probs(
     marginal: Marginal, rewards: Float[np.ndarray, " answers"], answers: Sequence[str], weight: float
 ) -> Float[np.ndarray, " answers"]:
     """log P_w of every answer."""
-    shares = np.array([marginal.get(answer, 0.0) for answer in answers])
-    mixed = (1 - _MIXED) * shares / max(shares.sum(), 1e-300) + _MIXED / len(answers)
-    tilted = np.log(mixed) + weight * rewards
+    tilted = _log_shares(marginal, answers) + weight * rewards
     return tilted - logsumexp(tilted)
+
+
+def _log_shares(marginal: Marginal, answers: Sequence[str]) -> Float[np.ndarray, " answers"]:
+    shares = np.array([marginal.get(answer, 0.0) for answer in answers])
+    return np.log((1 - _MIXED) * shares / max(shares.sum(), 1e-300) + _MIXED / len(answers))
 
 
 def choose_weight(
@@ -65,20 +73,48 @@ def choose_weight(
     scorer, candidates = reward.bind(problems), tuple(sorted(weights))
     if not isinstance(scorer, AnswerScorer):
         raise ValueError(f"the weight of {reward!r} cannot be chosen here: it depends on more than the answer")
-    log_probs, right = np.empty((2, len(problems), len(candidates)))
-    for p, problem in enumerate(problems):
+    tilted = _tilted(problems, marginals, [scorer.of_answers(p) for p in range(len(problems))], candidates)
+    gold = np.array([is_gold(problem).argmax() for problem in problems])
+    taus = [_temperature(table, gold) for table in tilted]
+    log_probs = np.array([_gold_log_probs(table, gold, tau) for table, tau in zip(tilted, taus, strict=True)])
+    behind = log_probs[int(log_probs.mean(1).argmax())] - log_probs
+    errors = np.array([_clustered_error(row, problems) for row in behind])
+    chosen = int(np.flatnonzero(behind.mean(1) <= errors)[0])
+    accuracies = (tilted.argmax(2) == gold).mean(1)
+    means = tuple(log_probs.mean(1).tolist()), tuple(accuracies.tolist())
+    return ChosenWeight(candidates[chosen], taus[chosen], candidates, *means, len(problems))
+
+
+def _tilted(
+    problems: Sequence[Problem],
+    marginals: Mapping[str, Marginal],
+    rewards: Sequence[Float[np.ndarray, " answers"]],
+    weights: Sequence[float],
+) -> Float[np.ndarray, "weights n answers"]:
+    """log P_w + a constant, with -inf behind the last answer of a problem that has fewer than others."""
+    tilted = np.full((len(weights), len(problems), max(len(row) for row in rewards)), -np.inf)
+    for p, (problem, row) in enumerate(zip(problems, rewards, strict=True)):
         if problem.name not in marginals:
             raise ValueError(f"problem {problem.name!r} has no answer marginal: run a pilot (answer-vote) on it first")
-        gold, rewards = int(is_gold(problem).argmax()), scorer.of_answers(p)
-        for k, weight in enumerate(candidates):
-            tilted = tilted_log_probs(marginals[problem.name], rewards, answers_of(problem), weight)
-            log_probs[p, k], right[p, k] = tilted[gold], tilted.argmax() == gold
-    best = int(log_probs.mean(0).argmax())
-    behind = log_probs[:, best, None] - log_probs
-    errors = np.array([_clustered_error(column, problems) for column in behind.T])
-    chosen = int(np.flatnonzero(behind.mean(0) <= errors)[0])
-    means = tuple(log_probs.mean(0).tolist()), tuple(right.mean(0).tolist())
-    return ChosenWeight(candidates[chosen], candidates, *means, len(problems))
+        log_shares = _log_shares(marginals[problem.name], answers_of(problem))
+        tilted[:, p, : len(row)] = log_shares + np.outer(weights, row)
+    return tilted
+
+
+def _gold_log_probs(
+    tilted: Float[np.ndarray, "n answers"], gold: Int[np.ndarray, " n"], temperature: float
+) -> Float[np.ndarray, " n"]:
+    cooled = tilted / temperature
+    return cooled[np.arange(len(gold)), gold] - logsumexp(cooled, axis=1)
+
+
+def _temperature(tilted: Float[np.ndarray, "n answers"], gold: Int[np.ndarray, " n"]) -> float:
+    """The tau of the highest likelihood, in [1/20, 100]."""
+
+    def loss(log_tau: float) -> float:
+        return -float(_gold_log_probs(tilted, gold, float(np.exp(log_tau))).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log([0.05, 100.0]), method="bounded").x))
 
 
 def _clustered_error(values: Float[np.ndarray, " n"], problems: Sequence[Problem]) -> float:

@@ -171,3 +171,25 @@ def test_what_cannot_be_learned_from_or_used_is_explained():
         fit_verifier(problems, said, owner, np.ones(len(said)), endless)
     with pytest.raises(ValueError, match="was trained on agreement and 0 claims, it is given format and 0 claims"):
         VerifierReward(verifier, TextFeatures({"format": FormatReward()}))
+
+
+def test_a_verifier_of_answers_alone_is_a_table_that_says_the_same():
+    verifier, problems, marginals, said = trained()
+    features = TextFeatures({"agreement": AgreementReward(marginals)})
+
+    class AsText:
+        """The same feature, as one that might read more than the answer."""
+
+        def bind(self, problems):
+            bound = features.bind(problems)
+            return lambda samples, problem: bound(samples, problem)
+
+    others = TextFeatures({"agreement": AsText()})
+    owner = np.repeat(np.arange(20), 2)
+    samples = np.tile(texts("walking", "lying"), 20)
+    table, text_by_text = (VerifierReward(verifier, f).bind(problems) for f in (features, others))
+    np.testing.assert_allclose(table(samples, owner), text_by_text(samples, owner))
+    np.testing.assert_allclose(table.of_answers(3), table(samples[6:8], owner[6:8]))
+    claiming = TextFeatures({"agreement": AgreementReward(marginals)}, claims=("lying", "walking"))
+    bound = claiming.bind(problems)
+    np.testing.assert_array_equal(bound.of_answers(3), bound(samples[6:8], owner[6:8]))

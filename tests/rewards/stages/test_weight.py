@@ -58,13 +58,23 @@ def test_an_opinion_that_knows_nothing_gets_no_weight():
     assert [choose_weight(*world(0.0, 200, seed)).weight for seed in range(5)].count(0.0) >= 4
 
 
-def test_doubling_every_problem_of_a_source_makes_no_choice_bolder():
-    """Copies are not evidence: with every source in there ten times the standard error, and so the weight, stays."""
+def test_copies_of_a_problem_make_no_choice_bolder():
+    """They are of its source: ten times the problems, but the standard error, and so the weight, stays."""
     problems, marginals, opinion = world(0.3, 60, seed=1)
-    once = choose_weight(problems, marginals, opinion)
-    assert choose_weight(problems * 10, marginals, opinion) == type(once)(
-        once.weight, once.weights, pytest.approx(once.log_probs), pytest.approx(once.accuracies), 600
-    )
+    once, again = (choose_weight(problems * copies, marginals, opinion) for copies in (1, 10))
+    assert again.weight == once.weight
+    assert again.log_probs == pytest.approx(once.log_probs)
+
+
+def test_a_model_that_is_too_sure_of_itself_does_not_hide_a_good_opinion():
+    problems, marginals, opinion = world(1.0)
+    sure = {}
+    for name, marginal in marginals.items():
+        shares = np.array(list(marginal.values())) ** 4.0
+        sure[name] = dict(zip(LABELS, shares / shares.sum(), strict=True))
+    chosen = choose_weight(problems, sure, opinion)
+    assert chosen.weight in (3.0, 4.0)  # P^4 exp(4 r) is the truth to the power of four
+    assert chosen.temperature == pytest.approx(4.0, rel=0.25)
 
 
 def test_what_cannot_be_weighed_is_named():
