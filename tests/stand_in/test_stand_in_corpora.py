@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sadt_ray.data.stages.places import find_data
 from sadt_ray.stand_in.captions import CaptionCorpus, caption
 from sadt_ray.stand_in.corpus import SPLITS, parted
-from sadt_ray.stand_in.ecg import QUESTIONS, EcgCorpus, range_of
+from sadt_ray.stand_in.ecg import QUESTIONS, EcgCorpus, range_of, real_ecg_problems
 from sadt_ray.stand_in.har import HarCorpus, measured_sentences
-from sadt_ray.stand_in.heartbeats import RHYTHMS, simulated_recording
+from sadt_ray.stand_in.heartbeats import RHYTHMS, _simulate_beat, simulated_recording
 from sadt_ray.stand_in.sleep import SleepCorpus
 from sadt_ray.stand_in.tsqa import OPTIONS, TsqaCorpus, real_tsqa_problems
 from sadt_ray.stand_in.tsqa import QUESTIONS as TSQA_QUESTIONS
@@ -162,3 +162,23 @@ def test_parts_hold_the_shares_that_were_asked_for(count, seed):
     splits = Counter(parted(range(count), np.random.default_rng(seed), (0.15, 0.35)))
     assert splits["test"] == round(0.35 * count)
     assert splits["validation"] == round(0.15 * count)
+
+
+@needs_data
+def test_real_records_are_asked_for_the_rhythm_they_were_diagnosed_with():
+    problems = real_ecg_problems()
+    assert len({p.extras["source"] for p in problems}) == 7
+    rhythms = {p.extras["source"]: p.extras["label"] for p in problems if "What rhythm" in p.extras["question"]}
+    for problem in problems:
+        if "tachycardia" in problem.extras["question"]:
+            expected = "yes" if rhythms[problem.extras["source"]] == "sinus tachycardia" else "no"
+            assert problem.extras["label"] == expected
+
+
+@pytest.mark.slow  # neurokit2 takes seconds to import
+def test_a_simulated_beat_has_its_peak_where_recordings_expect_it():
+    pytest.importorskip("neurokit2")
+    beat = _simulate_beat(0)
+    assert beat.shape == (12, 85)
+    assert abs(int(beat[0].argmax()) - 30) <= 1
+    np.testing.assert_allclose(beat[:, [0, -1]], 0.0, atol=1e-9)
