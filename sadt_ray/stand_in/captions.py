@@ -17,6 +17,7 @@ from sadt_ray.stand_in.files import data_file
 
 LENGTHS = (64, 96, 128, 192, 256)
 _TRENDS = ("falls strongly", "falls slightly", "stays level", "rises slightly", "rises strongly")
+_STRENGTHS = (0.2, 0.5, 0.8)  # autocorrelation at the season's lag: weak, clear, very regular
 _REAL_SHARE = 0.6
 _HELD_OUT = {"train": 300, "validation": 80, "test": 240}
 
@@ -90,12 +91,11 @@ def _season_of(residual: np.ndarray) -> tuple[int, int]:
     acf = acf / max(acf[0], 1e-9) * len(residual) / (len(residual) - np.arange(len(residual)))
     lags = range(3, len(residual) // 2)
     peaks = [lag for lag in lags if acf[lag] >= max(acf[lag - 1], acf[lag + 1])]
-    if not peaks:
+    best = max((acf[lag] for lag in peaks), default=0.0)
+    strength = int(np.searchsorted(_STRENGTHS, best))
+    if not strength:
         return 0, 0
-    best = max(acf[lag] for lag in peaks)
-    lag = next(lag for lag in peaks if acf[lag] >= 0.9 * best)
-    strength = int(np.searchsorted((0.2, 0.5, 0.8), best))
-    return strength, lag if strength else 0
+    return strength, next(lag for lag in peaks if acf[lag] >= 0.9 * best)
 
 
 def _period_class(period: int) -> int:

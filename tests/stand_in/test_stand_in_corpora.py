@@ -100,6 +100,14 @@ def test_a_caption_of_noise_claims_no_clear_season():
     assert "regular" not in text
 
 
+def test_series_without_any_rhythm_have_captions_too():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        for series in (rng.standard_normal(64).cumsum(), np.arange(64) ** 2.0, np.zeros(64)):
+            text, _ = caption(series, rng)
+            assert text.count(".") == 4
+
+
 def test_tsqa_answers_use_all_three_options_equally():
     counts = Counter(p.extras["label"] for p in TsqaCorpus(0).problems("test"))
     assert set(counts) == set(OPTIONS)
