@@ -11,6 +11,7 @@ is taken, so that a reward that does not help gets none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ def _temperature(tilted: Float[np.ndarray, "n answers"], gold: Int[np.ndarray, "
     def loss(log_tau: float) -> float:
         return -float(_gold_log_probs(tilted, gold, float(np.exp(log_tau))).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log([0.05, 100.0]), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=(math.log(0.05), math.log(100.0)), method="bounded").x))
 
 
 def _clustered_error(values: Float[np.ndarray, " n"], problems: Sequence[Problem]) -> float:

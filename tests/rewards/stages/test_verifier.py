@@ -1,18 +1,23 @@
 """The learned verifier: calibrated, cross-fitted by source, label-free once it is trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit, logit
-from stage_questions import LABELS, question, texts
+from stage_questions import LABELS, autoregression, question, texts
 
 from sadt_ray.rewards.function import FunctionReward
 from sadt_ray.rewards.stages.agreement import AgreementReward
+from sadt_ray.rewards.stages.answer_verifier import answer_features, fit_answer_verifier
+from sadt_ray.rewards.stages.cross_fit import cross_fit
 from sadt_ray.rewards.stages.features import TextFeatures, margins
 from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.logistic import fit_logistic, held_out_facts
 from sadt_ray.rewards.stages.oracle import OracleAccuracy
+from sadt_ray.rewards.stages.templates import TemplateConfig, fit_label_templates, template_accuracy
 from sadt_ray.rewards.stages.verifier import VerifierReward, fit_verifier
 from sadt_ray.rewards.stages.verifier_file import load_verifier, save_verifier
 
@@ -174,7 +179,7 @@ def test_what_cannot_be_learned_from_or_used_is_explained():
 
 
 def test_a_verifier_of_answers_alone_is_a_table_that_says_the_same():
-    verifier, problems, marginals, said = trained()
+    verifier, problems, marginals, _ = trained()
     features = TextFeatures({"agreement": AgreementReward(marginals)})
 
     class AsText:
@@ -193,3 +198,28 @@ def test_a_verifier_of_answers_alone_is_a_table_that_says_the_same():
     claiming = TextFeatures({"agreement": AgreementReward(marginals)}, claims=("lying", "walking"))
     bound = claiming.bind(problems)
     np.testing.assert_array_equal(bound.of_answers(3), bound(samples[6:8], owner[6:8]))
+
+
+def test_the_standard_verifier_pools_the_vote_and_the_templates():
+    """Answers from a vote and a template that are both noisy: together they are right more often than either."""
+    rng = np.random.default_rng(7)
+    phi = {"walking": 0.3, "lying": 0.0}
+    problems, marginals = [], {}
+    for i in range(400):
+        label = ("walking", "lying")[i % 2]
+        series = autoregression(phi[label], 64, rng)
+        problems.append(question(str(i), label, series, tuple(phi), source=f"s{i % 40}"))
+        for_gold = expit(rng.normal(1.0, 1.5))
+        marginals[str(i)] = {name: for_gold if name == label else 1 - for_gold for name in phi}
+    train, test = problems[:200], [replace(p, extras={**p.extras, "source": "new"}) for p in problems[200:]]
+    templates = cross_fit(train, lambda kept: fit_label_templates(kept, TemplateConfig(nperseg=32)), 4)
+    verifier = fit_answer_verifier(train, marginals, templates, folds=4, facts={"stage": 3})
+    reward = VerifierReward(verifier, answer_features(marginals, templates, verifier.claims))
+    bound = reward.bind(test)
+    best = [p.conditioning.answers[int(bound.of_answers(i).argmax())] for i, p in enumerate(test)]
+    pooled = np.mean([answer == p.extras["label"] for answer, p in zip(best, test, strict=True)])
+    vote = np.mean([max(marginals[p.name], key=marginals[p.name].get) == p.extras["label"] for p in test])
+    assert pooled > max(vote, template_accuracy(templates.full, test).accuracy) + 0.03
+    assert verifier.claims == ("lying", "walking")
+    assert verifier.facts["stage"] == 3
+    assert fit_answer_verifier(train, marginals, folds=4).names == ("agreement",)
