@@ -59,8 +59,8 @@ class Target:
         self.problem, self.gold = problem, gold
         self.samples = np.asarray(gold.samples, dtype=float)
         self.log_psds = log_psd(self.samples, _SEGMENT, _EPS)
-        self.spread = _mean_distance_of_pairs(self.samples)
-        self.log_psd_spread = _mean_distance_of_pairs(self.log_psds)
+        self.spread = mean_distance_of_pairs(self.samples)
+        self.log_psd_spread = mean_distance_of_pairs(self.log_psds)
 
 
 def judge(found: WeightedSamples, target: Target) -> PosteriorQuality:
@@ -71,8 +71,8 @@ def judge(found: WeightedSamples, target: Target) -> PosteriorQuality:
     return PosteriorQuality(
         reward_bias=found.mean_reward() - target.gold.mean_reward,
         log_z_error=found.log_z - target.gold.log_z,
-        ed=_distance(few, weights, target.samples, target.spread),
-        edp=_distance(log_psd(few, _SEGMENT, _EPS), weights, target.log_psds, target.log_psd_spread),
+        ed=distance(few, weights, target.samples, target.spread),
+        edp=distance(log_psd(few, _SEGMENT, _EPS), weights, target.log_psds, target.log_psd_spread),
         ess=found.ess,
         root_ess=found.root_ess,
         crps=float(crps(samples, truth, found.weights)),
@@ -133,12 +133,12 @@ def paired(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> 
     return Paired(float(difference.mean()), se, int(np.sum(difference < 0)), len(a))
 
 
-def _distance(x: np.ndarray, weights: np.ndarray, gold: np.ndarray, gold_spread: float) -> float:
+def distance(x: np.ndarray, weights: np.ndarray, gold: np.ndarray, gold_spread: float) -> float:
     between = _distances(x, gold).mean(1) @ weights
     return float(2.0 * between - weights @ _distances(x, x) @ weights - gold_spread)
 
 
-def _mean_distance_of_pairs(x: np.ndarray) -> float:
+def mean_distance_of_pairs(x: np.ndarray) -> float:
     """E|Y - Y'| over pairs of different samples."""
     return float(_distances(x, x).sum() / (len(x) * (len(x) - 1)))
 

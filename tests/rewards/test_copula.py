@@ -126,7 +126,9 @@ def test_a_direction_is_never_taken_for_more_open_than_under_the_prior():
         Coupling(BASIS, np.tile([[1, 0.99, 0.99], [0.99, 1, 0.99], [0.99, 0.99, 1.0]], (K, 1, 1))), SCORES
     )
     wild = few.look_ahead(lambda at: 3 * (prior_draws(4, at) - MEAN[:, None]), 2, 1.0)
-    assert torch.isfinite(wild(torch.tensor(X), 0, PROBLEM).value).all()
+    ahead = wild(torch.tensor(X), 0, PROBLEM)
+    assert torch.isfinite(ahead.value).all()
+    assert (ahead.features[:, 2] <= 1 + 1e-9).all()
 
 
 def test_an_inverse_temperature_without_a_target_is_refused():
