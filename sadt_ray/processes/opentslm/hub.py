@@ -45,6 +45,10 @@ def find_checkpoint(source: str | Path, revision: str | None, access: Access, an
     """
     path = Path(source)
     if path.exists():
+        if revision is not None:
+            raise ValueError(
+                f"{path} is on this machine; revision={revision!r} is for ids of the hub only: leave it out"
+            )
         found = path / CHECKPOINT if path.is_dir() else path
         if not found.is_file():
             raise FileNotFoundError(f"the folder {path} holds no {CHECKPOINT}; give a folder that does, or the file")

@@ -59,7 +59,8 @@ def load_opentslm(
         device, dtype: of the language model; ``float32`` or ``bfloat16``. Encoders stay in float32, as upstream.
         token: of a Hugging Face account, for gated base models; by default the one that is logged in.
         offline: use what is in the cache only; by default as ``HF_HUB_OFFLINE`` says.
-        compile: evaluate the network through ``torch.compile``.
+        compile: put the layers' feed-forward parts, and Flamingo's gated layers, through ``torch.compile``. Attention
+            stays as it is: the caches of a search are Python, and compiling around them took minutes.
 
     Raises:
         FileNotFoundError: for a file that is not there, or not in the cache while offline.
@@ -124,8 +125,14 @@ def _ready(model: SoftPromptModel | FlamingoModel, device: torch.device, compile
             part.eval().requires_grad_(False)
     model.to(device)
     if compile:
-        model.network.forward = torch.compile(model.network.forward, dynamic=True)
+        _compile(model)
     return model
+
+
+def _compile(model: SoftPromptModel | FlamingoModel) -> None:
+    gated = list(model.gated) if isinstance(model, FlamingoModel) else []
+    for module in [*(layer.mlp for layer in model.network.model.layers), *gated]:
+        module.compile(dynamic=True)
 
 
 def _base(

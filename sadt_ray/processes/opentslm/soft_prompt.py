@@ -76,6 +76,7 @@ def text_tokens(prompt: Prompt, tokenizer: Any) -> list[list[int]]:
     Upstream pads them to one length and keeps as many columns from the left as a text has tokens. Where a tokenizer
     pads on the left (Gemma's does), that keeps the padding, which is masked, and loses the end of every text but the
     longest. Checkpoints were trained so. Set ``tokenizer.padding_side = "right"`` to keep the texts whole.
+    Masked places are left out here; only Gemma's sliding window tells, which upstream counts in places with them.
     """
     texts = [prompt.pre, *prompt.texts, prompt.post]
     tokens: list[list[int]] = tokenizer(texts).input_ids

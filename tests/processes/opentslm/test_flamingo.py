@@ -10,7 +10,9 @@ import torch
 
 from jobs.parity.tiny_base import LAYERS, LLAMA
 from jobs.parity.tiny_checkpoint import flamingo as flamingo_entries
+from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.model import LanguageModel
+from sadt_ray.processes.language.prefix import prefill
 from sadt_ray.processes.opentslm.cross_attention import GatedCrossAttention, MaskedAttention
 from sadt_ray.processes.opentslm.flamingo import END_OF_CHUNK, IMAGE, flamingo_text
 from sadt_ray.processes.opentslm.flamingo_state import split_state
@@ -90,10 +92,23 @@ def test_places_decide_what_is_seen_and_not_the_order_of_evaluation(
     torch.testing.assert_close(out.logits[0], torch.stack(alone), rtol=0, atol=1e-4)
 
 
-def test_the_series_of_a_prompt_are_read_once(
-    flamingo: Any, prompts: dict[int, Prompt], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("count", [1, 3])
+def test_branches_that_share_a_prompt_see_what_each_sees_alone(
+    count: int, flamingo: LanguageModel, prompts: dict[int, Prompt]
 ) -> None:
+    alone = torch.stack([evaluate(flamingo, prompts[count], tokens) for tokens in ([5, 6], [8, 9])])
+    prefix = prefill(flamingo, prompts[count])
+    branches = Branches(flamingo.network, [(prefix, 2)], 4)
+    fed = [
+        branches.feed(torch.tensor([[a], [b]]), torch.full((2, 1), slot)).logits[:, 0]
+        for slot, (a, b) in enumerate([(5, 8), (6, 9)])
+    ]
+    torch.testing.assert_close(torch.stack(fed, dim=1), alone, rtol=0, atol=1e-4)
+
+
+def test_the_series_of_a_prompt_are_read_once(flamingo: Any, prompts: dict[int, Prompt]) -> None:
     read: list[int] = []
+    flamingo.to("cpu")  # forgets the prompt of the test before
     handle = flamingo.resampler.register_forward_pre_hook(lambda *_: read.append(1))
     for count in (3, 1, 1, 3):
         flamingo.condition(prompts[count])

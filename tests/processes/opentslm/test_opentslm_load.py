@@ -154,6 +154,18 @@ def test_a_missing_key_is_named(tmp_path: Path, stand_in: Path) -> None:
         load_opentslm(stand_in)
 
 
+def test_a_revision_of_a_folder_is_refused(stand_in: Path) -> None:
+    with pytest.raises(ValueError, match="revision='main' is for ids of the hub only"):
+        load_opentslm(stand_in, revision="main")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sp", "flamingo"])
+def test_a_compiled_model_says_the_same(kind: str, hub_cache: Path, prompts: dict[int, Prompt]) -> None:
+    plain, compiled = (load_opentslm(hub_id(LLAMA, kind), offline=True, compile=on) for on in (False, True))
+    torch.testing.assert_close(logits(compiled, prompts[3]), logits(plain, prompts[3]), rtol=0, atol=1e-4)
+
+
 def test_half_precision_of_another_kind_is_refused(stand_in: Path) -> None:
     with pytest.raises(ValueError, match=r"float16: choose torch.float32 or torch.bfloat16"):
         load_opentslm(stand_in, dtype=torch.float16)

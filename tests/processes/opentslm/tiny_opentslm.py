@@ -31,8 +31,9 @@ def tiny_llama(vocabulary: int = 258, seed: int = 0, hidden: int = 64, layers: i
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=96, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=96, num_hidden_layers=layers, bos_token_id=0,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096, eos_token_id=1,
+        tie_word_embeddings=True,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
 
