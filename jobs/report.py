@@ -10,11 +10,13 @@ import tyro
 from rich.console import Console
 
 from sadt_ray.report.page import write_report
+from sadt_ray.report.stage_data import is_stage_run
+from sadt_ray.report.stage_page import write_stage_report
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Write report.html (one page, no network needed) and plots/*.png into a run directory."""
+    """Write report.html (one page, no network needed) and plots/*.png into a run directory, of forecasts or a stage."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The directory that ``python -m jobs.search --out DIR`` wrote."""
@@ -24,7 +26,8 @@ def main() -> None:
     config = tyro.cli(ReportConfig, prog="python -m jobs.report", description=__doc__)
     console = Console()
     try:
-        page = write_report(config.run_dir)
+        of_stage = config.run_dir.is_dir() and is_stage_run(config.run_dir)
+        page = write_stage_report(config.run_dir) if of_stage else write_report(config.run_dir)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     console.print(f"report: {page}\nplots:  {page.parent / 'plots'}", soft_wrap=True, highlight=False)

@@ -84,10 +84,10 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
         psd_ratio=svg["psd_ratio"],
         rewards=svg["rewards"],
         reward_nfe=svg["reward_nfe"],
-        progress=_section("While it ran", svg["progress"]) if "progress" in svg else "",
+        progress=section("While it ran", svg["progress"]) if "progress" in svg else "",
         throughput=_throughput(run, svg.get("throughput", "")),
-        tree=_section("The tree", tree_section(trees)) if trees else "",
-        config=_folded(run.config),
+        tree=section("The tree", tree_section(trees)) if trees else "",
+        config=folded(run.config),
     )
 
 
@@ -134,19 +134,19 @@ def _throughput(run: Run, svg: str) -> str:
     if not svg:
         return ""
     said = "".join(f"<li>{escape(text)}</li>" for text in throughput_text(run))
-    return _section("Throughput", f'{svg}<ul class="notes">{said}</ul>')
+    return section("Throughput", f'{svg}<ul class="notes">{said}</ul>')
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 
-def _folded(value: Any) -> str:
+def folded(value: Any) -> str:
     """Nested mappings as nested lists of name and value; lists of plain values on one line."""
     if isinstance(value, dict):
-        items = "".join(f"<dt>{escape(str(key))}</dt><dd>{_folded(entry)}</dd>" for key, entry in value.items())
+        items = "".join(f"<dt>{escape(str(key))}</dt><dd>{folded(entry)}</dd>" for key, entry in value.items())
         return f"<dl>{items}</dl>"
     if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        return "".join(_folded(entry) for entry in value)
+        return "".join(folded(entry) for entry in value)
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return escape(text)

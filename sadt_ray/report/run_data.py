@@ -95,7 +95,7 @@ def read_run(directory: Path) -> Run:
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory: give the run directory that jobs.search wrote with --out")
-    summary = _read_json(directory / "summary.json")
+    summary = read_json(directory / "summary.json")
     if "rows" not in summary or any("method" not in row for row in summary["rows"]):
         raise ValueError(
             f"{directory / 'summary.json'} must hold 'rows', each naming its 'method': run the search again"
@@ -108,37 +108,37 @@ def read_run(directory: Path) -> Run:
     trees = {
         (path.stem, problem): tree
         for path in sorted((directory / "tree").glob("*.parquet"))
-        for problem, tree in _read_trees(path).items()
+        for problem, tree in read_trees(path).items()
     }
     return Run(
         directory=directory,
-        config=_read_json(directory / "config.json"),
+        config=read_json(directory / "config.json"),
         rows=list(summary["rows"]),
         notes=[str(note) for note in summary.get("notes", [])],
         problems=problems,
         samples=samples,
         trees=trees,
-        progress=_read_progress(directory / "metrics.jsonl"),
+        progress=read_progress(directory / "metrics.jsonl"),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    _require(path)
+def read_json(path: Path) -> dict[str, Any]:
+    require_file(path)
     try:
         return dict(json.loads(path.read_text()))
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{path} is not a JSON object ({error}): restore it or run the search again") from error
 
 
-def _require(path: Path) -> None:
+def require_file(path: Path) -> None:
     if not path.is_file():
         raise ValueError(
             f"{path} is missing: a report needs it; run the search to its end, or copy the file back from where it ran"
         )
 
 
-def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
-    _require(path)
+def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+    require_file(path)
     try:
         table = pq.read_table(path)
     except pa.ArrowException as error:
@@ -154,18 +154,18 @@ def _read_table(path: Path, columns: Iterable[str]) -> pa.Table:
 
 def _read_problems(path: Path) -> dict[str, ProblemSeries]:
     problems = {}
-    for row in _read_table(path, PROBLEM_COLUMNS).to_pylist():
+    for row in read_table(path, PROBLEM_COLUMNS).to_pylist():
         truth = None if row["truth"] is None else np.asarray(row["truth"], float)
         problems[row["problem"]] = ProblemSeries(row["problem"], np.asarray(row["context"], float), truth)
     return problems
 
 
 def _read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:
-    groups = _groups(_read_table(path, SAMPLE_COLUMNS), "method", "problem")
-    return {(method, problem): _samples_of(part, path) for (method, problem), part in groups.items()}
+    parts = grouped(read_table(path, SAMPLE_COLUMNS), "method", "problem")
+    return {(method, problem): _samples_of(part, path) for (method, problem), part in parts.items()}
 
 
-def _groups(table: pa.Table, *names: str) -> dict[tuple[str, ...], pa.Table]:
+def grouped(table: pa.Table, *names: str) -> dict[tuple[str, ...], pa.Table]:
     """The rows of each combination of the named text columns, in order; combinations in order of appearance."""
     encoded = [table[name].cast(pa.string()).combine_chunks().dictionary_encode() for name in names]
     sizes = [max(len(column.dictionary), 1) for column in encoded]
@@ -197,9 +197,9 @@ def _samples_of(part: pa.Table, path: Path) -> WeightedSamples:
     return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order])
 
 
-def _read_trees(path: Path) -> dict[str, NodeTable]:
+def read_trees(path: Path) -> dict[str, NodeTable]:
     trees = {}
-    for (problem,), part in _groups(_read_table(path, TREE_COLUMNS), "problem").items():
+    for (problem,), part in grouped(read_table(path, TREE_COLUMNS), "problem").items():
         columns = {name: part[name].to_numpy() for name in TREE_COLUMNS[1:]}
         trees[problem] = NodeTable(**{**columns, "parent": _parent_rows(columns["node"], columns["parent"], path)})
     return trees
@@ -217,7 +217,7 @@ def _parent_rows(node: np.ndarray, parent: np.ndarray, path: Path) -> np.ndarray
     return rows
 
 
-def _read_progress(path: Path) -> list[dict[str, Any]]:
+def read_progress(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; none without the file. A last line cut short by an interruption is left out."""
     if not path.is_file():
         return []

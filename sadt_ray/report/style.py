@@ -27,6 +27,10 @@ _KNOWN = {
     "smc": ("SMC", "#8c6d31"),
     "s-adt": ("S-ADT", "#d55e00"),
     "sadt": ("S-ADT", "#d55e00"),
+    "greedy": ("greedy", "#808086"),
+    "sample": ("one sample", "#8c6d31"),
+    "self-consistency": ("self-consistency", "#009e73"),
+    "answer-vote": ("answer-vote", "#6a51a3"),
 }
 _SPARE = ("#d55e00", "#8c6d31", "#6a51a3", "#009e73", "#3a9bd5", "#4d4d52", "#b8609a", "#d98200")
 

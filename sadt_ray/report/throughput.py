@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from sadt_ray.report.run_data import Run
 from sadt_ray.report.style import (
     Label,
     explain,
@@ -24,6 +23,17 @@ Line = dict[str, Any]
 Lines = list[Line]
 """Lines of metrics.jsonl, of one method, in order."""
 
+
+class KeepsTime(Protocol):
+    """A run of any kind that left lines of progress."""
+
+    @property
+    def methods(self) -> list[str]: ...
+
+    @property
+    def progress(self) -> Lines: ...
+
+
 _PANELS = (
     ("nfe_per_second", "evaluations / s", 2.1),
     ("utilisation", "workers' time\nin rollouts", 1.2),
@@ -32,7 +42,7 @@ _PANELS = (
 """Key, name and height in inches; a panel whose key no line has is left out."""
 
 
-def throughput_chart(run: Run, width: float) -> Figure | None:
+def throughput_chart(run: KeepsTime, width: float) -> Figure | None:
     """Rates, use and number of the workers against wall-clock; nothing if no line says how fast it was."""
     lines = method_lines(run)
     if not any(_values(of_method, "nfe_per_second") for of_method in lines.values()):
@@ -66,7 +76,7 @@ def throughput_chart(run: Run, width: float) -> Figure | None:
     return figure
 
 
-def throughput_text(run: Run) -> list[str]:
+def throughput_text(run: KeepsTime) -> list[str]:
     """A line a method: how fast it was, how busy its workers were, what went wrong. What is not known is not said."""
     lines = method_lines(run)
     return [f"{method_name(method)}: {said}." for method in lines if (said := _said(lines[method]))]
@@ -91,7 +101,7 @@ def _counted(count: float, noun: str, what: str, plural: str = "") -> str:
     return f"{count:,.0f} {noun if count == 1 else plural or noun + 's'} {what}"
 
 
-def method_lines(run: Run) -> dict[str, Lines]:
+def method_lines(run: KeepsTime) -> dict[str, Lines]:
     """The lines of each method that left samples and lines."""
     lines = {method: [line for line in run.progress if line.get("method") == method] for method in run.methods}
     return {method: of_method for method, of_method in lines.items() if of_method}
