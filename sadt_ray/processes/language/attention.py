@@ -78,40 +78,40 @@ def branch_attention(
     """One layer. Keys and values are those of the branches, heads first; the prompts' come from the context."""
     shared = _branches.get()
     batch, heads, length, width = query.shape
-    groups = heads // key.shape[0]
+    groups, own = heads // key.shape[0], key.shape[2]
     q = query.view(batch, -1, groups, length, width).transpose(0, 1).reshape(-1, batch, groups * length, width)
     q = q * (width**-0.5 if scaling is None else scaling)
     prompt_keys, prompt_values = shared.prompts(module.layer_idx)
     scores = torch.cat([_lanewise(q, prompt_keys.transpose(-1, -2), shared.lanes), q @ key.transpose(-1, -2)], -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = _masked(scores.unflatten(2, (groups, length)), shared.unseen(sliding_window))
-    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype).flatten(2, 3)
-    of_prompt, of_branch = weights.split([prompt_keys.shape[2], key.shape[2]], -1)
-    out = _lanewise(of_prompt, prompt_values, shared.lanes) + of_branch @ value
-    return out.unflatten(2, (groups, length)).permute(1, 3, 0, 2, 4).reshape(batch, length, heads, width), None
+    _mask(scores.view(-1, batch, groups, length, scores.shape[-1]), shared.unseen(sliding_window))
+    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
+    out = _lanewise(weights[..., :-own], prompt_values, shared.lanes) + weights[..., -own:] @ value
+    out = out.view(-1, batch, groups, length, width).permute(1, 3, 0, 2, 4)
+    return out.reshape(batch, length, heads, width), None
 
 
 def _lanewise(
     rows: Float[Tensor, "h B r n"], shared: Float[Tensor, "h G n m"], lanes: Lanes | None
 ) -> Float[Tensor, "h B r m"]:
     """Each row times the matrix of its prompt: one product a prompt, of all its rows."""
+    heads, batch, each, width = rows.shape
     if lanes is None:
-        return (rows.flatten(1, 2) @ shared[:, 0]).unflatten(1, rows.shape[1:3])
-    side_by_side = rows.new_zeros(rows.shape[0], shared.shape[1], lanes.most, *rows.shape[2:])
+        return (rows.reshape(heads, batch * each, width) @ shared[:, 0]).view(heads, batch, each, -1)
+    side_by_side = rows.new_zeros(heads, shared.shape[1], lanes.most, each, width)
     side_by_side[:, lanes.prompt, lanes.place] = rows
     products = side_by_side.flatten(2, 3) @ shared
-    return products.unflatten(2, (lanes.most, rows.shape[2]))[:, lanes.prompt, lanes.place]
+    return products.view(*side_by_side.shape[:4], -1)[:, lanes.prompt, lanes.place]
 
 
-def _masked(scores: Float[Tensor, "h B g Q n"], unseen: tuple[Tensor | None, Tensor | None]) -> Tensor:
+def _mask(scores: Float[Tensor, "h B g Q n"], unseen: tuple[Tensor | None, Tensor | None]) -> None:
     """-inf where a query must not look: first its prompt, then its branch."""
     of_prompt, of_branch = unseen
     if of_prompt is not None:
         scores[..., : of_prompt.shape[-1]].masked_fill_(of_prompt[None, :, None], float("-inf"))
     if of_branch is not None:
         scores[..., -of_branch.shape[-1] :].masked_fill_(of_branch[None, :, None], float("-inf"))
-    return scores
 
 
 def _register() -> None:

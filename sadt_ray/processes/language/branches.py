@@ -69,7 +69,10 @@ class Branches:
 
     def take(self, rows: Int[Tensor, " n"]) -> None:
         """Go on with these rows, ascending, each once."""
-        self._held, self._places = self._held[:, :, :, rows], self._places[rows]
+        before, used = self._held, self._used
+        self._held = before.new_zeros(*before.shape[:3], len(rows), *before.shape[4:])
+        self._held[:, :, :, :, :used] = before[:, :, :, rows, :used]  # what nobody wrote to takes no memory
+        self._places = self._places[rows]
         self._starts = self._starts[rows]
         left, self._prompt_of = self._prompt_of[rows].unique(return_inverse=True)
         if len(left) < self._prompts.shape[3]:

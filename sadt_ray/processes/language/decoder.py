@@ -52,7 +52,6 @@ class Decoder:
         self.model, self.cache = model, BoundedCache(memory_limit)
         self.max_tokens = max_tokens
         self._prompts, self._rows_at_once = prompts, rows_at_once
-        self._asked: int | None = None
 
     def batches(self, problem: Int[np.ndarray, " B"]) -> Iterator[Int[np.ndarray, " n"]]:
         """Rows that can be evaluated together, problem by problem."""
@@ -65,15 +64,15 @@ class Decoder:
                 yield from self._fitting(group[start : start + self._rows_at_once], problem)
 
     def prefix(self, problem: int) -> Prefix:
-        """The prompt of a problem with the tokens that every text begins with.
+        """The prompt of a problem with the tokens that every text begins with; the model is conditioned on it.
 
         Raises:
             ValueError: naming the problem, for a prompt that does not fit the model.
         """
-        self._ask(problem)
+        name, prompt = self._prompts[problem]
+        self.model.condition(prompt)
         prefix = self.cache.get((problem,))
         if prefix is None:
-            name, prompt = self._prompts[problem]
             try:
                 prefix = prefill(self.model, prompt)
             except ValueError as error:
@@ -161,11 +160,6 @@ class Decoder:
         present, number = np.unique(problem[rows], return_inverse=True)
         fit = max(1, self.cache.limit // (4 * self.prefix(int(present[0])).nbytes)) if len(present) > 1 else 1
         yield from np.split(rows, np.flatnonzero(np.diff(number // fit)) + 1)
-
-    def _ask(self, problem: int) -> None:
-        if self._asked != problem:
-            self.model.condition(self._prompts[problem][1])
-            self._asked = problem
 
 
 def _last(texts: Sequence[Tokens], count: int, device: torch.device) -> tuple[Tensor, Tensor]:

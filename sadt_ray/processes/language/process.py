@@ -66,22 +66,17 @@ class CausalLMProcess:
             raise ValueError(f"answers are {' or '.join(_ANSWERS)}, not {answers!r}")
         if max_tokens < 1 or rows_at_once < 1:
             raise ValueError(f"max_tokens {max_tokens} and rows_at_once {rows_at_once} must be at least 1")
-        self.max_tokens, self.answers, self.device = max_tokens, answers, device
+        self.max_tokens, self.answers = max_tokens, answers
         self.blocks = Blocks(blocks) if isinstance(blocks, str) else blocks
         self.law = TokenLaw(sampling_temperature, top_k, top_p)
         self.branch_steps = self.blocks.branch_steps(branch_steps)
         self.memory_limit, self.rows_at_once, self.enumerated = memory_limit, rows_at_once, enumerated
-        self._source = model
-        self._model: LanguageModel | None = None
+        self._replica = _Replica(model, device)
 
     @property
     def model(self) -> LanguageModel:
         """Loaded when first asked for."""
-        if self._model is None:
-            source = self._source
-            loaded = source.function(**source.arguments) if isinstance(source, Loader) else source
-            self._model = loaded if self.device is None else _moved(loaded, self.device, isinstance(source, Loader))
-        return self._model
+        return self._replica.model
 
     @property
     def num_levels(self) -> int:
@@ -111,7 +106,7 @@ class CausalLMProcess:
 
     def with_device(self, device: str) -> CausalLMProcess:
         """The same prior with a copy of its model on another device."""
-        return self._with(device=device, _model=None)
+        return self._with(_replica=_Replica(self._replica.source, device))
 
     def bind(self, problems: Sequence[Problem]) -> TextChain:
         """Prompts are evaluated when they are first needed. Raises ValueError naming a problem that has none."""
@@ -124,12 +119,28 @@ class CausalLMProcess:
         vars(other).update(changes)
         return other
 
+
+class _Replica:
+    """A model on a device, loaded when first asked for, once for all processes that share it; it does not travel."""
+
+    def __init__(self, source: LanguageModel | Loader, device: str | None) -> None:
+        self.source, self.device = source, device
+        self._model: LanguageModel | None = None
+
+    @property
+    def model(self) -> LanguageModel:
+        if self._model is None:
+            self._model = self._made()
+        return self._model
+
+    def _made(self) -> LanguageModel:
+        loaded = isinstance(self.source, Loader)
+        model: Any = self.source.function(**self.source.arguments) if isinstance(self.source, Loader) else self.source
+        if self.device is None:
+            return model
+        model = model if loaded else copy.deepcopy(model)
+        (model if hasattr(model, "to") else model.network).to(self.device)  # without a "to" the network is all it has
+        return model
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_model": None}
-
-
-def _moved(model: LanguageModel, device: str, own: bool) -> LanguageModel:
-    """On a device: a model that has no ``to`` of its own has all its tensors in its network."""
-    model = model if own else copy.deepcopy(model)
-    (model if hasattr(model, "to") else model.network).to(device)
-    return model

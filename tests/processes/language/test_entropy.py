@@ -31,16 +31,17 @@ def entropy_after(problem, tokens):
 
 
 def test_the_profile_is_the_mean_over_all_texts():
-    process = CausalLMProcess(MODEL, max_tokens=5, blocks=Blocks("tokens", 2, 3))
+    process = CausalLMProcess(MODEL, max_tokens=4, blocks=Blocks("tokens", 2, 3))
     problem = question("q")
     profile = entropy_profile(process, [problem], num_texts=600)
     law = torch.nn.functional.log_softmax
-    texts = all_texts(MODEL, problem, lambda logits: law(logits, -1), 4, marker=4)
+    texts = all_texts(MODEL, problem, lambda logits: law(logits, -1), 3, marker=4)
     spoken = {text: p for text, p in texts.items() if text[-1] == 4}
+    of = {text: entropy_after(problem, text) for text in {text[:-1][:length] for text in spoken for length in range(3)}}
     assert profile.steps.tolist() == [-1, 0, 1, 2, 3]
     for step, entropy in zip(profile.steps, profile.entropy, strict=True):
-        length = {-1: 0, 0: 1, 1: 2, 2: 4, 3: 4}[int(step)]
-        each = np.array([entropy_after(problem, text[:-1][:length]) for text in spoken])
+        length = {-1: 0, 0: 1, 1: 2, 2: 3, 3: 3}[int(step)]
+        each = np.array([of[text[:-1][:length]] for text in spoken])
         weights = np.array(list(spoken.values()))
         mean = np.average(each, weights=weights)
         sd = np.sqrt(np.average((each - mean) ** 2, weights=weights))
