@@ -91,6 +91,12 @@ def test_every_answer_is_read_in_every_dress(answer, dress, shout):
     assert parse_answer(f"Answer: lead I. Answer:{said}", ECG) == answer
 
 
+def test_an_answer_that_begins_with_another_is_read_whole():
+    assert parse_answer("Answer: st, t change. So it is.", ("st", "st, t change")) == "st, t change"
+
+
 def test_a_marker_is_found_in_any_dress_but_not_inside_a_word():
-    assert has_marker("so **Answer**: walking") and has_marker("answer: x")
-    assert not has_marker("unanswer: x") and not has_marker("the answer is walking")
+    assert has_marker("so **Answer**: walking")
+    assert has_marker("answer: x")
+    assert not has_marker("unanswer: x")
+    assert not has_marker("the answer is walking")

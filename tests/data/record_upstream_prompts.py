@@ -66,7 +66,7 @@ def rows(stage: int) -> list[dict]:
     if stage == 4:
         series = [walk(90, 5), walk(30, 100, 40), [3.0] * 30]
         return [{"time_series": x, "label": "Non-REM stage 4", "rationale": "Deep. Answer: x"} for x in series]
-    records = [[walk(40, 0.05) for _ in range(12)], [walk(40, 0.05, 0.1) for _ in range(11)] + [[0.0] * 40]]
+    records = [[walk(40, 0.05) for _ in range(12)], [walk(40, 0.05, 0.1) for _ in range(11)] + [[0.0] * 39 + [1e-6]]]
     return [
         {
             "question": "Is there {any} noise?",

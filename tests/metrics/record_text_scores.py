@@ -16,7 +16,15 @@ PAIRS = [
     ("the the the the the the the", "The cat is on the mat."),
     ("Volatility (std 0.5) doubles\nnear the end; a level-\nshift of $1,000.", "Volatility doubles near the end."),
 ]
-CORPORA = {"all": list(range(8)), "first": [0], "no 4-gram": [1, 2], "two": [0, 3], "nothing": [4], "short": [2]}
+CORPORA = {
+    "all": list(range(8)),
+    "first": [0],
+    "no 4-gram": [1, 2],
+    "two": [0, 3],
+    "nothing": [4],
+    "short": [2],
+    "words only": [6],
+}
 
 
 def main() -> None:

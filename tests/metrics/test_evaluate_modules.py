@@ -7,9 +7,14 @@ import sys
 import numpy as np
 import pytest
 
+from sadt_ray.interfaces import Problem
 from sadt_ray.metrics.evaluate_modules import METRICS, load_metric, metric_path
+from sadt_ray.metrics.evaluated import evaluated
 from sadt_ray.metrics.labels import cohens_kappa, macro_f1
+from sadt_ray.metrics.stages import score_stage
 from sadt_ray.metrics.text import corpus_bleu, rouge_scores
+from sadt_ray.prompt import Prompt
+from sadt_ray.stage_spec import STAGES, stage_spec
 
 
 def test_every_module_loads_without_a_network_and_gives_the_functions_figures(tmp_path, monkeypatch):
@@ -32,6 +37,22 @@ def test_every_module_loads_without_a_network_and_gives_the_functions_figures(tm
     ]
     assert figures == expected
     assert any(tmp_path.iterdir())
+
+
+def test_a_stage_has_the_same_figures_through_evaluate(tmp_path, monkeypatch):
+    evaluate = pytest.importorskip("evaluate")
+    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path)
+    labels = ["walking", "walking", "running", "sitting"]
+    prompt = Prompt("", answers=STAGES[3].labels)
+    problems = [
+        Problem(str(i), np.zeros(1), prompt, extras={"label": label, "answer": f"It goes. Answer: {label}"})
+        for i, label in enumerate(labels)
+    ]
+    texts = ["Answer: walking", "Answer: running", "Answer: running.", "no answer"]
+    for stage in (2, 3, 5):
+        figures, scores = evaluated(stage, texts, problems), score_stage(stage, texts, problems)
+        assert figures == pytest.approx({name: scores[name] for name in figures})
+        assert stage_spec(stage).metric in figures
 
 
 def test_a_module_is_a_folder_with_a_file_of_its_name():

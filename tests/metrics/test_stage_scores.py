@@ -69,6 +69,13 @@ def test_probabilities_give_the_calibration_of_what_is_claimed():
     json.dumps(scores["reliability"])
 
 
+def test_a_text_without_an_answer_is_wrong_with_no_confidence():
+    problems = _problems(3, ["walking", "walking"])
+    scores = score_stage(3, ["Answer: walking", "?"], problems, [{"walking": 1.0}, {"walking": 0.4}])
+    assert scores["ece"] == 0.0
+    assert scores["accuracy"] == 0.5
+
+
 def test_the_macro_f1_of_ecg_questions_is_template_by_template():
     problems = _problems(5, ["no", "no", "yes"], ("no", "yes"), template_id=[1, 1, 2])
     scores = score_stage(5, ["Answer: no"] * 3, problems)
