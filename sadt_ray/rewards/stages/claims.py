@@ -1,8 +1,8 @@
 """Are a caption's claims true? Trend, season and period in words, against the series' own regression and spectrum.
 
 Each claim is scored as a forecaster's probability would be: with s the share of the variance that a straight line
-explains, q the share of the detrended power at the strongest period and its harmonics beyond what white noise would
-have there, S_P the power at period P,
+explains, q the share of the detrended power at the strongest period and its first harmonics beyond what white noise
+would have there, S_P the power at period P,
 
     a trend that goes the right way  log s        no trend    log(1 - s)
     a seasonal pattern               log q        no season   log(1 - q)
@@ -27,6 +27,7 @@ from sadt_ray.interfaces import Problem
 from sadt_ray.psd import welch
 from sadt_ray.rewards.stages.answers import texts_of
 
+HARMONICS = 4  # of a season, the fundamental included
 _UP, _DOWN, _FLAT = 1, -1, 0
 _NO = r"\b(?:no|not|without|lacks?|lacking|absence of|free of|nor)\b[^.;,]*?"
 _TREND_WORD = (
@@ -120,15 +121,16 @@ def measure(series: Float[np.ndarray, " T"]) -> Measured:
     variance = float(centred @ centred)
     flat = variance <= 1e-20 * float(series @ series)  # rounding errors
     power = welch(torch.tensor(rest), len(rest)).numpy()
-    total = max(float(power[1:].sum()), 1e-300)
-    peak = _peak(power)
-    bins = np.arange(1, len(power))
-    harmonic = np.abs((bins + peak // 2) % peak - peak // 2) <= 1
-    harmonic &= bins >= peak - 1
-    share, chance = float(power[1:][harmonic].sum()) / total, float(harmonic.mean())
-    season = max(0.0, (share - chance) / (1 - chance)) if chance < 1 else 0.0
     explained = 0.0 if flat else 1 - float(rest @ rest) / variance
-    return Measured(explained, int(np.sign(slope)), 0.0 if flat else season, power)
+    return Measured(explained, int(np.sign(slope)), 0.0 if flat else _season_share(power), power)
+
+
+def _season_share(power: Float[np.ndarray, " frequencies"]) -> float:
+    """(s - c) / (1 - c), s the share of the power within a bin of a harmonic, c the share of the frequencies there."""
+    bins, harmonics = np.arange(1, len(power)), _peak(power) * np.arange(1, HARMONICS + 1)
+    near = (np.abs(bins[:, None] - harmonics) <= 1).any(1)
+    share, chance = float(power[1:][near].sum()) / max(float(power[1:].sum()), 1e-300), float(near.mean())
+    return max(0.0, (share - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
 def _peak(power: np.ndarray) -> int:
