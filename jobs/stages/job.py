@@ -104,7 +104,8 @@ class StageJob:
     def settings(self) -> dict[str, Any]:
         """What the results follow from: all but where, when and whether something is run and written."""
         beside = ("execution", "resume", "out", "report")
-        return {name: value for name, value in asdict(self).items() if name not in beside}
+        settings = {name: value for name, value in asdict(self).items() if name not in beside}
+        return {**settings, "stage": self.spec.number, "stage_name": self.spec.name}
 
     def searches(self) -> list[tuple[Any, Any]]:
         """Every method with its search."""

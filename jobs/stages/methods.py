@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sadt_ray.methods import Method, best_of_n, dts, dts_star, prior, sadt
@@ -49,7 +50,7 @@ STAGE_METHODS: dict[str, StageMethod] = {
         StageMethod("best-of-n", best_of_n, enumerated=False, rewarded=True),
         StageMethod("dts", dts, enumerated=True, rewarded=True, flat=False),
         StageMethod("dts-star", dts_star, enumerated=True, rewarded=True, flat=False),
-        StageMethod("sadt", sadt, enumerated=True, rewarded=True),
+        StageMethod("sadt", partial(sadt, growth=1, candidates=1), enumerated=True, rewarded=True),
     )
 }
 

@@ -99,11 +99,13 @@ class StageRun:
         if search.wanting().any():
             return
         particles = plan.sweep.particles
-        for number, (problem, drawn) in enumerate(zip(self.task.problems, search.samples(), strict=True)):
+        known = search.with_samples().tolist()  # a question whose texts were all worth nothing has none
+        drawn = dict(zip(known, search.samples(problems=known), strict=True))
+        for number, problem in enumerate(self.task.problems):
             piloted = self.task.pilot.tokens.get(problem.name, 0) if method.rewarded else 0
             tokens, calls = int(search.nfe[number]) + piloted, int(search.reward_calls[number])
             rationales = int(search.told[number]) * particles
-            self.answers.append(answered(method.name, problem, drawn, rationales, tokens, calls))
+            self.answers.append(answered(method.name, problem, drawn.get(number), rationales, tokens, calls))
         self.seconds[method.name] = seconds / len(self.task.problems)
         write_answers(self.directory, self.answers)
         if not method.flat:
@@ -198,7 +200,7 @@ def read_seconds(directory: Path) -> dict[str, float]:
 def describe(job: StageJob, task: StageTask, executor: str, arguments: list[str]) -> dict[str, Any]:
     """Everything that the run follows from, resolved."""
     return {
-        "search": {**job.settings(), "stage": job.spec.number, "stage_name": job.spec.name},
+        "search": job.settings(),
         "execution": {**asdict(job.execution), "executor": executor},
         "methods": [asdict(search) for _, search in job.searches()],
         "reward": repr(task.reward),

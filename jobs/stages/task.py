@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
@@ -32,6 +30,7 @@ from sadt_ray.rewards.stages.templates import (
     stage_templates_config,
     template_accuracy,
 )
+from sadt_ray.runs.tree_texts import write_tree_texts
 from sadt_ray.stand_in.library import (
     RECORD,
     WHAT,
@@ -119,12 +118,8 @@ class StageTask:
         node = np.flatnonzero(search.problem_of_nodes() < _TEXTS_OF)
         problem = search.problem_of_nodes()[node]
         chain = self.process_for(method).bind(self.problems[:_TEXTS_OF])
-        columns = {
-            "problem": np.array(search.names)[problem],
-            "node": node,
-            "text": chain.decode(search.states.values[node], problem),
-        }
-        pq.write_table(pa.table(columns), run / "tree" / f"{method.name}-texts.parquet", compression="zstd")
+        texts = chain.decode(search.states.values[node], problem)
+        write_tree_texts(run, method.name, search, self.problems, node, texts)
 
     def reward_for(self, method: StageMethod) -> WeightedSum:
         """Nothing for methods whose target is the prior itself."""

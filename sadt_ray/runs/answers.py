@@ -49,25 +49,28 @@ class Answered:
 
 
 def answered(
-    method: str, problem: Problem, drawn: WeightedSamples, rollouts: int, tokens: int, reward_calls: int
+    method: str, problem: Problem, drawn: WeightedSamples | None, rollouts: int, tokens: int, reward_calls: int
 ) -> Answered:
-    """Read the answer off weighted texts: the marginal of the target over answers, and its mode."""
+    """Read the answer off weighted texts: the marginal of the target over answers, and its mode.
+
+    Args:
+        drawn: None where no text had any weight: there is no answer then.
+    """
     prompt = prompt_of(problem)
-    if prompt.answers:
+    label = problem.extras.get("label" if prompt.answers else "answer")
+    answer, text, probabilities = None, "", dict.fromkeys(prompt.answers, 0.0)
+    if drawn is not None and prompt.answers:
         probabilities = answer_marginal(drawn.samples, _log(drawn.weights), prompt)
         best = max(prompt.answers, key=lambda answer: probabilities[answer])
         answer = best if probabilities[best] > 0 else None
         claimed = claimed_answers(drawn.samples, np.zeros(len(drawn.samples), np.int64), [prompt])
         held = claimed == (UNPARSABLE if answer is None else prompt.answers.index(answer))
         text = str(drawn.samples[np.where(held, drawn.weights, -1.0).argmax()])
-        label = problem.extras.get("label")
-    else:
+    elif drawn is not None:
         answer = text = most_agreed(problem, drawn)
-        probabilities, label = {}, problem.extras.get("answer")
+    log_z, ess = (-np.inf, 0.0) if drawn is None else (drawn.log_z, drawn.ess)
     cost = (rollouts, tokens, reward_calls)
-    return Answered(
-        method, problem.name, source_of(problem), answer, probabilities, text, label, drawn.log_z, drawn.ess, *cost
-    )
+    return Answered(method, problem.name, source_of(problem), answer, probabilities, text, label, log_z, ess, *cost)
 
 
 def most_agreed(problem: Problem, drawn: WeightedSamples) -> str:

@@ -57,3 +57,11 @@ def test_answers_come_back_from_their_file_whole(tmp_path):
     write_answers(tmp_path, rows)
     assert read_answers(tmp_path) == rows
     assert read_answers(tmp_path / "nowhere") == []
+
+
+def test_a_question_whose_texts_were_all_worth_nothing_has_no_answer(tmp_path):
+    row = answered("sadt", QUESTION, None, rollouts=4, tokens=99, reward_calls=4)
+    assert (row.answer, row.text, row.tokens) == (None, "", 99)
+    assert set(row.probabilities.values()) == {0.0}
+    write_answers(tmp_path, [row])
+    assert read_answers(tmp_path) == [row]

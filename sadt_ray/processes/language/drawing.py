@@ -92,6 +92,7 @@ class Drawing:
         live = list(rows)
         while True:
             at = np.array([len(row.tokens) + self._forced for row in live])
+            at = np.minimum(at, self._decoder.max_tokens - 1)  # full rows that wait for the others draw nothing
             drawn = self._law.draw(logits, u[np.arange(len(live)), at]).tolist()
             for row, token in zip(live, drawn, strict=True):
                 if not row.there:
