@@ -201,6 +201,13 @@ def test_questions_on_two_records_or_with_two_answers_are_left_out(alone):
     assert load_stage(5, "all", alone / "rows.json").sources == ["ptbxl 1"]
 
 
+def test_a_file_of_one_source_is_a_test_unless_a_split_is_asked_for(alone):
+    path = _table(alone / "one.csv", [{**row, "source": "me"} for row in _har_rows(4)])
+    assert [len(load_stage(3, part, path)) for part in ("train", "validation", "test", "all")] == [0, 0, 4, 4]
+    with pytest.raises(ValueError, match="ask for all of them"):
+        load_stage(3, "test", path, split="source")
+
+
 def test_problems_are_made_when_they_are_asked_for(alone):
     rows = [*_tsqa_rows(2), {**_tsqa_rows(1)[0], "Series": "[1, two]"}]
     stage_set = load_stage(1, "all", _table(alone / "own.csv", rows))

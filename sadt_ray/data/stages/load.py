@@ -80,7 +80,8 @@ def load_stage(
         path: a file or folder in upstream's format. If left out: the data of ``$SADT_DATA``, ``../shared/data`` or the
             user's cache, and where these have none, upstream's, which are fetched and kept.
         split: ``upstream`` splits rows as upstream does, ``source`` by subject or recording; ``auto`` is upstream's
-            for upstream's own data and by source for any other. A file's own parts are kept by both.
+            for upstream's own data and by source for any other; a file of fewer than three sources is all test. A
+            file's own parts are kept by all.
         seed, ratios: of the split by source.
         published: whether to pass over smaller collections and take upstream's own data.
         normalise: another reading of the series than upstream's. Windows of several units, which would tell the source
@@ -106,6 +107,8 @@ def load_stage(
         start = sum(len(parts[other]) for other in list(parts)[: list(parts).index(part)])
         return stage_set[start : start + len(parts[part])]
     labels = [row.get(_LABEL[spec.number]) for row in stage_set.rows]
+    if split == "auto" and not upstreams and len(set(stage_set.sources)) < len(PARTS):
+        return stage_set if part == "test" else stage_set[:0]
     if by_source:
         return stage_set.taken(parts_by_source(stage_set.sources, labels, seed, ratios)[part])
     return stage_set.taken(upstream_parts(spec.number, labels)[part])
