@@ -118,7 +118,7 @@ class StageTask:
         node = np.flatnonzero(search.problem_of_nodes() < _TEXTS_OF)
         problem = search.problem_of_nodes()[node]
         chain = self.process_for(method).bind(self.problems[:_TEXTS_OF])
-        texts = chain.decode(search.states.values[node], problem)
+        texts = chain.decode(search.states.values[node], problem).tolist()
         write_tree_texts(run, method.name, search, self.problems, node, texts)
 
     def reward_for(self, method: StageMethod) -> WeightedSum:
