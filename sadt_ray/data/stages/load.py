@@ -97,21 +97,26 @@ def load_stage(
     form = FORMATS[spec.number]
     place, upstreams = _place(form, path, published)
     parts = form.read(place)
-    by_source = split == "source" or (split == "auto" and not upstreams)
     stage_set = _all_rows(spec, form, parts, place, normalise)
     if part == "all":
         return stage_set
     if "all" not in parts:
-        if part not in parts:
-            raise ValueError(f"{place} has no part {part!r}; it has {', '.join(parts)}")
-        start = sum(len(parts[other]) for other in list(parts)[: list(parts).index(part)])
-        return stage_set[start : start + len(parts[part])]
-    labels = [row.get(_LABEL[spec.number]) for row in stage_set.rows]
-    if split == "auto" and not upstreams and len(set(stage_set.sources)) < len(PARTS):
+        return stage_set[_rows_of(part, parts, place)]
+    few = len(set(stage_set.sources)) < len(PARTS)
+    if split == "auto" and few and not upstreams:
         return stage_set if part == "test" else stage_set[:0]
-    if by_source:
+    labels = [row.get(_LABEL[spec.number]) for row in stage_set.rows]
+    if split == "source" or (split == "auto" and not upstreams):
         return stage_set.taken(parts_by_source(stage_set.sources, labels, seed, ratios)[part])
     return stage_set.taken(upstream_parts(spec.number, labels)[part])
+
+
+def _rows_of(part: str, parts: Parts, place: Path) -> slice:
+    """Where the rows of a part stand among those of all."""
+    if part not in parts:
+        raise ValueError(f"{place} has no part {part!r}; it has {', '.join(parts)}")
+    start = sum(len(rows) for rows in list(parts.values())[: list(parts).index(part)])
+    return slice(start, start + len(parts[part]))
 
 
 def _place(form: Format, path: str | Path | None, published: bool) -> tuple[Path, bool]:
