@@ -29,7 +29,7 @@ function svg(tag, attributes = {}, ...children) {
 function number(v) {
   if (v === null || v === undefined || Number.isNaN(v)) return "–";
   const size = Math.abs(v), whole = Number.isInteger(v) && size < 1e9;
-  return (whole ? v.toLocaleString("en") : size && size < 1e-3 ? v.toExponential(2) : v.toPrecision(3)).replaceAll("-", "−");
+  return (whole || (size >= 1000 && size < 1e9) ? Math.round(v).toLocaleString("en") : size && size < 1e-3 ? v.toExponential(2) : v.toPrecision(3)).replaceAll("-", "−");
 }
 
 const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`);

@@ -55,7 +55,7 @@ def accuracy_chart(run: StageRun) -> Figure | None:
     axes.set_xlim(tokens[0] / 1.25, tokens[-1] * 1.25)
     _token_axis(axes)
     if run.template_accuracy is not None and metric == "accuracy":
-        axes.axhline(run.template_accuracy, color=SOFT, lw=0.9, ls=(0, (4, 3)), zorder=0)
+        axes.axhline(run.template_accuracy, color=HAIR, lw=1.2, ls=(0, (4, 3)), zorder=0)
         place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
         place |= {"color": SOFT, "fontsize": 8}
         axes.annotate("template classifier alone", (0.5, run.template_accuracy), (0, 3), ha="center", **place)
@@ -125,7 +125,7 @@ def reliability_chart(run: StageRun) -> Figure | None:
         hollow = method in run.oracles
         axes.scatter(
             confidence, right, s=8 + 150 * count / max(count.sum(), 1), color="white" if hollow else colours[method],
-            edgecolors=colours[method], alpha=0.85, lw=1.0, zorder=3,
+            edgecolors=colours[method], alpha=0.85, lw=1.0, zorder=3, clip_on=False,
         )  # fmt: skip
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         ece = known(run.row(method), "ece")

@@ -26,16 +26,20 @@ COLUMNS = {
     "macro_f1": "macro-F1",
     "kappa": "Cohen's kappa",
     "rouge_l": "ROUGE-L",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
     "bleu": "BLEU",
     "ece": "ECE",
+    "brier": "Brier",
     "unparsable": "no answer",
-    "accuracy_upstream": "accuracy as upstream counts",
+    "accuracy_upstream": "accuracy, upstream's",
+    "macro_f1_upstream": "macro-F1, upstream's",
 }
 """Name of each column of the table; any other that a row has comes after them under its own."""
-HIGHER_IS_BETTER = ("accuracy", "macro_f1", "kappa", "rouge_l", "bleu")
-LOWER_IS_BETTER = ("ece", "unparsable")
+HIGHER_IS_BETTER = ("accuracy", "macro_f1", "kappa", "rouge_l", "rouge_1", "rouge_2", "bleu")
+LOWER_IS_BETTER = ("ece", "brier", "unparsable")
 NOT_SHOWN = ("method", "oracle", "accuracy_se")
-DECIMALS = dict.fromkeys((*HIGHER_IS_BETTER, "ece", "vs_vote", "accuracy_upstream"), 3)
+DECIMALS = dict.fromkeys((*HIGHER_IS_BETTER, "ece", "brier", "vs_vote", "accuracy_upstream", "macro_f1_upstream"), 3)
 WORDS = {"accuracy": "accuracy", "rouge_l": "ROUGE-L", "bleu": "BLEU"}
 
 
@@ -85,7 +89,7 @@ def _reaches(run: StageRun, row: Row, metric: str) -> str:
     using = f" with {number(rationales)} rationale{'s' * (rationales != 1)}" if rationales else ""
     if metric != "accuracy":
         return f"reaches a {WORDS[metric]} of {row[metric]:.3f} on {count} questions{using}"
-    return f"is right on {100 * row['accuracy']:.1f} % of {count} questions{using}"
+    return f"is right on {100 * row['accuracy']:.1f}\u00a0% of {count} questions{using}"
 
 
 def _compared(run: StageRun, best: Row, others: list[Row], metric: str) -> list[Row]:
@@ -147,9 +151,8 @@ def _detail(run: StageRun, best: Row, others: list[Row], metric: str) -> str:
         ceiling = max(oracles, key=lambda row: row[metric])
         said.append(f"Ceiling, which reads the gold answer: {run.shown(ceiling['method'])} {ceiling[metric]:.3f}.")
     if run.template_accuracy is not None:
-        said.append(
-            f"The template classifier inside the spectral reward is right on {100 * run.template_accuracy:.1f} % alone."
-        )
+        share = f"{100 * run.template_accuracy:.1f}\u00a0%"
+        said.append(f"The template classifier inside the spectral reward is right on {share} alone.")
     return " ".join(said)
 
 

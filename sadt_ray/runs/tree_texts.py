@@ -24,7 +24,7 @@ def write_tree_texts(
     search: Search,
     problems: Sequence[Problem],
     node: Int[np.ndarray, " n"],
-    texts: Sequence[str],
+    texts: Sequence[str] | np.ndarray,
 ) -> None:
     """Texts of the nodes ``node``, from the first token on, with the answers of each node's own samples as JSON.
 
@@ -50,8 +50,9 @@ def write_tree_texts(
 def node_answers(search: Search, problems: Sequence[Problem]) -> dict[int, dict[str, float]]:
     """By node that samples end at, the share of each answer among them; what is missing to one claims none."""
     store, found = search.sample_store.arrays(), dict[int, dict[str, float]]()
-    for number, (problem, drawn) in enumerate(zip(problems, search.samples(), strict=True)):
-        prompt, mine = problem.conditioning, store["problem"] == number
+    known = search.with_samples().tolist()
+    for number, drawn in zip(known, search.samples(problems=known), strict=True):
+        prompt, mine = problems[number].conditioning, store["problem"] == number
         assert isinstance(prompt, Prompt), "stages ask prompts"
         rows = zip(store["node"][mine].tolist(), store["log_weight"][mine], drawn.samples, strict=True)
         for node, log_share, text in rows:

@@ -82,7 +82,7 @@ def test_no_text_of_the_run_becomes_markup(html: str) -> None:
 
 def test_the_headline_compares_the_best_with_the_votes_at_the_same_tokens(html: str) -> None:
     assert "".join(Page(html).text["h1"]) == (
-        "Stage 3 (har), stand-in model: DTS is right on 83.3 % of 12 questions with 4 rationales, "
+        "Stage 3 (har), stand-in model: DTS is right on 83.3\u00a0% of 12 questions with 4 rationales, "
         "16.7 points above answer-vote and 25.0 points above self-consistency at the same tokens."
     )
 
@@ -92,7 +92,7 @@ def test_the_doubt_about_a_difference_and_the_templates_accuracy_are_said(run: S
     gain = against(run, "dts", "answer-vote")
     assert gain is not None
     assert f"+16.7 ± {100 * gain.standard_error:.1f} points against answer-vote (not clearly different)" in detail
-    assert "template classifier inside the spectral reward is right on 53.0 %" in detail
+    assert "template classifier inside the spectral reward is right on 53.0\u00a0%" in detail
 
 
 def test_another_cost_is_said_and_a_vote_that_wins_is_called_the_winner(fresh_stage: Path) -> None:
@@ -102,7 +102,7 @@ def test_another_cost_is_said_and_a_vote_that_wins_is_called_the_winner(fresh_st
         row["tokens"] *= 1.5 if row["method"] == "dts" else 1.0
     change_json(fresh_stage / "summary.json", rows=rows)
     assert headline(read_stage_run(fresh_stage))[0].endswith(
-        "answer-vote is right on 75.0 % of 12 questions with 4 rationales, "
+        "answer-vote is right on 75.0\u00a0% of 12 questions with 4 rationales, "
         "25.0 points above self-consistency at the same tokens and equal to DTS at 1.5 times the tokens."
     )
 
@@ -116,7 +116,7 @@ def test_an_oracle_is_labelled_wherever_it_appears_and_never_the_best(tmp_path: 
     assert all("DTS (oracle)" in text for text in named)
     assert [m["name"] for m in embedded(page)["methods"]][-1] == "DTS (oracle)"
     found, detail = headline(read_stage_run(directory))
-    assert "answer-vote is right on 66.7 %" in found
+    assert "answer-vote is right on 66.7\u00a0%" in found
     assert "DTS" not in found
     assert "Ceiling, which reads the gold answer: DTS (oracle) 0.833." in detail
     for accuracy in (0.95, None):  # above the best of the others; then level with it
