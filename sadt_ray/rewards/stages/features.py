@@ -30,8 +30,8 @@ class Feature(Protocol):
 class TextFeatures:
     """Columns of features, in the order of their names.
 
-    A feature that is a table of answers enters as its *margin*: how far the claimed answer is above the best other one.
-    What all answers of a problem have in common says nothing about which of them is right.
+    A feature that is a table of answers enters as its *margin*, if ``margins``: how far the claimed answer is above the
+    best other one. What all answers of a problem have in common says nothing about which of them is right.
 
     Attributes:
         features: label-free rewards, or others such as hidden states, by name.
@@ -43,6 +43,7 @@ class TextFeatures:
 
     features: Mapping[str, Feature]
     claims: tuple[str, ...] = ()
+    margins: bool = True
 
     def __post_init__(self) -> None:
         if not self.features and not self.claims:
@@ -60,7 +61,8 @@ class BoundFeatures:
     """Features bound to problems."""
 
     def __init__(self, features: TextFeatures, problems: Sequence[Problem]) -> None:
-        self._bound = {name: _with_margins(f.bind(problems), problems) for name, f in features.features.items()}
+        bound = {name: feature.bind(problems) for name, feature in features.features.items()}
+        self._bound = {name: _with_margins(b, problems) if features.margins else b for name, b in bound.items()}
         self._prompts = [prompt_of(problem) for problem in problems]
         column = {claim: k for k, claim in enumerate(features.claims)}
         self._claims = [[column.get(claim_of(p, a), UNPARSABLE) for a in prompt_of(p).answers] for p in problems]

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import log_expit
+from scipy.special import log_expit, log_softmax
 
 from sadt_ray.interfaces import Problem
 from sadt_ray.rewards.stages.answers import AnswerScorer, AnswerValues, answers_of, source_of
@@ -32,12 +32,15 @@ class Verifier:
         names: of the features, in their order.
         claims: that have an indicator.
         heads: cross-fitted by source.
+        kind: ``"right"``: P is of each text for itself. ``"choice"``: P is shared among a problem's answers, see
+            ``choice``.
         facts: rows, sources, how good it is out of fold; of values that JSON can hold.
     """
 
     names: tuple[str, ...]
     claims: tuple[str, ...]
     heads: CrossFitted[LogisticHead]
+    kind: Literal["right", "choice"] = "right"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -86,7 +89,7 @@ def fit_verifier(
         out_of_fold[fold == k] = head.logits(rows[fold == k])
     about = {"rows": len(rows), "sources": len(fold_of), "folds": folds, "ridge": ridge, **(facts or {})}
     about |= held_out_facts(out_of_fold, target)
-    return Verifier(tuple(features.features), features.claims, heads, about)
+    return Verifier(tuple(features.features), features.claims, heads, facts=about)
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class VerifierReward:
                 f"the verifier was trained on {', '.join(self.verifier.names)} and {len(self.verifier.claims)} claims, "
                 f"it is given {', '.join(names)} and {len(claims)} claims"
             )
+        if self.features.margins == (self.verifier.kind == "choice"):
+            raise ValueError(
+                f"a verifier of kind {self.verifier.kind!r} reads features with margins={not self.features.margins}"
+            )
         if not 0 < self.floor < 1:
             raise ValueError(f"the floor must be a probability above 0 and below 1, got {self.floor}")
 
@@ -120,9 +127,13 @@ class VerifierReward:
         """A table, where no feature reads more than the answer. Raises what a feature raises."""
         heads = [self.verifier.heads.of_source(source_of(problem)) for problem in problems]
         bound, lowest = self.features.bind(problems), float(np.log(self.floor))
+        choice = self.verifier.kind == "choice"
         if not bound.of_answers_alone or not all(answers_of(problem) for problem in problems):
+            if choice:
+                raise ValueError("a verifier that chooses among answers needs answers, and features of these alone")
             return VerifierScorer(heads, bound, lowest)
-        rewards = [log_expit(head.logits(bound.of_answers(p))) for p, head in enumerate(heads)]
+        logits = [head.logits(bound.of_answers(p)) for p, head in enumerate(heads)]
+        rewards = [log_softmax(values) if choice else log_expit(values) for values in logits]
         return AnswerScorer(problems, [AnswerValues(np.maximum(values, lowest), lowest) for values in rewards])
 
 

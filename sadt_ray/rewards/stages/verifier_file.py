@@ -25,6 +25,7 @@ def save_verifier(verifier: Verifier, path: Path) -> None:
     about = {
         "names": verifier.names,
         "claims": verifier.claims,
+        "kind": verifier.kind,
         "fold_of": dict(verifier.heads.fold_of),
         "facts": dict(verifier.facts),
     }
@@ -46,4 +47,4 @@ def load_verifier(path: Path) -> Verifier:
     about = json.loads(metadata["about"])
     heads = [LogisticHead(mean[k], scale[k], weights[k], float(bias[k])) for k in range(len(bias))]
     crossed = CrossFitted(about["fold_of"], tuple(heads[:-1]), heads[-1])
-    return Verifier(tuple(about["names"]), tuple(about["claims"]), crossed, about["facts"])
+    return Verifier(tuple(about["names"]), tuple(about["claims"]), crossed, about["kind"], about["facts"])
