@@ -35,10 +35,10 @@ class StageJob:
     """Evaluate the network through torch.compile."""
     data_file: Path | None = None
     """Questions of your own in the stage's published format; by default the stage's own data."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Part of the stage's data."""
-    num_examples: int | None = 32
-    """How many questions, spread over the split; None for all."""
+    split: Literal["train", "validation", "test", "all"] | None = None
+    """Part of the data: test by default, all of a --data-file. Files without parts of their own are split by source."""
+    num_examples: int | None = None
+    """How many questions, spread over the split; by default 32, and all of a --data-file."""
     method: tuple[str, ...] = ("greedy", "self-consistency", "answer-vote", "sadt")
     """One or more of: greedy, sample, self-consistency, answer-vote, best-of-n, dts, dts-star, sadt."""
     n_rollouts: int = 8

@@ -43,6 +43,7 @@ from sadt_ray.tree.search import Search
 
 _BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' shares
 _TEXTS_OF = 8  # questions whose trees are shown
+_QUESTIONS = 32  # of a stage's data, if nobody says otherwise
 _MOST_TRAINING = 2_000  # questions that templates are fitted on
 
 
@@ -165,14 +166,26 @@ def stand_in(job: StageJob, console: Console) -> Path:
 
 
 def _questions(job: StageJob, is_stand_in: bool) -> Questions:
-    """A stand-in is asked what it has never seen of what it was made for; a published model its stage's data."""
-    number = job.spec.number
-    if is_stand_in and job.data_file is None:
-        training = partial(training_problems, number, job.seed)
-        held_out = training() if job.split == "train" else held_out_problems(number, job.seed, None, job.split)
-        return Questions(spread(held_out, job.num_examples), training)
-    every = load_stage(number, job.split, job.data_file)
-    return Questions(spread(every, job.num_examples), partial(load_stage, number, "train", job.data_file))
+    """A stand-in is asked what it has never seen of what it was made for; a published model upstream's own test part.
+
+    Who has a file of questions wants them all answered; templates then come from the stage's own training part.
+    """
+    number, count = job.spec.number, job.num_examples
+    if job.data_file is not None:
+        split = job.split or "all"
+        own = None if split == "all" else job.data_file
+        return Questions(
+            spread(load_stage(number, split, job.data_file), count), partial(load_stage, number, "train", own)
+        )
+    split = job.split or "test"
+    if split == "all":
+        raise ValueError("--split all answers a --data-file; of the stage's own data choose train, validation or test")
+    if is_stand_in:
+        seen = partial(training_problems, number, job.seed)
+        asked = seen() if split == "train" else held_out_problems(number, job.seed, None, split)
+        return Questions(spread(asked, count), seen)
+    published = partial(load_stage, number, published=True)
+    return Questions(spread(published(split), count), partial(published, "train"))
 
 
 def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:

@@ -29,6 +29,7 @@ from sadt_ray.stand_in.library import save_stand_in
 
 METHODS = ("greedy", "self-consistency", "answer-vote", "best-of-n", "dts", "sadt")
 TINY = ("--stage", "3", "--executor", "serial", "--n-rollouts", "2", "--max-tokens", "24", "--batch-size", "8")
+GIVEN = ("--split", "test", "--num-examples", "6", "--method", *METHODS)
 
 
 def windows(count, seed=0):
@@ -82,7 +83,7 @@ def run(monkeypatch, *arguments):
 def finished(tmp_path_factory, checkpoint, questions):
     directory = tmp_path_factory.mktemp("stage") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        given = ("--checkpoint", checkpoint, "--data-file", questions, "--num-examples", 6, "--method", *METHODS)
+        given = (*GIVEN, "--checkpoint", checkpoint, "--data-file", questions)
         assert run(monkeypatch, *TINY, *given, "--out", directory) == 0
     return directory
 
@@ -125,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch, chec
         if method.name == "self-consistency":
             raise OSError("the disk is full")
 
-    given = ("--checkpoint", checkpoint, "--data-file", questions, "--num-examples", 6, "--method", *METHODS)
+    given = (*GIVEN, "--checkpoint", checkpoint, "--data-file", questions)
     with monkeypatch.context() as broken:
         broken.setattr(StageRun, "record", stops_after_two)
         assert run(broken, *TINY, *given, "--out", tmp_path / "run", "--no-report") == 1
@@ -136,7 +137,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch, chec
 
 
 def test_questions_without_a_gold_answer_are_answered_and_not_scored(tmp_path, monkeypatch, checkpoint):
-    bare = [{key: row[key] for key in row if key not in ("label", "rationale")} for row in windows(8)]
+    bare = [{key: row[key] for key in row if key not in ("label", "rationale")} for row in windows(4)]
     mine = write_csv(tmp_path / "mine.csv", bare)
     given = (
         "--checkpoint",
@@ -149,7 +150,8 @@ def test_questions_without_a_gold_answer_are_answered_and_not_scored(tmp_path, m
         "answer-vote",
         "sadt",
     )
-    assert run(monkeypatch, *TINY, *given, "--num-examples", 2, "--out", tmp_path / "run") == 0
+    assert run(monkeypatch, *TINY, *given, "--out", tmp_path / "run") == 0
+    assert len(pq.read_table(tmp_path / "run" / "answers.parquet")) == 2 * 4  # the whole file
     row = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"][0]
     assert row["accuracy"] is None
     assert row["tokens"] > 0
