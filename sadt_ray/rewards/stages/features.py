@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.prompt import Prompt
 from sadt_ray.rewards.stages.answers import (
     UNPARSABLE,
     AnswerScorer,
@@ -17,6 +18,7 @@ from sadt_ray.rewards.stages.answers import (
     claim_of,
     claimed_answers,
     prompt_of,
+    texts_of,
 )
 
 
@@ -24,6 +26,36 @@ class Feature(Protocol):
     """Anything that is bound to problems and gives a number, or a row of numbers, a text: every reward is one."""
 
     def bind(self, problems: Sequence[Problem]) -> Any: ...
+
+
+class HiddenStates(Protocol):
+    """What a language model's head sees at the end of texts: ``processes.language.scoring.TextScoring``."""
+
+    def hidden(self, prompt: Prompt, texts: Sequence[str]) -> Float[np.ndarray, "n H"]: ...
+
+
+@dataclass(frozen=True)
+class HiddenFeature:
+    """The last hidden state of a text, as columns for a verifier.
+
+    There are many of them: a verifier of few sources remembers its sources by them, see its facts out of fold.
+    """
+
+    model: HiddenStates
+
+    def bind(self, problems: Sequence[Problem]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Raises ValueError naming a problem without a prompt."""
+        prompts = [prompt_of(problem) for problem in problems]
+
+        def states(samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B H"]:
+            texts = texts_of(samples)
+            found: dict[int, np.ndarray] = {}
+            for p in np.unique(problem):
+                rows = np.flatnonzero(problem == p)
+                found.update(zip(rows, self.model.hidden(prompts[p], [texts[row] for row in rows]), strict=True))
+            return np.array([found[row] for row in range(len(texts))])
+
+        return states
 
 
 @dataclass(frozen=True)

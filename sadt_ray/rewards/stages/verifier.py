@@ -103,7 +103,7 @@ class VerifierReward:
             pilot included.
     """
 
-    verifier: Verifier
+    verifier: Verifier = field(repr=False)
     features: TextFeatures = field(repr=False)
     floor: float = 1e-3
 

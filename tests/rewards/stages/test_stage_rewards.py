@@ -1,5 +1,7 @@
 """Rewards of a stage as they are written on a command line."""
 
+import pickle
+
 import numpy as np
 import pytest
 from stage_questions import question, texts
@@ -124,3 +126,11 @@ def test_a_term_says_what_it_needs(term):
 def test_there_are_five_stages():
     with pytest.raises(ValueError, match="no stage 6"):
         build_stage_reward("none", 6)
+
+
+def test_rewards_travel_to_workers_and_say_what_they_are_in_a_line():
+    spec = "format + 2*spectral-label + 0.5*agreement + verifier + 0.1*oracle:kappa"
+    again = pickle.loads(pickle.dumps(built(spec)))
+    np.testing.assert_array_equal(score(again), score(built(spec)))
+    assert repr(again).startswith("1 * FormatReward(unparsable=-inf) + 2 * SpectralLabelReward(spectral_weight=1.0) + ")
+    assert len(repr(again)) < 300

@@ -13,7 +13,7 @@ from sadt_ray.rewards.function import FunctionReward
 from sadt_ray.rewards.stages.agreement import AgreementReward
 from sadt_ray.rewards.stages.answer_verifier import answer_features, fit_answer_verifier
 from sadt_ray.rewards.stages.cross_fit import cross_fit
-from sadt_ray.rewards.stages.features import TextFeatures, margins
+from sadt_ray.rewards.stages.features import HiddenFeature, TextFeatures, margins
 from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.logistic import fit_logistic, held_out_facts
 from sadt_ray.rewards.stages.oracle import OracleAccuracy
@@ -223,3 +223,17 @@ def test_the_standard_verifier_pools_the_vote_and_the_templates():
     assert verifier.claims == ("lying", "walking")
     assert verifier.facts["stage"] == 3
     assert fit_answer_verifier(train, marginals, folds=4).names == ("agreement",)
+
+
+class Head:
+    """A model whose hidden state is the length of the prompt and of the text."""
+
+    def hidden(self, prompt, texts):
+        return np.array([[len(prompt.pre), len(text)] for text in texts], dtype=float)
+
+
+def test_hidden_states_are_columns_of_their_own_texts_and_prompts():
+    problems = [question("a", pre="1"), question("b", pre="22")]
+    features = TextFeatures({"hidden": HiddenFeature(Head())}, claims=("lying",))
+    rows = features.bind(problems)(np.array(["x", "xyz", "Answer: lying"]), np.array([1, 0, 1]))
+    assert rows.tolist() == [[2, 1, 0], [1, 3, 0], [2, 13, 1]]
