@@ -2,5 +2,5 @@
 
 ``spectral`` compares power spectra with the context's, ``second_opinion`` tilts towards other forecasts, ``limit`` asks
 that a limit holds, ``function`` takes any Python function, ``combine`` adds rewards up, ``parse`` reads them from a
-command line. ``checked`` is how all of them are called.
+command line. ``checked`` is how all of them are called. ``stages`` has the rewards of texts.
 """
