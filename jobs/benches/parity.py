@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.benches import BenchResult
@@ -19,6 +20,8 @@ _ROOT = Path(__file__).parents[2]
 
 def run(quick: bool = False) -> BenchResult:
     """Every case in float32, against upstream itself if ``OPENTSLM_PYTHON`` names it, else against its record."""
+    if find_spec("transformers") is None:
+        raise SystemExit("jobs.bench parity: transformers is not installed. pip install -e '.[hf]'")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         reference, versions, source = _reference(home)

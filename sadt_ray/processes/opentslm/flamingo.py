@@ -65,8 +65,7 @@ class FlamingoModel:
         patches = self.encoder(padded_series(prompt, device))
         latents = self.resampler(patches.flatten(0, 1)[None])
         media = [cast(GatedCrossAttention, block).attn.read(latents) for block in self.gated]
-        followed = torch.cat([(tokens == self._image).cumsum(0), torch.tensor([len(prompt.series)])])
-        self._seen.hold(media, followed.to(device))
+        self._seen.hold(media, (tokens == self._image).cumsum(0).to(device))
         self._asked = prompt
 
     def to(self, device: torch.device | str) -> FlamingoModel:
@@ -89,11 +88,11 @@ class _Seen:
 
     def __init__(self) -> None:
         self.media: list[Media] = []
-        self.table = torch.zeros(0)  # series that a token follows, by its position; the last for all later ones
+        self.table = torch.zeros(0)  # series that a token of the prompt follows; what comes after is as its last
         self.followed = torch.zeros(0)
         self.attends = False
 
-    def hold(self, media: list[Media], table: Int[Tensor, " P+1"]) -> None:
+    def hold(self, media: list[Media], table: Int[Tensor, " P"]) -> None:
         self.media, self.table = media, table
 
     def place(self, positions: Int[Tensor, "_ length"]) -> None:

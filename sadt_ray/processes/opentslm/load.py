@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,13 @@ def load_opentslm(
             stays as it is: the caches of a search are Python, and compiling around them took minutes.
 
     Raises:
+        ImportError: without ``transformers``.
         FileNotFoundError: for a file that is not there, or not in the cache while offline.
         PermissionError: for a gated model, saying how to get access.
         ValueError: for an unknown id (naming all), an unsafe file, or a base model that does not fit (naming keys).
     """
+    if find_spec("transformers") is None:
+        raise ImportError("language models need transformers: pip install 'sadt-ray[hf]'")
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"dtype {dtype}: choose torch.float32 or torch.bfloat16, which the checkpoints were made in")
     access = hub.Access(token, offline)

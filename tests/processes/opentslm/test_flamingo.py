@@ -18,6 +18,8 @@ from sadt_ray.processes.opentslm.flamingo import END_OF_CHUNK, IMAGE, flamingo_t
 from sadt_ray.processes.opentslm.flamingo_state import split_state
 from sadt_ray.prompt import Prompt
 
+pytest.importorskip("transformers")
+
 HIDDEN = 32
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sadt_ray.processes.opentslm.lora import merge_lora
 
+pytest.importorskip("transformers")
+
 LAYER = "model.layers.1.mlp.down_proj"
 
 

@@ -21,6 +21,8 @@ from sadt_ray.processes.opentslm.load import load_opentslm
 from sadt_ray.processes.opentslm.save import save_soft_prompt
 from sadt_ray.prompt import Prompt
 
+pytest.importorskip("transformers")
+
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Path:

@@ -7,6 +7,8 @@ import pytest
 from sadt_ray.processes.opentslm.names import BASES, WIDTHS, base_of_width, hub_ids, published
 from sadt_ray.processes.opentslm.sizes import shape_of, sizes
 
+pytest.importorskip("transformers")
+
 STATED = {  # parameters of the models on the hub
     "llama-3.2-1b": 1_235_814_400,
     "llama-3.2-3b": 3_212_749_824,

@@ -13,6 +13,8 @@ from jobs.parity.cases import Case, Question, cases, load_record, question
 from jobs.parity.compare import Difference, compare, decode, load
 from jobs.parity.tiny_base import LLAMA
 
+pytest.importorskip("transformers")
+
 NAMES = [case.name for case in cases()]
 
 

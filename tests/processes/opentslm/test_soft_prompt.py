@@ -11,6 +11,8 @@ from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder, pad_to
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel, embed_prompts, text_tokens
 from sadt_ray.prompt import Prompt
 
+pytest.importorskip("transformers")
+
 
 @pytest.fixture(scope="module")
 def model() -> SoftPromptModel:
