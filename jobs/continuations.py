@@ -1,6 +1,6 @@
 """Ways of drawing K texts after one prompt, to be timed against each other: each prefills and draws L tokens a text.
 
-All but the last evaluate the prompt once. ``shared_rows`` is what the library does.
+All but the last evaluate the prompt once, and draw the same tokens. ``shared_rows`` is what the library does.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.processes.language.branches import Branches
-from sadt_ray.processes.language.prefix import Prefix, prefill
+from sadt_ray.processes.language.prefix import prefill
 from sadt_ray.processes.language.prior import TokenLaw
 from sadt_ray.prompt import Prompt
 
-Way = Callable[["RandomModel", int, int], None]
+Way = Callable[["RandomModel", int, int], Int[Tensor, "K L"]]  # the tokens
 
 
 class RandomModel:
@@ -54,60 +54,63 @@ class _Letters:
 
 
 @torch.inference_mode()
-def shared_rows(model: RandomModel, count: int, length: int) -> None:
+def shared_rows(model: RandomModel, count: int, length: int) -> Tensor:
     """K rows; each holds its own tokens only."""
-    prefix = _prefix(model)
-    branches, logits = Branches(model.network, [(prefix, count)], length), prefix.logits.expand(count, -1)
-    for slot in range(length):
-        logits = branches.feed(_drawn(logits, slot)[:, None], torch.full((count, 1), slot)).logits[:, 0]
+    prefix, said = prefill(model, Prompt("")), _Said(count)
+    branches = Branches(model.network, [(prefix, count)], length)
+    tokens = said.next(prefix.logits.expand(count, -1))
+    for slot in range(length - 1):
+        tokens = said.next(branches.feed(tokens[:, None], torch.full((count, 1), slot)).logits[:, 0])
+    return said.all()
 
 
 @torch.inference_mode()
-def tree_in_one_row(model: RandomModel, count: int, length: int) -> None:
+def tree_in_one_row(model: RandomModel, count: int, length: int) -> Tensor:
     """One row that holds everything, with a mask; its attention is that of ``shared_rows``."""
-    prefix = _prefix(model)
-    branches, logits = Branches(model.network, [(prefix, 1)], count * length), prefix.logits.expand(count, -1)
-    for depth in range(length):
+    prefix, said = prefill(model, Prompt("")), _Said(count)
+    branches = Branches(model.network, [(prefix, 1)], count * length)
+    tokens = said.next(prefix.logits.expand(count, -1))
+    for depth in range(length - 1):
         slots = torch.arange(depth * count, (depth + 1) * count)[None]
-        seen = _own(count, depth)[None]
-        logits = branches.feed(_drawn(logits, depth)[None], slots, torch.full_like(slots, depth), seen, count).logits[0]
+        fed = branches.feed(tokens[None], slots, torch.full_like(slots, depth), _own(count, depth)[None], count)
+        tokens = said.next(fed.logits[0])
+    return said.all()
 
 
 @torch.inference_mode()
-def tree_by_mask(model: RandomModel, count: int, length: int) -> None:
+def tree_by_mask(model: RandomModel, count: int, length: int) -> Tensor:
     """The same by a 4-D mask that transformers passes on to its own attention."""
-    cache, logits, past = _evaluated(model)
-    logits = logits.expand(count, -1)
-    for depth in range(length):
+    (cache, logits, past), said = _evaluated(model), _Said(count)
+    tokens = said.next(logits.expand(count, -1))
+    for depth in range(length - 1):
         seen = torch.cat([torch.ones(count, past, dtype=torch.bool), _own(count, depth)], 1)
         mask = torch.zeros(seen.shape, dtype=model.network.dtype)
         mask = mask.masked_fill(~seen, torch.finfo(mask.dtype).min)[None, None]
-        logits = model.network(
-            input_ids=_drawn(logits, depth)[None],
-            position_ids=torch.full((1, count), past + depth),
-            past_key_values=cache,
-            attention_mask=mask,
-        ).logits[0]
+        places = torch.full((1, count), past + depth)
+        given = {"position_ids": places, "past_key_values": cache, "attention_mask": mask}
+        tokens = said.next(model.network(input_ids=tokens[None], **given).logits[0])
+    return said.all()
 
 
 @torch.inference_mode()
-def copied_rows(model: RandomModel, count: int, length: int) -> None:
+def copied_rows(model: RandomModel, count: int, length: int) -> Tensor:
     """K rows, each with a copy of the prompt's keys and values, by transformers' own cache."""
-    cache, logits, past = _evaluated(model)
+    (cache, logits, past), said = _evaluated(model), _Said(count)
     cache = copy.deepcopy(cache)
     cache.batch_repeat_interleave(count)
-    logits = logits.expand(count, -1)
-    for slot in range(length):
+    tokens = said.next(logits.expand(count, -1))
+    for slot in range(length - 1):
         places = torch.full((count, 1), past + slot)
-        tokens = _drawn(logits, slot)[:, None]
-        logits = model.network(input_ids=tokens, position_ids=places, past_key_values=cache).logits[:, 0]
+        out = model.network(input_ids=tokens[:, None], position_ids=places, past_key_values=cache)
+        tokens = said.next(out.logits[:, 0])
+    return said.all()
 
 
 @torch.inference_mode()
-def generated(model: RandomModel, count: int, length: int) -> None:
+def generated(model: RandomModel, count: int, length: int) -> Tensor:
     """``generate`` on a batch of K copies of the prompt: plain batched generation."""
     prompts = model.embed(Prompt("")).to(model.network.dtype).expand(count, -1, -1)
-    model.network.generate(
+    return model.network.generate(
         inputs_embeds=prompts, attention_mask=torch.ones(prompts.shape[:2], dtype=torch.long), do_sample=True,
         max_new_tokens=length, min_new_tokens=length, pad_token_id=0,
     )  # fmt: skip
@@ -122,8 +125,20 @@ WAYS: dict[str, Way] = {
 }
 
 
-def _prefix(model: RandomModel) -> Prefix:
-    return prefill(model, Prompt(""))
+class _Said:
+    """What K texts have said: token i of text k is drawn with the same uniform in every way."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._tokens = count, list[Tensor]()
+
+    def next(self, logits: Float[Tensor, "K V"]) -> Int[Tensor, " K"]:
+        """One token more of each."""
+        uniforms = np.random.default_rng(len(self._tokens)).uniform(size=self._count)
+        self._tokens.append(TokenLaw().draw(logits, uniforms))
+        return self._tokens[-1]
+
+    def all(self) -> Int[Tensor, "K L"]:
+        return torch.stack(self._tokens, 1)
 
 
 def _evaluated(model: RandomModel) -> tuple[Any, Float[Tensor, "1 V"], int]:
@@ -134,10 +149,6 @@ def _evaluated(model: RandomModel) -> tuple[Any, Float[Tensor, "1 V"], int]:
     cache = DynamicCache()
     out = model.network(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return cache, out.logits[:, -1], embeddings.shape[1]
-
-
-def _drawn(logits: Float[Tensor, "K V"], step: int) -> Int[Tensor, " K"]:
-    return TokenLaw().draw(logits, np.random.default_rng(step).uniform(size=len(logits)))
 
 
 def _own(count: int, depth: int) -> Tensor:

@@ -49,8 +49,8 @@ def choices_after(tail: str, prompt: Prompt, texts: Texts) -> Choices:
     Raises:
         ValueError: if an answer is the beginning of another, and texts do not end with theirs.
     """
-    wanted = [f" {answer}" if prompt.marker else answer for answer in prompt.answers]
-    left = [text[len(tail) :] for text in wanted if text.startswith(tail)]
+    space = (tail if tail.isspace() else " ") if prompt.marker else ""  # a line's end after the marker is one, too
+    left = [(space + answer)[len(tail) :] for answer in prompt.answers if (space + answer).startswith(tail)]
     spelled = [texts.tokens(text, prompt.marker + tail) for text in left]
     if not prompt.ends:
         _check_disjoint(left, spelled)

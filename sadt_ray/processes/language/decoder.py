@@ -60,8 +60,8 @@ class Decoder:
         if getattr(self.model, "one_prompt_at_a_time", True):
             groups = np.split(order, np.flatnonzero(np.diff(problem[order])) + 1)
         for group in groups:
-            for start in range(0, len(group), self._rows_at_once):
-                yield from self._fitting(group[start : start + self._rows_at_once], problem)
+            for rows in np.array_split(group, max(1, -(-len(group) // self._rows_at_once))):
+                yield from self._fitting(rows, problem)
 
     def prefix(self, problem: int) -> Prefix:
         """The prompt of a problem with the tokens that every text begins with; the model is conditioned on it.

@@ -79,6 +79,8 @@ def test_what_comes_after_the_marker_is_not_said_twice():
     assert said_after(" a", prompt) is None
     choices = choices_after(" ru", prompt, texts)
     assert choices.texts == ("n",)  # "walk" is ruled out
+    assert choices_after("", prompt, texts).texts == (" run", " walk")
+    assert choices_after("\n", prompt, texts).texts == choices_after(" ", prompt, texts).texts == ("run", "walk")
 
 
 def test_answers_that_cannot_be_told_apart_are_refused():

@@ -318,3 +318,14 @@ def test_sweeps_of_texts_estimate_z_without_bias(resampling):
     z_hat = np.exp(lam * results.value)
     assert abs(z_hat.mean() - z) < 4.5 * z_hat.std() / np.sqrt(count)
     assert z_hat.std() / np.sqrt(count) < 0.2 * z
+
+
+def test_a_text_that_is_full_waits_for_those_that_are_not():
+    bound = process("gemma", max_tokens=9, answers="sampled").bind(QUESTIONS)
+    states = np.repeat(bound.root_states()[:1], 8, 0)
+    states[:6, 1:8] = 2  # one token is left to them
+    problem, levels = np.zeros(8, int), np.array([3] * 6 + [0] * 2)
+    ends, path = texts_of(bound, states, levels, problem)
+    assert path.nfe[:6].tolist() == [1] * 6
+    assert path.nfe[6:].max() > 1
+    assert (ends[:6, :8] == states[:6, :8]).all()
