@@ -94,6 +94,15 @@ def test_a_revision_is_looked_for_and_missed(hub_cache: Path) -> None:
         load_opentslm(hub_id(LLAMA, "sp"), revision="f" * 40, offline=True)
 
 
+def test_the_environment_can_forbid_the_network(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_opentslm(hub_id(LLAMA, "sp"))
+    with pytest.raises(FileNotFoundError, match="HF_HUB_OFFLINE or offline=True"):
+        load_opentslm("OpenTSLM/llama-3.2-3b-har-sp")
+
+
 def test_an_unknown_id_gets_the_list(hub_cache: Path) -> None:
     with pytest.raises(ValueError, match=r"'OpenTSLM/llama-3.2-2b-har-sp' is neither .*gemma-3-1b-pt-ecg-flamingo"):
         load_opentslm("OpenTSLM/llama-3.2-2b-har-sp")
