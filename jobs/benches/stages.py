@@ -21,7 +21,7 @@ from sadt_ray.stand_in.library import WHAT
 QUESTION = "Stand-ins for OpenTSLM, held-out questions: what do votes and search add, for the tokens they cost?"
 
 _FULL = Size()
-_QUICK = Size(test=24, validation=16, budgets=(2, 4), trees=(4,), tree_questions=8)
+_QUICK = Size(test=24, validation=24, budgets=(2, 4), pilot=4, trees=(4,), tree_questions=8)
 _COLUMNS = ("accuracy", "accuracy_se", "macro_f1", "kappa", "rouge_l", "ece")
 
 
@@ -56,12 +56,13 @@ def _answers(stage: int, seeds: Sequence[int], size: Size) -> BenchResult:
         figures |= _figures(stage, method, n, float(said.tokens.mean()), scores, ("accuracy", "f1", "kappa"))
     notes = [_differences(stage, contests, size, figures)]
     weights = "; ".join(
-        f"seed {seed}: spectral {c.weights['spectral']:g}, verifier {c.weights['verifier']:g}, templates alone right "
-        f"for {c.template_accuracy:.3f}"
+        f"seed {seed}: {c.weight:g}, templates alone right for {c.template_accuracy:.3f}"
         for seed, c in zip(seeds, contests, strict=True)
     )
     figures[f"stage{stage}_template_accuracy"] = float(np.mean([c.template_accuracy for c in contests]))
-    return BenchResult(rows, figures, [*notes, f"Stage {stage}, weights from validation: {weights}."])
+    return BenchResult(
+        rows, figures, [*notes, f"Stage {stage}, weight of the spectral reward, from validation: {weights}."]
+    )
 
 
 def _joined(contests: Sequence[Contest], key: tuple[str, int]) -> tuple[list[Problem], Said]:
@@ -90,8 +91,9 @@ def _differences(stage: int, contests: Sequence[Contest], size: Size, figures: d
     pairs = [
         (f"sadt_{least}_minus_self_consistency_{most}", ("sadt", least), ("self-consistency", most)),
         (f"answer_vote_{least}_minus_self_consistency_{most}", ("answer-vote", least), ("self-consistency", most)),
+        (f"sadt_verifier_{least}_minus_self_consistency_{most}", ("sadt-verifier", least), ("self-consistency", most)),
         *((f"sadt_minus_answer_vote_{n}", ("sadt", n), ("answer-vote", n)) for n in size.budgets),
-        (f"verifier_minus_answer_vote_{most}", ("sadt-verifier", most), ("answer-vote", most)),
+        *((f"sadt_verifier_minus_answer_vote_{n}", ("sadt-verifier", n), ("answer-vote", n)) for n in size.budgets),
         *((f"dts_minus_sadt_{n}", ("dts", n), ("sadt", n)) for n in size.trees),
     ]
     said = []

@@ -68,7 +68,7 @@ def hold_caption_contest(seed: int, size: Size) -> CaptionContest:
     contest = CaptionContest(asked)
     greedy = draw_rationales(process.with_law(sampling_temperature=0.0), asked, 1, seed)
     pool = [_captions(drawn) for drawn in draw_rationales(process, asked, size.budgets[-1], seed)]
-    piloted = [_captions(drawn) for drawn in draw_rationales(process, validation, size.budgets[1], seed + 1)]
+    piloted = [_captions(drawn) for drawn in draw_rationales(process, validation, size.pilot, seed + 1)]
     contest.weight = max(_WEIGHTS, key=lambda w: np.mean([c.score[agreed(c, w)] for c in piloted]))
     _enter(contest, "greedy", 1, [_captions(drawn) for drawn in greedy], lambda c: 0)
     _enter(contest, "sample", 1, [c.first(1) for c in pool], lambda c: 0)

@@ -21,9 +21,9 @@ from sadt_ray.methods import dts
 from sadt_ray.processes.language.process import CausalLMProcess, Loader
 from sadt_ray.processes.opentslm.load import load_opentslm
 from sadt_ray.rewards.combine import WeightedSum
-from sadt_ray.rewards.stages.agreement import AgreementReward, Marginal
+from sadt_ray.rewards.stages.agreement import Marginal
+from sadt_ray.rewards.stages.answer_verifier import answer_features, fit_answer_verifier
 from sadt_ray.rewards.stages.answers import UNPARSABLE, AnswerScorer, AnswerValues, bind_answers, prompt_of
-from sadt_ray.rewards.stages.features import TextFeatures
 from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.oracle import is_gold
 from sadt_ray.rewards.stages.spectral_label import SpectralLabelReward
@@ -33,7 +33,7 @@ from sadt_ray.rewards.stages.templates import (
     stage_templates_config,
     template_accuracy,
 )
-from sadt_ray.rewards.stages.verifier import VerifierReward, fit_verifier
+from sadt_ray.rewards.stages.verifier import VerifierReward
 from sadt_ray.rewards.stages.weight import choose_weight
 from sadt_ray.runs.answers import answered
 from sadt_ray.stage_spec import stage_spec
@@ -51,12 +51,14 @@ class Size:
     Attributes:
         test, validation: questions.
         budgets: rationales, ascending; the last is what is drawn.
+        pilot: rationales of a validation question.
         trees: budgets that trees are searched with, on the first ``tree_questions`` questions.
     """
 
     test: int = 200
     validation: int = 120
     budgets: tuple[int, ...] = (4, 8, 16, 32)
+    pilot: int = 16
     trees: tuple[int, ...] = (8,)
     tree_questions: int = 100
 
@@ -85,13 +87,13 @@ class Contest:
     Attributes:
         problems: the test questions.
         said: by method and budget; trees have answered the first of the questions only.
-        weights: of the rewards, from validation.
+        weight: of the spectral reward, from validation.
         template_accuracy: on the test questions.
     """
 
     problems: list[Problem]
     said: dict[tuple[str, int], Said] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)
+    weight: float = 0.0
     template_accuracy: float = float("nan")
 
 
@@ -108,23 +110,17 @@ def hold_contest(stage: int, seed: int, size: Size) -> Contest:
     contest = Contest(asked)
     most = size.budgets[-1]
     pool = draw_rationales(process, asked, most, seed)
-    piloted = draw_rationales(process, validation, size.budgets[1], seed + 1)
+    piloted = draw_rationales(process, validation, size.pilot, seed + 1)
     greedy = draw_rationales(process.with_law(sampling_temperature=0.0), asked, 1, seed)
     contest.said["greedy", 1] = _each(greedy, 1, lambda r, n: majority(r.drawn[:n], r.probabilities.shape[1]))
     contest.said["sample", 1] = _each(pool, 1, lambda r, n: majority(r.drawn[:n], r.probabilities.shape[1]))
     templates = _templates(stage, seed, [*asked, *validation])
     contest.template_accuracy = template_accuracy(templates, asked).accuracy
     spectral = SpectralLabelReward(templates)
-    verifier = _verifier(validation, piloted, spectral)
-    rewards: dict[str, tuple[Reward, Callable[[int], Reward]]] = {
-        "spectral": (spectral, lambda n: spectral),
-        "verifier": (tabled(verifier(piloted, size.budgets[1]), validation), lambda n: verifier(pool, n)),
-    }
-    marginals = marginals_of(piloted, size.budgets[1])
-    for name, (on_validation, _) in rewards.items():
-        contest.weights[name] = choose_weight(validation, marginals, on_validation).weight
+    chosen = choose_weight(validation, marginals_of(piloted, size.budgets[0]), spectral)
+    contest.weight = chosen.weight
     for n in size.budgets:
-        _flat(contest, pool, n, {name: make(n) for name, (_, make) in rewards.items()})
+        _flat(contest, pool, n, spectral, _verified(validation, piloted, min(n, size.pilot), asked, pool, n, templates))
     for n in size.trees:
         _tree(contest, process, n, spectral, size.tree_questions, seed)
     return contest
@@ -142,19 +138,20 @@ def marginals_of(pool: Sequence[Rationales], n: int) -> dict[str, Marginal]:
     }
 
 
-def _flat(contest: Contest, pool: Sequence[Rationales], n: int, rewards: Mapping[str, Reward]) -> None:
-    said, problems = contest.said, contest.problems
+def _flat(
+    contest: Contest, pool: Sequence[Rationales], n: int, spectral: Reward, verified: Mapping[str, np.ndarray]
+) -> None:
+    said = contest.said
+    values = tabled(spectral, contest.problems).values
     said["self-consistency", n] = _each(pool, n, lambda r, n: majority(r.drawn[:n], r.probabilities.shape[1]))
     said["answer-vote", n] = _each(pool, n, lambda r, n: weighted_vote(r.probabilities[:n]), listed=True)
-    tables = {name: tabled(reward, problems).values for name, reward in rewards.items()}
-    spectral = tables["spectral"]
-    said["best-of-n", n] = _each(pool, n, lambda r, n: _chosen(best_of(r.drawn[:n], spectral[r.problem.name]), r))
-    for name, key in (("spectral", "sadt"), ("verifier", "sadt-verifier")):
+    said["best-of-n", n] = _each(pool, n, lambda r, n: _chosen(best_of(r.drawn[:n], values[r.problem.name]), r))
 
-        def tilted(r: Rationales, n: int, name: str = name) -> tuple[int, np.ndarray]:
-            return weighted_vote(r.probabilities[:n], contest.weights[name] * tables[name][r.problem.name])
+    def tilted(r: Rationales, n: int) -> tuple[int, np.ndarray]:
+        return weighted_vote(r.probabilities[:n], contest.weight * values[r.problem.name])
 
-        said[key, n] = _each(pool, n, tilted, listed=True)
+    said["sadt", n] = _each(pool, n, tilted, listed=True)
+    said["sadt-verifier", n] = _each(pool, n, lambda r, n: _likeliest(verified[r.problem.name]), listed=True)
     oracle = _each(pool, n, lambda r, n: _chosen(best_of(r.drawn[:n], is_gold(r.problem).astype(float)), r))
     said["best-of-n oracle", n] = replace(oracle, oracle=True)
 
@@ -162,7 +159,7 @@ def _flat(contest: Contest, pool: Sequence[Rationales], n: int, rewards: Mapping
 def _tree(contest: Contest, process: CausalLMProcess, n: int, spectral: Reward, count: int, seed: int) -> None:
     """DTS over sentences, answers listed, at lambda = 1 under the weighted spectral reward."""
     asked = contest.problems[:count]
-    reward = WeightedSum((1.0, FormatReward()), (contest.weights["spectral"], spectral))
+    reward = WeightedSum((1.0, FormatReward()), (contest.weight, spectral))
     method = dts(n_rollouts=n, seed=seed, at_once=16)
     grown = search(process, asked, reward, method, batch_size=64)
     rows = [
@@ -235,18 +232,24 @@ def _templates(stage: int, seed: int, problems: Sequence[Problem]) -> LabelTempl
     return fit_label_templates(training, stage_templates_config(stage, [*training, *problems]))
 
 
-def _verifier(
-    validation: Sequence[Problem], piloted: Sequence[Rationales], spectral: SpectralLabelReward
-) -> Callable[[Sequence[Rationales], int], Reward]:
-    """What makes a verifier of n rationales of whatever was asked.
+def _verified(
+    validation: Sequence[Problem],
+    piloted: Sequence[Rationales],
+    most: int,
+    asked: Sequence[Problem],
+    pool: Sequence[Rationales],
+    n: int,
+    templates: LabelTemplates,
+) -> Mapping[str, Float[np.ndarray, " K"]]:
+    """log P(answer) by the verifier, of n rationales of every question.
 
-    It is learned on validation questions, cross-fitted by source: of its training questions a stand-in is too sure.
+    It is learned from as many of validation questions: of its training questions a stand-in is too sure.
     """
+    learned = fit_answer_verifier(validation, marginals_of(piloted, most), templates, _FOLDS)
+    features = answer_features(marginals_of(pool, n), templates, learned.claims)
+    return tabled(VerifierReward(learned, features), asked).values
 
-    def features(pool: Sequence[Rationales], n: int) -> TextFeatures:
-        return TextFeatures({"vote": AgreementReward(marginals_of(pool, n)), "spectral": spectral})
 
-    texts, owner = bare_answers(validation)
-    right = np.concatenate([is_gold(problem) for problem in validation]).astype(float)
-    learned = fit_verifier(validation, texts, owner, right, features(piloted, len(piloted[0].texts)), _FOLDS)
-    return lambda pool, n: VerifierReward(learned, features(pool, n))
+def _likeliest(log_probs: Float[np.ndarray, " K"]) -> tuple[int, Float[np.ndarray, " K"]]:
+    shares = np.exp(log_probs - log_probs.max())
+    return int(shares.argmax()), shares / shares.sum()
