@@ -1,5 +1,6 @@
 """What stand-ins learn from: sources stay apart, words are true, answers are balanced."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_no_source_is_in_two_splits(kind):
     assert not sources[0] & sources[1]
     assert not sources[0] & sources[2]
     assert not sources[1] & sources[2]
+
+
+@needs_data
+def test_a_persons_recordings_stay_together():
+    sources = {p.extras["source"] for split in SPLITS for p in HarCorpus(0).problems(split)}
+    people = {source for source in sources if source.startswith("GeoTec")}
+    assert people
+    assert all(re.fullmatch(r"GeoTec s\d+", person) for person in people)
 
 
 @needs_data
