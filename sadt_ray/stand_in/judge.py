@@ -13,9 +13,11 @@ from torch import Tensor
 from sadt_ray.answers import MARKER, parse_answer
 from sadt_ray.interfaces import Problem
 from sadt_ray.metrics.calibration import calibration_error, reliability
+from sadt_ray.processes.opentslm.encoder import PATCH
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel, embed_prompts
 
-_ROWS = 144  # texts that are generated at once
+_ROWS = 144  # texts that are generated at once,
+_POSITIONS = 60_000  # and positions of their prompts: every text has a copy of its prompt's keys
 
 
 class Judgement(NamedTuple):
@@ -53,13 +55,19 @@ def judge(
     drawn: list[list[str]] = []
     tokens = 0
     ordered = sorted(problems, key=lambda p: len(p.conditioning.series[0]))
-    size = max(1, _ROWS // (draws + 1))
+    longest = max(_positions(p) for p in ordered)
+    size = max(1, min(_ROWS, _POSITIONS // longest) // (draws + 1))
     for some in [ordered[i : i + size] for i in range(0, len(ordered), size)]:
         texts, lengths = generate(model, some, draws, max_tokens)
         greedy += [rows[0] for rows in texts]
         drawn += [rows[1:] for rows in texts]
         tokens += int(lengths[:, 1:].sum())
     return _judgement(ordered, greedy, drawn, tokens / max(1, draws * len(ordered)))
+
+
+def _positions(problem: Problem) -> int:
+    """Of a prompt, roughly: its patches, and a hundred tokens."""
+    return 100 + sum(len(series) for series in problem.conditioning.series) // PATCH
 
 
 @torch.no_grad()
