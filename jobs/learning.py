@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.shipped import shipped_flow
 from sadt_ray.flow.store import context_of
 from sadt_ray.flow.training_config import TrainingConfig
-from sadt_ray.interfaces import Problem
+from sadt_ray.interfaces import GenerativeProcess, Problem
 from sadt_ray.learner import FLOW, LearnerConfig, Learning
 from sadt_ray.methods import Method
+from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.teacher import Lesson
 
 _BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under which the flow is trained
@@ -43,15 +45,40 @@ def given_flow(job: SearchJob, reward: str) -> Flow | None:
     return flow
 
 
-def flow_notes(job: SearchJob, methods: Sequence[Method], flow: Flow | None) -> list[str]:
-    """Where the look-ahead of methods that read a flow comes from."""
+def flow_notes(
+    job: SearchJob, methods: Sequence[Method], flow: Flow | None, process: GenerativeProcess | None = None
+) -> list[str]:
+    """Where the look-ahead of methods that read a flow comes from, and whether it was learned for this prior."""
     readers = ", ".join(method.name for method in methods if method.sweep.twist == "flow")
     if not readers:
         return []
     if flow is None:
         return [f"{readers}: no flow yet, looks ahead by the reward's own r~ where it has one."]
     which = f"the flow {job.flow}" if job.flow is not None else "the flow that ships with the package"
-    return [f"{readers}: guided by {which}, learned on other windows; what that cost is not in the table."]
+    guided = f"{readers}: guided by {which}, learned on other windows; what that cost is not in the table."
+    if process is None or not _of_another_prior(job, flow, process):
+        return [guided]
+    return [
+        guided,
+        f"ATTENTION: {which} was learned for another prior. Weights make up for it, but it may guide badly; train one "
+        "for this prior by `python -m jobs.train flow`.",
+    ]
+
+
+def _of_another_prior(job: SearchJob, flow: Flow, process: GenerativeProcess) -> bool:
+    """By the fingerprint of the weights; of a flow that has none, by the names of prior and checkpoint."""
+    facts, ours = flow.facts or {}, prior_fingerprint(process)
+    if ours and facts.get("prior"):
+        return facts["prior"] != ours
+    return facts.get("process", "") not in ("", process_facts(job, process))
+
+
+def process_facts(job: SearchJob, process: GenerativeProcess) -> str:
+    """Names and sampler of the prior that a job searches, for the facts of a flow."""
+    sampler = getattr(process, "sampler", None)
+    return json.dumps(
+        [job.backbone, str(job.checkpoint or "shipped"), asdict(sampler) if sampler is not None else None]
+    )
 
 
 def guidance_of(

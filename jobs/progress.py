@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.runs.conduct import Look
+from sadt_ray.tree.search import Search
 
 _LINE_EVERY = 30.0  # seconds, in a log
 
@@ -45,12 +46,20 @@ class SearchBar:
 
     def show(self, look: Look) -> None:
         """Bring the line up to date."""
-        progress = look.progress
-        done = progress.simulations if self._config.n_rollouts is not None else progress.nfe
-        self._bar.update(self._task, completed=min(done, self._total), facts=_facts(look))
+        done = self._reach(look.progress.simulations, look.progress.nfe)
+        self._bar.update(self._task, facts=_facts(look))
         if not self._console.is_terminal and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY
             self._console.print(f"{self._label}  {done / self._total:.0%}  {_facts(look)}", soft_wrap=True)
+
+    def finish(self, search: Search) -> None:
+        """Where it ended: the last batches may have come after the last look, and of a short search all of them."""
+        self._reach(search.simulations, int(search.nfe.sum()))
+
+    def _reach(self, simulations: int, nfe: int) -> int:
+        done = min(simulations if self._config.n_rollouts is not None else nfe, self._total)
+        self._bar.update(self._task, completed=done)
+        return done
 
 
 def _facts(look: Look) -> str:

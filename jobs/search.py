@@ -108,6 +108,7 @@ def run_methods(
                 guard.check()
 
             ended = session.search(plan_of[group[0].name], on_look, guard.check)
+            bar.finish(ended.search)
         outcome.add(group, ended.search, ended.seconds)
         if ended.error is not None:
             raise ended.error
@@ -162,7 +163,7 @@ def prepare(console: Console, held: ExitStack) -> Prepared:
         task = build_task(job, console)
         flow = given_flow(job, repr(task.reward))
         methods = fitted_methods(job, task, flow)
-        task.notes.extend(flow_notes(job, methods, flow))
+        task.notes.extend(flow_notes(job, methods, flow, task.process))
         if resumed is not None:
             resumed.check_settings(resolved_settings(job, task))
         plans = [plan_search(task.process, task.problems, method) for method in methods]

@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from jobs.learning import process_facts
 from jobs.search import build_task
 from jobs.search_job import SearchJob
 from sadt_ray.buffer import TrajectoryBuffer
@@ -23,6 +24,7 @@ from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.training import FlowTraining
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.flow.training_file import load_training, save_training
+from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.walk import level_positions
 
 HARVEST = "python -m jobs.search --method smc-debiased --split train --num-windows 40 --harvest --out RUN"
@@ -190,7 +192,8 @@ def _source(directory: Path, swept: bool, console: Console) -> Source:
     positions = np.asarray(level_positions(chain, process.num_levels))
     facts = {
         "dataset": config["search"].get("dataset") or "ETTh1",
-        "process": json.dumps([job.backbone, str(job.checkpoint or "shipped"), asdict(process.sampler)]),
+        "process": process_facts(job, process),
+        "prior": prior_fingerprint(process),
         "reward": config["search"]["reward"],
         "inv_temperature": job.resolved_inv_temperature(),
     }

@@ -26,6 +26,7 @@ from sadt_ray.flow.training import FlowTraining
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.flow.training_file import load_training, save_training
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
+from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.walk import level_positions
 
 CHECKPOINT, FLOW = "learner.safetensors", "flow.safetensors"
@@ -83,7 +84,7 @@ class Learner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._home, self._clock = config or LearnerConfig(), home, clock
-        self._facts = {"learner": "on-line", "reward": repr(reward)}
+        self._facts = {"learner": "on-line", "reward": repr(reward), "prior": prior_fingerprint(process)}
         chain = process.bind(problems)
         positions = level_positions(chain, process.num_levels)
         self._inputs = FlowInputs(chain, reward.bind(problems), int(positions[-1]) + 1)

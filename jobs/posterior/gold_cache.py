@@ -6,18 +6,16 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from jobs.posterior.gold import Gold, GoldConfig, gold_samples
 from sadt_ray.data.etth1 import cache_directory
 from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.processes.fingerprint import digest, pieces_of, prior_fingerprint
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 from sadt_ray.tensor_file import Damaged, read_tensors, write_tensors
@@ -56,11 +54,11 @@ def gold_for(
     """
     process, reward, config = process or load_pretrained(), reward or SpectralReward(), config or GoldConfig()
     directory = directory or cache_directory() / "gold"
-    sampler = _digest(FORMAT, _fingerprint(process), _named(reward), repr(list(inv_temperatures)), repr(config))
+    sampler = digest(FORMAT, _fingerprint(process), _named(reward), repr(list(inv_temperatures)), repr(config))
     found: list[Replicates] = [{lam: [] for lam in inv_temperatures} for _ in problems]
     for number, problem in enumerate(problems):
         for replicate in range(replicates):
-            key = _digest(sampler, _fingerprint_of_problem(problem), str(replicate))
+            key = digest(sampler, _fingerprint_of_problem(problem), str(replicate))
             path = directory / f"{problem.name.replace('/', '-')}-{replicate}-{key[:16]}.safetensors"
             golds = _read(path)
             if golds is None:
@@ -106,11 +104,7 @@ def _read(path: Path) -> list[Gold] | None:
 
 def _fingerprint(process: DiffusionProcess) -> str:
     """Of the weights and the sampler; branch levels do not change the prior."""
-    denoiser = process.denoiser
-    if not isinstance(denoiser, torch.nn.Module):
-        return _digest(_named(denoiser), repr(process.sampler))
-    weights = {name: tensor.cpu().numpy() for name, tensor in denoiser.state_dict().items()}
-    return _digest(repr(process.sampler), *_flat(weights))
+    return prior_fingerprint(process) or digest(_named(process.denoiser), repr(process.sampler))
 
 
 def _named(thing: object) -> str:
@@ -123,20 +117,6 @@ def _named(thing: object) -> str:
 
 def _fingerprint_of_problem(problem: Problem) -> str:
     conditioning = problem.context if problem.conditioning is None else problem.conditioning
-    return _digest(problem.name, *_flat({"context": problem.context, "conditioning": conditioning, **problem.extras}))
-
-
-def _flat(named: Mapping[str, Any]) -> list[str | bytes]:
-    return [
-        piece
-        for name in sorted(named)
-        for piece in (name, named[name].tobytes() if isinstance(named[name], np.ndarray) else repr(named[name]))
-    ]
-
-
-def _digest(*pieces: str | bytes) -> str:
-    digest = blake2b(digest_size=16)
-    for piece in pieces:
-        content = piece.encode() if isinstance(piece, str) else piece
-        digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.hexdigest()
+    return digest(
+        problem.name, *pieces_of({"context": problem.context, "conditioning": conditioning, **problem.extras})
+    )

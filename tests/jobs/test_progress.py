@@ -1,0 +1,39 @@
+"""The bar of a search: where it stands after a look, and where it ends even if nobody looked."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jobs.progress import SearchBar
+from sadt_ray.config import SearchConfig
+from sadt_ray.runs.conduct import Look
+
+
+def bar_of(**budget):
+    return SearchBar(Console(file=io.StringIO()), "sadt", SearchConfig(**budget), num_problems=2)
+
+
+def look(simulations, nfe):
+    progress = SimpleNamespace(
+        simulations=simulations, nfe=nfe, rollouts_per_second=1.0, best_reward=0.0, mean_reward=0.0
+    )
+    return Look(progress, {})
+
+
+@pytest.mark.parametrize(("budget", "share"), [({"n_rollouts": 10}, 0.25), ({"n_rollouts": None, "max_nfe": 200}, 0.5)])
+def test_a_look_moves_it_along_the_budget_that_counts(budget, share):
+    with bar_of(**budget) as bar:
+        bar.show(look(5, 200))
+        assert bar._bar.tasks[0].percentage == pytest.approx(100 * share)
+
+
+def test_a_search_of_one_batch_that_nobody_looked_at_ends_where_it_ended():
+    with bar_of(n_rollouts=10) as bar:
+        bar.finish(SimpleNamespace(simulations=20, nfe=np.array([160, 160])))
+        assert bar._bar.tasks[0].percentage == 100
+    with bar_of(n_rollouts=10) as bar:  # stopped early, by a standard error
+        bar.finish(SimpleNamespace(simulations=6, nfe=np.array([48, 48])))
+        assert bar._bar.tasks[0].percentage == pytest.approx(30)
