@@ -61,10 +61,6 @@ class Nodes:
         return ~np.isnan(self.reward)
 
     @property
-    def is_root_child(self) -> Bool[np.ndarray, " N"]:
-        return (self.parent >= 0) & (self.parent[np.maximum(self.parent, 0)] == ROOT)
-
-    @property
     def num_levels(self) -> int:
         """Of the deepest node."""
         return int(self.level.max(initial=0))
@@ -102,20 +98,6 @@ class Nodes:
         ends = np.cumsum(counts)
         within = np.arange(ends[-1] if len(rows) else 0) - np.repeat(ends - counts, counts)
         return Children(np.concatenate([[0], ends]), children[np.repeat(splits[rows], counts) + within])
-
-    def some_children(
-        self, rows: Int[np.ndarray, " K"], at_most: int, rng: np.random.Generator
-    ) -> Int[np.ndarray, "K S"]:
-        """Up to ``at_most`` of each node's children, all different, uniformly drawn; -1 where there are no more."""
-        splits, children = self.children_of(rows)
-        counts = np.diff(splits)
-        of = np.repeat(np.arange(len(rows)), counts)
-        shuffled = children[np.lexsort((rng.random(len(children)), of))]
-        rank = np.arange(len(children)) - splits[of]
-        drawn = np.full((len(rows), at_most), -1)
-        taken = rank < at_most
-        drawn[of[taken], rank[taken]] = shuffled[taken]
-        return drawn
 
     def paths(self, rows: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K L+1"]:
         """Rows of the nodes from the root (column 0) down to each of ``rows``, each in the column of its level.

@@ -35,7 +35,6 @@ def test_siblings_are_the_children_of_the_tree_at_the_root_too(searched):
         assert set(rows[splits[node] : splits[node + 1]]) == set(tree.children(node)), node
     np.testing.assert_array_equal(nodes.num_children, tree.column("num_children"))
     np.testing.assert_array_equal(np.flatnonzero(nodes.parent == ROOT), [0, 1, 2])
-    np.testing.assert_array_equal(nodes.is_root_child, tree.column("level") == 1)
     np.testing.assert_array_equal(nodes.states(nodes.node), search.states.values)
 
 
@@ -85,19 +84,3 @@ def test_states_keep_the_shape_of_rows_and_are_zero_where_there_is_no_row(search
     assert states.shape == (2, 2, *search.states.row_shape)
     np.testing.assert_array_equal(states[1], search.states.values[[0, 3]])
     np.testing.assert_array_equal(states[0, 1], 0)
-
-
-def test_some_children_are_different_ones_each_as_likely_as_the_others(searched):
-    nodes = searched[1].nodes
-    few, many = int(np.argmin(np.where(nodes.num_children > 1, nodes.num_children, 99))), 0
-    children = np.flatnonzero(nodes.parent == many)
-    drawn = nodes.some_children(np.repeat([many, few], 3_000), 4, np.random.default_rng(0))
-    of_many, of_few = drawn[:3_000], drawn[3_000:]
-    assert all(len(set(row)) == 4 for row in of_many)
-    counts = np.bincount(of_many.ravel(), minlength=len(nodes))[children]
-    share = 4 / len(children)
-    assert counts.sum() == 12_000
-    np.testing.assert_allclose(counts, 3_000 * share, atol=5 * np.sqrt(3_000 * share * (1 - share)))
-    held = np.flatnonzero(nodes.parent == few)
-    assert {frozenset(row[row >= 0].tolist()) for row in of_few[:, : len(held)]} == {frozenset(held.tolist())}
-    assert (np.sort(of_few)[:, : max(4 - len(held), 0)] == -1).all()
