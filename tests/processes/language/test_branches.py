@@ -71,9 +71,10 @@ def test_a_wrong_mask_shows(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_rows_of_several_prompts_and_lengths_are_each_what_they_are_alone(name):
+@pytest.mark.parametrize("positions", [(3, 11), (11, 3)])
+def test_rows_of_several_prompts_and_lengths_are_each_what_they_are_alone(name, positions):
     network, rng = NETWORKS[name], np.random.default_rng(0)
-    problems = [question("q", positions=3), question("longer", positions=11)]
+    problems = [question("q", positions=positions[0]), question("other", positions=positions[1])]
     parts = [(prefill(TinyModel(network), problem.conditioning), 2) for problem in problems]
     texts = [rng.integers(2, 30, length).tolist() for length in (1, 6, 4, 2)]
     branches = Branches(network, parts, 12)
