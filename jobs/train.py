@@ -26,6 +26,7 @@ from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
 from jobs.train_flow import TrainFlowConfig, train_flow
 from jobs.train_tslm import TrainTslmConfig, train_tslm
+from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
@@ -129,6 +130,11 @@ def main() -> None:
     def tslm(config: Annotated[TrainTslmConfig, tyro.conf.arg(name="")]) -> None:
         """Train a stand-in for OpenTSLM: tiny, in its published format."""
         _run(lambda: train_tslm(config, console), console)
+
+    @app.command(name="verifier")
+    def verifier(config: Annotated[TrainVerifierConfig, tyro.conf.arg(name="")]) -> None:
+        """Train the verifier of a stage's answers."""
+        _run(lambda: train_verifier(config, console), console)
 
     app.cli(description=__doc__)
 

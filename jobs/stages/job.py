@@ -49,6 +49,8 @@ class StageJob:
     """lambda of the target p(x) exp(lambda r(x))."""
     spectral_weight: Annotated[float, tyro.conf.arg(aliases=["--spectral-gamma", "--spectral_gamma"])] = 1.0
     """Weight of the spectral term in the default reward; 0 leaves it out."""
+    verifier: Path | None = None
+    """Directory of `python -m jobs.train verifier`, for rewards such as 'verifier + -1*agreement'."""
     sampling_temperature: float = 1.0
     """Of the prior's tokens; greedy takes the likeliest whatever this is."""
     top_k: int | None = None

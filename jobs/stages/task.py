@@ -18,18 +18,24 @@ from jobs.stages.pilot import Pilot, run_pilot
 from sadt_ray.data.stages.load import load_stage
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.language.blocks import Blocks
+from sadt_ray.processes.language.entropy import entropy_profile
 from sadt_ray.processes.language.process import CausalLMProcess, Loader
 from sadt_ray.processes.language.scoring import TextScoring
 from sadt_ray.processes.opentslm.load import load_opentslm
 from sadt_ray.rewards.combine import WeightedSum
+from sadt_ray.rewards.stages.answer_verifier import answer_features
 from sadt_ray.rewards.stages.build import Evidence, build_stage_reward, default_spec, needs
+from sadt_ray.rewards.stages.features import TextFeatures
 from sadt_ray.rewards.stages.oracle import label_shares
 from sadt_ray.rewards.stages.templates import (
     LabelTemplates,
     fit_label_templates,
+    load_templates,
     stage_templates_config,
     template_accuracy,
 )
+from sadt_ray.rewards.stages.verifier import Verifier
+from sadt_ray.rewards.stages.verifier_file import load_verifier
 from sadt_ray.runs.tree_texts import write_tree_texts
 from sadt_ray.stand_in.library import (
     RECORD,
@@ -41,9 +47,13 @@ from sadt_ray.stand_in.library import (
 )
 from sadt_ray.tree.search import Search
 
+VERIFIER, TEMPLATES = "verifier.safetensors", "templates.safetensors"
+"""Files of a verifier's directory."""
 _BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' shares
 _TEXTS_OF = 8  # questions whose trees are shown
 _QUESTIONS = 32  # of a stage's data, if nobody says otherwise
+_QUESTIONS = 32  # of a stage's data, if nobody says otherwise
+_PROFILED = 16  # questions
 _MOST_TRAINING = 2_000  # questions that templates are fitted on
 
 
@@ -82,12 +92,16 @@ class StageTask:
 
     def set_reward(self, job: StageJob, training: Callable[[], Sequence[Problem]]) -> None:
         """Prepare what the job's reward goes by, and build it."""
-        spec = reward_spec(job)
-        wanted = needs(spec, job.spec.number)
-        if "spectral-label" in wanted:
-            self._fit_templates(job, spread(training(), _MOST_TRAINING))
-        if wanted & {"agreement", "consensus"}:
-            self.pilot = run_pilot(self.process, self.problems, max(job.n_rollouts // 2, 2), job.seed)
+        spec, number = reward_spec(job), job.spec.number
+        wanted = needs(spec, number)
+        verifier = None
+        if job.verifier is not None:
+            verifier, self.templates = load_verifier(job.verifier / VERIFIER), load_templates(job.verifier / TEMPLATES)
+        elif "spectral-label" in wanted:
+            self.templates = fit_templates(number, training(), self.problems)
+        if wanted & {"agreement", "consensus", "verifier"}:
+            count = max(job.n_rollouts // 2, 2) if verifier is None else int(verifier.facts["rationales"])
+            self.pilot = run_pilot(self.process, self.problems, count, job.seed)
             cost = np.mean(list(self.pilot.tokens.values()))
             self.notes.append(f"The pilot cost {cost:.0f} tokens a question; they are charged to rewarded methods.")
         evidence = Evidence(
@@ -96,17 +110,18 @@ class StageTask:
             marginals=self.pilot.marginals,
             pilot=self.pilot.texts,
             log_probs=TextScoring(self.process) if "likelihood" in wanted else None,
+            verifier=verifier,
+            features=verifier_features(verifier, self.pilot, self.templates),
             label_shares=label_shares(training()) if "oracle" in wanted and job.spec.metric in _BY_SHARES else None,
         )
-        self.reward = build_stage_reward(spec, job.spec.number, evidence)
+        self.reward = build_stage_reward(spec, number, evidence)
         self.reward.bind(self.problems)  # a question that does not fit the reward is refused here
+        self._say_what_the_reward_goes_by()
+
+    def _say_what_the_reward_goes_by(self) -> None:
         if self.oracle:
             self.notes.append("The reward reads the gold answers: ORACLE results, not deployable ones.")
-
-    def _fit_templates(self, job: StageJob, training: Sequence[Problem]) -> None:
-        config = stage_templates_config(job.spec.number, [*training, *self.problems])
-        self.templates = fit_label_templates(training, config, {"stage": job.spec.number})
-        if all(problem.extras.get("label") is not None for problem in self.problems):
+        if self.templates is not None and all(problem.extras.get("label") is not None for problem in self.problems):
             found = template_accuracy(self.templates, self.problems)
             self.template_accuracy = found.accuracy
             self.notes.append(
@@ -125,6 +140,17 @@ class StageTask:
     def reward_for(self, method: StageMethod) -> WeightedSum:
         """Nothing for methods whose target is the prior itself."""
         return self.reward if method.rewarded else WeightedSum()
+
+
+def verifier_features(verifier: Verifier | None, pilot: Pilot, templates: LabelTemplates | None) -> TextFeatures | None:
+    """What a verifier goes by on these questions."""
+    return None if verifier is None else answer_features(pilot.marginals, templates, verifier.claims)
+
+
+def fit_templates(stage: int, training: Sequence[Problem], problems: Sequence[Problem]) -> LabelTemplates:
+    """Of training questions, in segments that the ``problems`` have room for too."""
+    some = spread(training, _MOST_TRAINING)
+    return fit_label_templates(some, stage_templates_config(stage, [*some, *problems]), {"stage": stage})
 
 
 def reward_spec(job: StageJob) -> str:
@@ -148,7 +174,18 @@ def build_task(job: StageJob, console: Console) -> StageTask:
     process.bind(questions.asked)  # a model that cannot be loaded is refused here
     task = StageTask(process, questions.asked, WeightedSum(), is_stand_in, notes=[WHAT] if is_stand_in else [])
     task.set_reward(job, questions.training)
+    if job.entropy_profile:
+        task.entropy_profile = profiled(process, questions.asked[:_PROFILED])
     return task
+
+
+def profiled(process: CausalLMProcess, problems: Sequence[Problem]) -> list[dict[str, float]]:
+    """H(answer | text so far), step by step: where the entropy falls is where a tree has something to choose."""
+    found = entropy_profile(process, problems)
+    return [
+        {"depth": float(step), "entropy": float(entropy), "disagreement": float(apart)}
+        for step, entropy, apart in zip(found.steps, found.entropy, found.disagreement, strict=True)
+    ]
 
 
 class Questions(NamedTuple):
@@ -165,25 +202,29 @@ def stand_in(job: StageJob, console: Console) -> Path:
     return find_or_train_stand_in(job.spec.number, job.seed)
 
 
+def training_questions(job: StageJob, is_stand_in: bool) -> Sequence[Problem]:
+    """What the job's templates are fitted on."""
+    return _questions(job, is_stand_in).training()
+
+
 def _questions(job: StageJob, is_stand_in: bool) -> Questions:
     """A stand-in is asked what it has never seen of what it was made for; a published model upstream's own test part.
 
     Who has a file of questions wants them all answered; templates then come from the stage's own training part.
     """
-    number, count = job.spec.number, job.num_examples
+    number = job.spec.number
     if job.data_file is not None:
         split = job.split or "all"
         own = None if split == "all" else job.data_file
-        return Questions(
-            spread(load_stage(number, split, job.data_file), count), partial(load_stage, number, "train", own)
-        )
-    split = job.split or "test"
+        asked = spread(load_stage(number, split, job.data_file), job.num_examples)
+        return Questions(asked, partial(load_stage, number, "train", own))
+    split, count = job.split or "test", job.num_examples or _QUESTIONS
     if split == "all":
         raise ValueError("--split all answers a --data-file; of the stage's own data choose train, validation or test")
     if is_stand_in:
         seen = partial(training_problems, number, job.seed)
-        asked = seen() if split == "train" else held_out_problems(number, job.seed, None, split)
-        return Questions(spread(asked, count), seen)
+        held_out = seen() if split == "train" else held_out_problems(number, job.seed, None, split)
+        return Questions(spread(held_out, count), seen)
     published = partial(load_stage, number, published=True)
     return Questions(spread(published(split), count), partial(published, "train"))
 
