@@ -11,12 +11,14 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.processes.language.blocks import Blocks
+from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.node_cache import Key
 from sadt_ray.processes.language.prior import TokenLaw
 from sadt_ray.rng import uniforms
 
 _TAIL = 256  # characters of a text that ends of blocks and markers are looked for in
+_WORTH_A_COPY = 0.75  # share of rows that still go on
 
 
 class Reader(Protocol):
@@ -59,6 +61,16 @@ class Row:
         return self.over or self.step >= self.stop
 
 
+@dataclass
+class _Batch:
+    """Rows that are drawn together; those that have arrived wait until enough have."""
+
+    rows: list[Row]
+    uniforms: Float[np.ndarray, "B max_tokens"]
+    branches: Branches
+    logits: Float[Tensor, "B V"]  # of each row's next token
+
+
 class Drawing:
     """Draws rows that ``Decoder.batches`` put together.
 
@@ -77,40 +89,55 @@ class Drawing:
     @torch.inference_mode()
     def run(self, rows: list[Row], seeds: UInt64[np.ndarray, " B"], wanted: frozenset[int]) -> None:
         """Draw rows to their stops. States at the steps ``wanted`` are remembered, and where they end."""
-        rows, chosen = [row for row in rows if not row.there], [not row.there for row in rows]
-        if not rows:
+        going = [not row.there for row in rows]
+        if not any(going):
             return
-        u = uniforms(seeds[chosen], np.zeros(len(rows), np.int64), self._decoder.max_tokens)
+        batch = self._opened([row for row in rows if not row.there], seeds[going])
+        while self._draw(batch):
+            self._drop_arrived(batch, wanted)
+            self._feed(batch, wanted)
+        self._file(batch, wanted)
+
+    def _opened(self, rows: list[Row], seeds: UInt64[np.ndarray, " B"]) -> _Batch:
+        """Evaluate what rows have said so far, and remember it."""
         opened = self._decoder.open([tuple(row.tokens) for row in rows], np.array([row.problem for row in rows]))
-        branches, logits, hidden = opened.branches, opened.logits, opened.hidden
-        places = dict(zip((id(row) for row in rows), range(len(rows)), strict=True))
-        for row, key, stop in zip(rows, opened.known, opened.stops, strict=True):
-            row.known = (key, stop)
-            row.hidden[len(row.tokens)] = hidden[places[id(row)]].clone()
+        for place, row in enumerate(rows):
+            row.known = (opened.known[place], opened.stops[place])
+            row.hidden[len(row.tokens)] = opened.hidden[place].clone()
             if row.tokens:
-                self._keep(row, len(row.tokens), (branches, places[id(row)]))
-        live = list(rows)
-        while True:
-            at = np.array([len(row.tokens) + self._forced for row in live])
-            at = np.minimum(at, self._decoder.max_tokens - 1)  # full rows that wait for the others draw nothing
-            drawn = self._law.draw(logits, u[np.arange(len(live)), at]).tolist()
-            for row, token in zip(live, drawn, strict=True):
-                if not row.there:
-                    self._say(row, token)
-            going = [not row.there for row in live]
-            if not any(going):
-                break
-            if sum(going) <= 0.75 * len(going):
-                self._file(live, going, branches, wanted)
-                index = np.flatnonzero(going)
-                branches.take(torch.as_tensor(index, device=logits.device))
-                live, u = [live[i] for i in index], u[index]
-            fed = branches.feed(*_next(live, logits.device))
-            logits, hidden = fed.logits[:, 0], fed.hidden[:, 0]
-            for i, row in enumerate(live):
-                if row.marks and row.marks[-1][1] == len(row.tokens) and row.marks[-1][0] in wanted:
-                    row.hidden[len(row.tokens)] = hidden[i].float().clone()
-        self._file(live, [False] * len(live), branches, wanted)
+                self._keep(row, len(row.tokens), (opened.branches, place))
+        u = uniforms(seeds, np.zeros(len(rows), np.int64), self._decoder.max_tokens)
+        return _Batch(rows, u, opened.branches, opened.logits)
+
+    def _draw(self, batch: _Batch) -> bool:
+        """One token more of every row that goes on; whether any still does."""
+        at = np.array([len(row.tokens) + self._forced for row in batch.rows])
+        at = np.minimum(at, self._decoder.max_tokens - 1)  # full rows that wait for the others draw nothing
+        drawn = self._law.draw(batch.logits, batch.uniforms[np.arange(len(at)), at]).tolist()
+        for row, token in zip(batch.rows, drawn, strict=True):
+            if not row.there:
+                self._say(row, token)
+        return any(not row.there for row in batch.rows)
+
+    def _drop_arrived(self, batch: _Batch, wanted: frozenset[int]) -> None:
+        """Go on without the rows that have arrived, once they are a quarter: a copy of the others costs, too."""
+        going = np.flatnonzero([not row.there for row in batch.rows])
+        if len(going) > _WORTH_A_COPY * len(batch.rows):
+            return
+        self._file(batch, wanted)
+        batch.branches.take(torch.as_tensor(going, device=batch.logits.device))
+        batch.rows, batch.uniforms = [batch.rows[place] for place in going], batch.uniforms[going]
+
+    def _feed(self, batch: _Batch, wanted: frozenset[int]) -> None:
+        """Evaluate the tokens said last. Rows that wait say theirs again, which changes nothing."""
+        device = batch.logits.device
+        tokens = torch.tensor([[row.tokens[-1]] for row in batch.rows], device=device)
+        slots = torch.tensor([[len(row.tokens) - 1] for row in batch.rows], device=device)
+        fed = batch.branches.feed(tokens, slots)
+        batch.logits = fed.logits[:, 0]
+        for place, row in enumerate(batch.rows):
+            if row.marks and row.marks[-1][1] == len(row.tokens) and row.marks[-1][0] in wanted:
+                row.hidden[len(row.tokens)] = fed.hidden[place, 0].float().clone()
 
     @torch.inference_mode()
     def look(self, texts: list[tuple[int, ...]], problem: Int[np.ndarray, " B"]) -> Float[Tensor, "B H"]:
@@ -143,25 +170,19 @@ class Drawing:
         row.step = step
         row.marks.append((step, len(row.tokens)))
 
-    def _file(self, live: list[Row], going: list[bool], branches: object, wanted: frozenset[int]) -> None:
+    def _file(self, batch: _Batch, wanted: frozenset[int]) -> None:
         """Remember what the rows that have arrived passed on their way, before their keys and values are dropped."""
-        for place, (row, goes_on) in enumerate(zip(live, going, strict=True)):
-            if goes_on:
+        for place, row in enumerate(batch.rows):
+            if not row.there:
                 continue
             for length in [length for step, length in row.marks if step in wanted]:
-                self._keep(row, length, (branches, place))
+                self._keep(row, length, (batch.branches, place))
             if row.over:
-                self._keep(row, len(row.tokens), (branches, place), last=True)
+                self._keep(row, len(row.tokens), (batch.branches, place), last=True)
 
-    def _keep(self, row: Row, length: int, source: tuple, last: bool = False) -> None:
+    def _keep(self, row: Row, length: int, source: tuple[Branches, int], last: bool = False) -> None:
         """Keys and values of the token said last are not there yet, unless its hidden state is."""
         hidden = row.hidden.get(length)
         stop = length if length < len(row.tokens) or hidden is not None else length - 1
         tokens = tuple(row.tokens[:length])
         row.known = self._decoder.keep(row.problem, tokens, row.known, stop, source, hidden, last)
-
-
-def _next(live: list[Row], device: torch.device) -> tuple[Int[Tensor, "B 1"], Int[Tensor, "B 1"]]:
-    """The token said last and its slot. Rows that have arrived say it again: that changes nothing."""
-    tokens = torch.tensor([[row.tokens[-1]] for row in live], device=device)
-    return tokens, torch.tensor([[len(row.tokens) - 1] for row in live], device=device)
