@@ -37,8 +37,6 @@ class FitStandInConfig:
         warm_up_steps, text_steps, joint_steps: gradient steps of the three phases.
         warm_up_batch, text_batch, batch: questions in a step.
         warm_up_series: of a question at most so many series, drawn anew at every step, are in a step of the warm-up.
-        few_series, few_series_steps: for so many joint steps a prompt keeps at most so many of its series; a question
-            with twelve leads is dear, and what is said of three is said of twelve.
         learning_rate: of language model and projector; the encoder's is ``encoder_rate``.
         warm_up_rate: of the encoder alone.
         answer_weight: of the answer's tokens in the loss, against one of the others'.
@@ -51,8 +49,6 @@ class FitStandInConfig:
     warm_up_series: int = 3
     text_batch: int = 32
     batch: int = 16
-    few_series: int = 12
-    few_series_steps: int = 0
     learning_rate: float = 2e-3
     encoder_rate: float = 4.5e-4
     warm_up_rate: float = 1e-3
@@ -61,7 +57,7 @@ class FitStandInConfig:
     tokenizer_texts: int = 400
 
     def __post_init__(self) -> None:
-        if min(self.joint_steps, self.batch, self.warm_up_batch, self.few_series) < 1 or self.warm_up_steps < 0:
+        if min(self.joint_steps, self.batch, self.warm_up_batch) < 1 or self.warm_up_steps < 0:
             raise ValueError(f"steps and batches must be at least one, got {self}")
 
 
@@ -144,9 +140,7 @@ def _joint(
     ]
 
     def loss(step: int) -> Tensor:
-        thin = step < config.few_series_steps
-        problems = draw_alike(corpus, rng, config.batch if thin or not config.few_series_steps else config.batch // 4)
-        return answer_loss(model, problems, config.answer_weight, config.few_series if thin else None, rng)
+        return answer_loss(model, draw_alike(corpus, rng, config.batch), config.answer_weight)
 
     _descend("joint", groups, loss, config.joint_steps, config.ramp, report)
 
@@ -174,11 +168,9 @@ def answer_loss(
     model: SoftPromptModel,
     problems: Sequence[Problem],
     answer_weight: float = 1.0,
-    few_series: int | None = None,
-    rng: np.random.Generator | None = None,
 ) -> Tensor:
     """Mean cross entropy of ``BOS + text + EOS`` after the prompts, the tokens of the answer weighted."""
-    prompts = [_thinned(p.conditioning, few_series, rng) for p in problems]
+    prompts = [p.conditioning for p in problems]
     tokens, weights = zip(*(_target(p, model.tokenizer, answer_weight) for p in problems), strict=True)
     table = model.network.get_input_embeddings()
     with torch.autocast("cpu", torch.bfloat16):
@@ -214,11 +206,3 @@ def _target(problem: Problem, tokenizer: Any, answer_weight: float) -> tuple[Ten
     inside = [low < end and high > begin and high > low for low, high in encoded.offset_mapping]
     heavy = [answer_weight if hit and problem.conditioning.answers else 1.0 for hit in inside]
     return torch.tensor(ids), torch.tensor([*heavy, 1.0])
-
-
-def _thinned(prompt: Prompt, few_series: int | None, rng: np.random.Generator | None) -> Prompt:
-    """The prompt with only some of its series, in their order."""
-    if few_series is None or rng is None or len(prompt.series) <= few_series:
-        return prompt
-    kept = sorted(rng.permutation(len(prompt.series))[:few_series].tolist())
-    return replace(prompt, texts=tuple(prompt.texts[i] for i in kept), series=tuple(prompt.series[i] for i in kept))

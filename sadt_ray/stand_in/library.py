@@ -51,13 +51,10 @@ _SETTINGS = {
     "har": FitStandInConfig(warm_up_steps=300, joint_steps=200),
     "sleep": FitStandInConfig(warm_up_steps=400, joint_steps=240),
     "ecg": FitStandInConfig(
-        warm_up_steps=160,
+        warm_up_steps=240,
         warm_up_batch=12,
-        warm_up_series=2,
-        joint_steps=140,
-        batch=8,
-        few_series=2,
-        few_series_steps=125,
+        joint_steps=220,
+        batch=5,
     ),
     EARLY_CLAIMS: FitStandInConfig(warm_up_steps=0, text_steps=600, joint_steps=60),
 }
