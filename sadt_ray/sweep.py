@@ -27,7 +27,7 @@ from sadt_ray.batches import concatenated
 from sadt_ray.endings import endings
 from sadt_ray.interfaces import Chain, Failure, Results, Scorer, States, Tickets
 from sadt_ray.kinship import Kinship
-from sadt_ray.processes.walk import Choice, Walk, level_positions, walk_from
+from sadt_ray.processes.walk import Choice, View, Walk, level_positions, walk_from
 from sadt_ray.resampling import scheme_named
 from sadt_ray.rng import derive_seed_grid, uniforms
 from sadt_ray.sweep_config import SweepConfig
@@ -196,7 +196,13 @@ class Population:
             return None
         self._nfe += sweeper.twist.nfe * count * self._shape[1]
         self._calls += sweeper.twist.reward_calls * count * self._shape[1]
-        return Choice(count, sweeper.twist)
+
+        def log_twist(view: View) -> Tensor:
+            psi = sweeper.twist(view).detach()
+            known = nothing_ruled_out(psi.double().cpu().numpy().reshape(-1, count))
+            return torch.as_tensor(known.ravel(), dtype=psi.dtype, device=psi.device)
+
+        return Choice(count, log_twist)
 
     def _resampled(self, gradient: Tensor | None) -> Tensor | None:
         """Tickets whose weights have become too unequal go on with the particles that carry them."""
@@ -295,7 +301,10 @@ class Population:
 
 
 def nothing_ruled_out(log_twist: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
-    """log psi with what is not known as low as the lowest of its sweep that is: psi > 0 keeps Z_hat unbiased."""
+    """log psi with what is not known as low as the lowest of its sweep, or among its candidates, that is.
+
+    psi > 0 keeps Z_hat unbiased: nothing that the reward has not seen is out of a proposal's reach.
+    """
     known = log_twist > LOWEST
     lowest = np.where(known, log_twist, np.inf).min(1, keepdims=True)
     return np.where(known, log_twist, np.where(np.isfinite(lowest), lowest, 0.0))
