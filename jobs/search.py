@@ -49,6 +49,7 @@ from jobs.resume import (
     settled,
 )
 from jobs.search_job import SearchJob, build_methods
+from jobs.stages.run import main as answer_stage
 from sadt_ray.affordable import affordable
 from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.flow.flow import Flow
@@ -251,17 +252,6 @@ def asks_a_stage(arguments: Sequence[str]) -> bool:
     given = arguments[names.index("--resume") :] if "--resume" in names else []
     where = "=".join(given[0].split("=")[1:]) or (given[1] if len(given) > 1 else "") if given else ""
     return bool(where) and (Path(where) / QUESTIONS).exists()
-
-
-def answer_stage(arguments: list[str]) -> None:
-    """``jobs.stages``, with a word on what to install if that is missing."""
-    try:
-        from jobs.stages.run import main as run_stage
-    except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"jobs.search: --stage needs {error.name}: pip install -c constraints.txt -e '.[hf]'"
-        ) from None
-    run_stage(arguments)
 
 
 def main() -> None:

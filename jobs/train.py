@@ -143,7 +143,7 @@ def _run(job: Callable[[], object], console: Console) -> None:
     """A user's mistake is one line and exit status 2, Ctrl-C is 130; anything else is a bug and keeps its traceback."""
     try:
         job()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError, ImportError) as error:
         console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

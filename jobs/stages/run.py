@@ -243,7 +243,7 @@ def main(arguments: list[str]) -> None:
     with ExitStack() as held:
         try:
             run, executor = prepare(arguments, console, held)
-        except (ValueError, OSError, RolloutFailed) as error:
+        except (ValueError, OSError, RolloutFailed, ImportError) as error:
             raise SystemExit(f"jobs.search: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 
 from jobs import search as job
 from jobs.stages.contest import tabled
@@ -15,6 +16,7 @@ from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
 from jobs.stages.pool import best_of, draw_rationales, majority, weighted_vote
 from jobs.stages.run import StageRun, in_turns
+from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from sadt_ray.data.stages import stage_problem
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder
@@ -225,3 +227,30 @@ def test_a_table_of_answers_is_the_reward_it_was_made_of(pool):
     for p in range(len(problems)):
         np.testing.assert_allclose(table.of_answers(p), spectral.bind(problems).of_answers(p))
     assert FormatReward().bind(problems)(np.array(["Answer: walking"]), np.array([0]))[0] == 0.0
+
+
+def test_a_verifier_learned_from_labelled_questions_is_a_reward_of_others(tmp_path, monkeypatch, checkpoint, questions):
+    config = TrainVerifierConfig(
+        "3",
+        str(checkpoint),
+        questions,
+        num_examples=16,
+        n_rollouts=2,
+        folds=2,
+        max_tokens=24,
+        out=tmp_path / "verifier",
+    )
+    assert train_verifier(config, Console()) == tmp_path / "verifier"
+    reward = ("--reward", "verifier + -1*agreement", "--verifier", tmp_path / "verifier", "--entropy-profile")
+    given = ("--checkpoint", checkpoint, "--data-file", questions, "--split", "test", "--num-examples", 6, *reward)
+    assert run(monkeypatch, *TINY, *given, "--method", "answer-vote", "sadt", "--out", tmp_path / "run") == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    vote, searched = summary["rows"]
+    assert searched["tokens"] > 1.5 * vote["tokens"]  # the pilot is charged to who uses it
+    assert len(summary["entropy_profile"]) == 8
+    assert any("The pilot cost" in note for note in summary["notes"])
+
+
+def test_a_verifier_that_is_not_there_is_named(tmp_path, monkeypatch, checkpoint, questions):
+    given = ("--checkpoint", checkpoint, "--data-file", questions, "--verifier", tmp_path / "nothing")
+    assert "nothing" in str(run(monkeypatch, *TINY, *given, "--out", tmp_path / "run"))
