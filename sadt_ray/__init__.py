@@ -30,9 +30,12 @@ if TYPE_CHECKING:
         snis,
         tds,
     )
+    from sadt_ray.processes.joint import JointProcess, joint_problem
     from sadt_ray.processes.pretrained import load_pretrained, load_prior
     from sadt_ray.processes.sampling import sample_prior
     from sadt_ray.rewards.combine import WeightedSum
+    from sadt_ray.rewards.copula import CopulaReward, with_prior_samples
+    from sadt_ray.rewards.coupling import fit_coupling
     from sadt_ray.rewards.function import FunctionReward
     from sadt_ray.rewards.limit import LimitReward
     from sadt_ray.rewards.opinions import fit_opinions
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from sadt_ray.tree.search import Search
 
 _HOME = {
+    "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
     "FunctionReward": "sadt_ray.rewards.function",
+    "JointProcess": "sadt_ray.processes.joint",
     "LimitReward": "sadt_ray.rewards.limit",
     "Problem": "sadt_ray.interfaces",
     "RolloutFailed": "sadt_ray.executor",
@@ -58,8 +63,10 @@ _HOME = {
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
     "dts_star": "sadt_ray.methods",
+    "fit_coupling": "sadt_ray.rewards.coupling",
     "fit_opinions": "sadt_ray.rewards.opinions",
     "fk": "sadt_ray.methods",
+    "joint_problem": "sadt_ray.processes.joint",
     "load_csv": "sadt_ray.data.etth1",
     "load_etth1": "sadt_ray.data.etth1",
     "load_pretrained": "sadt_ray.processes.pretrained",
@@ -74,12 +81,15 @@ _HOME = {
     "smc_debiased": "sadt_ray.methods",
     "snis": "sadt_ray.methods",
     "tds": "sadt_ray.methods",
+    "with_prior_samples": "sadt_ray.rewards.copula",
     "with_second_opinions": "sadt_ray.rewards.second_opinion",
 }
 
 __all__ = [
+    "CopulaReward",
     "Flow",
     "FunctionReward",
+    "JointProcess",
     "LimitReward",
     "Problem",
     "RolloutFailed",
@@ -94,8 +104,10 @@ __all__ = [
     "dts",
     "dts_late",
     "dts_star",
+    "fit_coupling",
     "fit_opinions",
     "fk",
+    "joint_problem",
     "load_csv",
     "load_etth1",
     "load_pretrained",
@@ -110,6 +122,7 @@ __all__ = [
     "smc_debiased",
     "snis",
     "tds",
+    "with_prior_samples",
     "with_second_opinions",
 ]
 
