@@ -2,6 +2,11 @@
 
 A row's token at *slot* j of its branch usually is its j-th beyond the prompt. Tokens that exclude one another,
 as those of a tree do, have slots of their own, positions by their depth, and a mask that shows each its ancestors only.
+
+Texts are rows and answers a tree within each row, by measurement (``python -m jobs.bench lm``): 64 texts as one tree
+in one row reach half to two thirds of the rows' tokens a second, since every query then meets all others' keys. At 16
+texts and fewer, transformers' own attention under a 4-D mask is up to a quarter faster on a model of a million
+parameters, where Python is what takes time, and no faster on one 512 wide: not worth a second way.
 """
 
 from __future__ import annotations
