@@ -11,7 +11,7 @@ from sadt_ray.processes.opentslm.soft_prompt import embed_prompts
 from sadt_ray.stand_in import library
 from sadt_ray.stand_in.base_model import BOS, EOS, constant_lines, fit_tokenizer
 from sadt_ray.stand_in.early_claims import EarlyClaimsCorpus
-from sadt_ray.stand_in.fit import FitStandInConfig, answer_loss, draw_alike, fit_stand_in
+from sadt_ray.stand_in.fit import FitStandInConfig, _bare, answer_loss, draw_alike, fit_stand_in
 from sadt_ray.stand_in.fit import _target as target
 from sadt_ray.stand_in.judge import answer_in, generate, judge
 from sadt_ray.stand_in.measured import patch_measurements, series_measurements
@@ -182,3 +182,10 @@ def test_an_unknown_stage_is_refused_with_the_known_ones():
         library.stand_in_name("ecgs")
     with pytest.raises(ValueError, match="choose one of"):
         library.stand_in_name(6)
+
+
+def test_texts_alone_have_no_series_and_only_words_where_they_are_asked(tsqa):
+    silent, asked = _bare(tsqa[0], False).conditioning, _bare(tsqa[0], True).conditioning
+    assert silent.series == asked.series == ()
+    assert (silent.pre, silent.post) == ("", "")
+    assert (asked.pre, asked.post) == (tsqa[0].conditioning.pre, tsqa[0].conditioning.post)
