@@ -37,6 +37,8 @@ class FitStandInConfig:
         warm_up_steps, text_steps, joint_steps: gradient steps of the three phases.
         warm_up_batch, text_batch, batch: questions in a step.
         warm_up_series: of a question at most so many series, drawn anew at every step, are in a step of the warm-up.
+        asks: whether the texts of the second phase have the words of their questions before them: where a stage asks
+            several, what is answered depends on which.
         learning_rate: of language model and projector; the encoder's is ``encoder_rate``.
         warm_up_rate: of the encoder alone.
         answer_weight: of the answer's tokens in the loss, against one of the others'.
@@ -44,6 +46,7 @@ class FitStandInConfig:
 
     warm_up_steps: int = 200
     text_steps: int = 200
+    asks: bool = False
     joint_steps: int = 160
     warm_up_batch: int = 32
     warm_up_series: int = 3
@@ -122,10 +125,7 @@ def _texts_alone(
 
     def loss(step: int) -> Tensor:
         problems = [corpus.draw(rng) for _ in range(config.text_batch)]
-        bare = [
-            replace_conditioning(p, replace(p.conditioning, pre="", texts=(), series=(), post="")) for p in problems
-        ]
-        return answer_loss(model, bare, config.answer_weight)
+        return answer_loss(model, [_bare(p, config.asks) for p in problems], config.answer_weight)
 
     _descend("texts", groups, loss, config.text_steps, config.ramp, report)
 
@@ -191,8 +191,10 @@ def fast_attention(prompts: Sequence[Prompt]) -> Any:
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
-def replace_conditioning(problem: Problem, prompt: Prompt) -> Problem:
-    return Problem(problem.name, problem.context, prompt, problem.truth, problem.extras)
+def _bare(problem: Problem, asked: bool) -> Problem:
+    """A question without its series, and unless it is to be asked without its words."""
+    prompt = replace(problem.conditioning, texts=(), series=())
+    return replace(problem, conditioning=prompt if asked else replace(prompt, pre="", post=""))
 
 
 def _target(problem: Problem, tokenizer: Any, answer_weight: float) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,9 @@ _SETTINGS = {
     "ecg": FitStandInConfig(
         warm_up_steps=240,
         warm_up_batch=12,
-        joint_steps=220,
+        text_steps=300,
+        asks=True,
+        joint_steps=180,
         batch=5,
     ),
     EARLY_CLAIMS: FitStandInConfig(warm_up_steps=0, text_steps=600, joint_steps=60),
