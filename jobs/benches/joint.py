@@ -132,7 +132,7 @@ def _row(task: JointTask, one: JointEntry, found: Sequence[JointEntry]) -> dict[
         "closest pair": float(one.column("first_pair").mean()),
         "energy score": float(one.column("energy").mean()),
         "minus prior: differences": "" if one is base else _shown(_against(one, base, "differences")),
-        "energy score ": "" if one is base else _shown(_against(one, base, "energy")),
+        "minus prior: energy": "" if one is base else _shown(_against(one, base, "energy")),
     }
 
 
