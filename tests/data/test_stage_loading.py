@@ -187,6 +187,25 @@ def test_an_ecg_question_fetches_its_record_and_the_answers_of_its_template(alon
     np.testing.assert_allclose(ptbxl.load_record(1234)[:, ::5].T, problem.context)  # kept in the cache
 
 
+def test_an_empty_label_is_no_label(alone):
+    har_file = _table(
+        alone / "har.csv", [{**row, "label": label} for row, label in zip(_har_rows(2), (" ", "sitting"), strict=True)]
+    )
+    assert [problem.extras["label"] for problem in load_stage(3, "all", har_file)] == [None, "sitting"]
+    tsqa_file = _table(alone / "tsqa.csv", [{**row, "Answer": ""} for row in _tsqa_rows(1)])
+    assert load_stage(1, "all", tsqa_file)[0].extras["label"] is None
+
+
+def test_cells_of_an_ecg_table_are_lists_and_numbers_or_refused_by_their_column(alone):
+    row = {"question": "Noise?", "answer": "yes", "ecg_id": "[7]", "possible_answers": "['no', 'yes']"}
+    leads = np.random.default_rng(0).normal(size=(12, 100))
+    prepared = ecg.prepare({**row, "leads": leads})
+    assert prepared["possible_answers"] == ["no", "yes"]
+    assert ecg.read(_table(alone / "ecg.csv", [row]))["all"][0]["ecg_id"] == 7
+    with pytest.raises(ValueError, match="column 'ecg_id': 'record 7'"):
+        ecg.read(_table(alone / "bad.csv", [{**row, "ecg_id": "record 7"}]))
+
+
 def test_a_record_that_is_cut_short_is_refused(alone):
     _record(alone, 5, np.zeros((12, 100)))
     (alone / "00005_hr.dat").write_bytes(b"\0" * 100)

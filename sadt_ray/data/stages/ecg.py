@@ -36,7 +36,7 @@ def read(path: Path) -> Parts:
 
 def prepare(row: Row) -> Row:
     """The row with its record's leads in mV and the answers that its template allows."""
-    possible = row.get("possible_answers") or possible_answers(int(row["template_id"]))
+    possible = _literal(row.get("possible_answers"), "possible_answers") or possible_answers(int(row["template_id"]))
     leads = row["leads"] if "leads" in row else load_record(row["ecg_id"])
     return {**row, "leads": leads, "possible_answers": possible}
 
@@ -93,13 +93,23 @@ def _one_of_each(row: dict[str, Any]) -> dict[str, Any] | None:
             "leads": published_leads(row),
         }
     record, answer = row.get("ecg_id"), row.get("answer")
-    record = ast.literal_eval(record) if isinstance(record, str) else record
+    record = _literal(record, "ecg_id")
     for several in (record, answer):
         if isinstance(several, list) and len(several) != 1:
             return None
     row["ecg_id"] = int(record[0]) if isinstance(record, list) else record
     row["answer"] = answer[0] if isinstance(answer, list) else answer
     return row
+
+
+def _literal(cell: Any, column: str) -> Any:
+    """A cell as CSV holds numbers and lists. Raises ValueError naming the column."""
+    if not isinstance(cell, str) or not cell.strip():
+        return cell
+    try:
+        return ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError):
+        raise ValueError(f"column {column!r}: {cell!r} is neither a number nor a list; write 123 or [123]") from None
 
 
 FORMAT = Format(read, prepare, published, ("ecg/ecgqa_ptbxl_rows_with_local_waveform.json",))

@@ -94,7 +94,7 @@ def options(question: str) -> tuple[str, ...]:
 def _tsqa(row: Mapping[str, Any], spec: StageSpec) -> _Read:
     answers, answer = options(row["Question"]), row.get("Answer")
     label = None
-    if answer is not None:
+    if answer is not None and answer.strip():
         label = next((option for option in answers if answer.strip().startswith(option)), None)
         if label is None:
             raise ValueError(f"the answer {answer!r} begins with none of {', '.join(answers)}")
@@ -149,8 +149,8 @@ def _rows(series: Any) -> Float[np.ndarray, "1 T"]:
 
 
 def _one_of(label: str | None, labels: tuple[str, ...]) -> str | None:
-    """The label as the stage spells it, ``None`` for none."""
-    if label is None:
+    """The label as the stage spells it, ``None`` for none or an empty cell."""
+    if label is None or not label.strip():
         return None
     spelled = {known.lower(): known for known in labels}.get(label.strip().lower())
     if spelled is None:
