@@ -14,6 +14,7 @@ from sadt_ray.processes.language.answers import said_after
 from sadt_ray.processes.language.completing import Completer
 from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.drawing import Drawing, Row
+from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.language.texts import Texts
 from sadt_ray.processes.language.walk import TextWalk
 from sadt_ray.prompt import Prompt
@@ -36,6 +37,7 @@ class TextChain:
         self.texts = Texts(self.model)
         self.prompts = [_prompt_of(problem) for problem in problems]
         named = [(problem.name, prompt) for problem, prompt in zip(problems, self.prompts, strict=True)]
+        _check(self.model, named)
         self.decoder = Decoder(self.model, named, process.max_tokens, process.memory_limit, process.rows_at_once)
         self._forced = np.array(self.model.forced, np.int32)
         if len(self._forced) >= process.max_tokens:
@@ -200,6 +202,16 @@ class TextChain:
         tokens = self.tokens_of(state)
         in_block = len(tokens) if step <= 0 else 0
         return Row(problem, list(tokens), self.texts.said(tokens), in_block, step, stop, self.ended(state, problem))
+
+
+def _check(model: LanguageModel, prompts: Sequence[tuple[str, Prompt]]) -> None:
+    """Raises ValueError naming a problem whose prompt the model knows that it cannot read."""
+    check = getattr(model, "check", None)
+    for name, prompt in prompts if check is not None else ():
+        try:
+            check(prompt)
+        except ValueError as error:
+            raise ValueError(f"problem {name!r}: {error}") from None
 
 
 def _prompt_of(problem: Problem) -> Prompt:

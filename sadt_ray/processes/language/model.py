@@ -21,7 +21,8 @@ class LanguageModel(Protocol):
         forced: tokens that every generated text begins with: BOS for OpenTSLM, which was trained so; nothing else.
 
     A model whose ``condition`` does nothing may say so, by an attribute ``one_prompt_at_a_time`` that is False: texts
-    of several prompts are then evaluated together.
+    of several prompts are then evaluated together. One that cannot read every prompt may have a ``check``, which raises
+    a ValueError for such a prompt and evaluates nothing: questions are then refused before the first is asked.
     """
 
     network: Any

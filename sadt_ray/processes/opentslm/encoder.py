@@ -41,17 +41,23 @@ class SeriesEncoder(nn.Module):
         """The longest series that it can read."""
         return PATCH * self.pos_embed.shape[1]
 
+    def check_length(self, points: int) -> None:
+        """Raises ValueError for a series of more than ``max_points``."""
+        if points > self.max_points:
+            raise ValueError(
+                f"a series of {points} points cannot be read: shorten it to at most {self.max_points} points, which is "
+                "what this checkpoint was trained for"
+            )
+
     def forward(self, series: Float[Tensor, "rows points"]) -> Float[Tensor, "rows patches 128"]:
         """Embeddings of series whose length is a multiple of 4 (``pad_to_patches``).
 
         Raises ValueError for a length that is not, or that exceeds ``max_points``.
         """
         points = series.shape[-1]
-        if points % PATCH or points > self.max_points:
-            raise ValueError(
-                f"a series of {points} points cannot be read: pad it to a multiple of {PATCH}, and shorten it to at "
-                f"most {self.max_points} points, which is what this checkpoint was trained for"
-            )
+        if points % PATCH:
+            raise ValueError(f"a series of {points} points cannot be read: pad it to a multiple of {PATCH}")
+        self.check_length(points)
         patches = self.patch_embed(series[:, None]).transpose(1, 2)
         return self.encoder(self.input_norm(patches + self.pos_embed[:, : points // PATCH]))
 

@@ -68,6 +68,11 @@ class FlamingoModel:
         self._seen.hold(media, (tokens == self._image).cumsum(0).to(device))
         self._asked = prompt
 
+    def check(self, prompt: Prompt) -> None:
+        """Raises ValueError for a series that the encoder cannot read; nothing is evaluated."""
+        for series in prompt.series:
+            self.encoder.check_length(len(series))
+
     def to(self, device: torch.device | str) -> FlamingoModel:
         """Move every part; the next prompt has to be given to ``condition``."""
         for part in (self.network, self.encoder, self.resampler, self.gated):

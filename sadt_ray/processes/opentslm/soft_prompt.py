@@ -44,6 +44,11 @@ class SoftPromptModel:
     def condition(self, prompt: Prompt) -> None:
         """Nothing: a soft prompt has all of it in its embeddings."""
 
+    def check(self, prompt: Prompt) -> None:
+        """Raises ValueError for a series that the encoder cannot read; nothing is evaluated."""
+        for series in prompt.series:
+            self.encoder.check_length(len(series))
+
     def to(self, device: torch.device | str) -> SoftPromptModel:
         """Move every part."""
         for part in (self.network, self.encoder, self.projector):

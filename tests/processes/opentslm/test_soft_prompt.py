@@ -7,6 +7,8 @@ import pytest
 import torch
 from tiny_opentslm import tiny_llama, tiny_tokenizer
 
+from sadt_ray.interfaces import Problem
+from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.opentslm.encoder import Projector, SeriesEncoder, pad_to_patches
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel, embed_prompts, text_tokens
 from sadt_ray.prompt import Prompt
@@ -81,3 +83,9 @@ def test_a_series_that_is_too_long_or_not_finite_is_refused_at_the_door(model: S
         model.embed(Prompt("x", ("y",), (wave(257),), "z"))
     with pytest.raises(ValueError, match=r"series 0 .* not finite"):
         model.embed(Prompt("x", ("y",), (np.array([1, np.nan], np.float32),), "z"))
+
+
+def test_a_series_that_is_too_long_is_refused_before_anything_is_asked(model: SoftPromptModel) -> None:
+    asked = [Problem("short", wave(256), PROMPT), Problem("long", wave(260), Prompt("a", ("b",), (wave(260),), "c"))]
+    with pytest.raises(ValueError, match=r"problem 'long': a series of 260 points .* at most 256 points"):
+        CausalLMProcess(model, max_tokens=4).bind(asked)
