@@ -22,7 +22,8 @@ from sadt_ray.processes.language.answers import Choices, choices_after
 if TYPE_CHECKING:
     from sadt_ray.processes.language.chain import TextChain
 
-_LOGITS_AT_ONCE = 1 << 26
+LOGITS_AT_ONCE = 1 << 26
+"""Numbers that the logits of rows evaluated together may have."""
 _NOTHING_LEFT = 1e-9  # of a probability: rounding
 
 
@@ -80,7 +81,7 @@ class Completer:
 
     def _rows_at_once(self, choices: Choices) -> int:
         vocabulary = self._chain.model.network.get_output_embeddings().weight.shape[0]
-        return max(1, _LOGITS_AT_ONCE // ((1 + len(choices.tokens)) * vocabulary))
+        return max(1, LOGITS_AT_ONCE // ((1 + len(choices.tokens)) * vocabulary))
 
     def _listed(self, choices: Choices, states: States, problem: Int[np.ndarray, " n"]) -> list[_Listed]:
         texts = [self._chain.tokens_of(state) for state in states]

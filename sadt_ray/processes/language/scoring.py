@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.processes.language.branches import Branches
+from sadt_ray.processes.language.completing import LOGITS_AT_ONCE
 from sadt_ray.processes.language.prefix import Prefix, prefill
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.language.texts import Texts
@@ -55,9 +56,15 @@ class TextScoring:
         last = (end,) if prompt.ends or not prompt.answers else ()
         tokens = [(*cut.tokens(text), *last) for text in texts]
         model.condition(prompt)
-        prefix, size = prefill(model, prompt), self.process.rows_at_once
+        prefix = prefill(model, prompt)
+        size = min(self.process.rows_at_once, self._rows_that_fit(max(map(len, tokens), default=1)))
         parts = [self._rows(prefix, tokens[first : first + size]) for first in range(0, len(tokens), size)]
         return _Read(*(np.concatenate([np.asarray(part[k]) for part in parts]) for k in range(3)))
+
+    def _rows_that_fit(self, longest: int) -> int:
+        """Logits of every token of a text are held at once: of a published vocabulary, 150 MB for 300 tokens."""
+        vocabulary = self.process.model.network.get_output_embeddings().weight.shape[0]
+        return max(1, LOGITS_AT_ONCE // (max(longest, 1) * vocabulary))
 
     def _rows(self, prefix: Prefix, tokens: Sequence[tuple[int, ...]]) -> _Read:
         lengths = np.array([len(row) for row in tokens], np.int64)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from tiny_models import TinyModel, gemma, llama, next_token_logits, question
 
+from sadt_ray.processes.language import scoring
+from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.language.scoring import TextScoring
 from sadt_ray.rewards.stages.likelihood import LikelihoodReward
@@ -22,8 +24,8 @@ def by_hand(model, problem, tokens):
 @pytest.mark.parametrize("ends", [True, False])
 def test_the_likelihood_of_a_text_is_the_product_over_its_tokens(network, ends):
     model, problem = TinyModel(network()), question(ends=ends)
-    scoring = TextScoring(CausalLMProcess(model, max_tokens=16, rows_at_once=3))  # two batches
-    log_probs, tokens = scoring(problem.conditioning, list(TEXTS))
+    score = TextScoring(CausalLMProcess(model, max_tokens=16, rows_at_once=3))  # two batches
+    log_probs, tokens = score(problem.conditioning, list(TEXTS))
     said = [(*row, 0) if ends else row for row in TEXTS.values()]
     np.testing.assert_allclose(log_probs, [by_hand(model, problem, row) for row in said], atol=1e-4)
     assert tokens.tolist() == [len(row) for row in said]
@@ -44,3 +46,22 @@ def test_the_hidden_state_is_the_one_that_the_next_token_is_drawn_from():
     head = model.network.lm_head.weight.detach().numpy()
     for row, tokens in zip(hidden, TEXTS.values(), strict=True):
         np.testing.assert_allclose(head @ row, next_token_logits(model, problem, tokens).numpy(), atol=1e-4)
+
+
+def test_no_more_logits_are_held_at_once_than_fit(monkeypatch):
+    """A published vocabulary makes 20 GB of the logits of 128 texts of 300 tokens."""
+    model, problem, held = TinyModel(llama()), question(), []
+    feed = Branches.feed
+
+    def watched(self, *arguments, **keep):
+        fed = feed(self, *arguments, **keep)
+        held.append(fed.logits.numel())
+        return fed
+
+    process, texts = CausalLMProcess(model, max_tokens=16), [*TEXTS, *TEXTS]
+    whole = TextScoring(process)(problem.conditioning, texts)[0]
+    monkeypatch.setattr(Branches, "feed", watched)
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * 8 * model.network.config.vocab_size)
+    np.testing.assert_allclose(TextScoring(process)(problem.conditioning, texts)[0], whole, atol=1e-5)
+    assert max(held) <= 3 * 8 * model.network.config.vocab_size
+    assert len(held) > 1
