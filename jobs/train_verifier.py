@@ -57,7 +57,7 @@ def train_verifier(config: TrainVerifierConfig, console: Console) -> Path:
     )
     out = config.out or Path("runs/train") / f"verifier-{job.spec.name}"
     task = build_task(job, console)
-    templates = fit_templates(job.spec.number, training_questions(job, task.stand_in), task.problems)
+    templates = fit_templates(job.spec.number, training_questions(job), task.problems)
     with console.status(f"{config.n_rollouts} rationales of {len(task.problems)} questions"):
         pilot = run_pilot(task.process, task.problems, config.n_rollouts, config.seed)
     facts = {"stage": job.spec.number, "rationales": config.n_rollouts, "checkpoint": str(config.checkpoint)}

@@ -107,10 +107,10 @@ class StageRun:
             rationales = int(search.told[number]) * particles
             self.answers.append(answered(method.name, problem, drawn.get(number), rationales, tokens, calls))
         self.seconds[method.name] = seconds / len(self.task.problems)
-        write_answers(self.directory, self.answers)
         if not method.flat:
             write_tree(self.directory, method.name, search)
             self.task.write_tree_texts(self.directory, method, search)
+        write_answers(self.directory, self.answers)  # last: who has answered is not asked again by --resume
         self.write_summary(complete=False)
 
     def write_summary(self, complete: bool) -> StageScores:
@@ -174,6 +174,8 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> tuple[St
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
         compile_kernels()
         task = build_task(job, console)
+        for method, search in job.searches():  # steps that the process does not have are refused here
+            plan_search(task.process_for(method), task.problems, search)
         if resumed is not None:
             resumed.check_settings(job.settings())
         batch_size = job.execution.batch_size or ROWS_AT_ONCE

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,11 +38,12 @@ from sadt_ray.rewards.stages.verifier import Verifier
 from sadt_ray.rewards.stages.verifier_file import load_verifier
 from sadt_ray.runs.tree_texts import write_tree_texts
 from sadt_ray.stand_in.library import (
-    RECORD,
     WHAT,
     find_or_train_stand_in,
     find_stand_in,
     held_out_problems,
+    stand_in_name,
+    stand_in_record,
     training_problems,
 )
 from sadt_ray.tree.search import Search
@@ -51,7 +52,6 @@ VERIFIER, TEMPLATES = "verifier.safetensors", "templates.safetensors"
 """Files of a verifier's directory."""
 _BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' shares
 _TEXTS_OF = 8  # questions whose trees are shown
-_QUESTIONS = 32  # of a stage's data, if nobody says otherwise
 _QUESTIONS = 32  # of a stage's data, if nobody says otherwise
 _PROFILED = 16  # questions
 _MOST_TRAINING = 2_000  # questions that templates are fitted on
@@ -168,14 +168,17 @@ def build_task(job: StageJob, console: Console) -> StageTask:
         ValueError, OSError: for whatever of this cannot be had, with the way out.
     """
     checkpoint = job.checkpoint if job.checkpoint is not None else stand_in(job, console)
-    is_stand_in = (Path(checkpoint) / RECORD).is_file()
-    questions = _questions(job, is_stand_in)
+    trained_as = stand_in_record(checkpoint)
+    is_stand_in = trained_as is not None
+    if trained_as is not None:
+        _check_stage(job, trained_as, checkpoint)
+    chosen = questions(job, trained_as)
     process = _process(job, checkpoint)
-    process.bind(questions.asked)  # a model that cannot be loaded is refused here
-    task = StageTask(process, questions.asked, WeightedSum(), is_stand_in, notes=[WHAT] if is_stand_in else [])
-    task.set_reward(job, questions.training)
+    process.bind(chosen.asked)  # a model that cannot be loaded is refused here
+    task = StageTask(process, chosen.asked, WeightedSum(), is_stand_in, notes=[WHAT] if is_stand_in else [])
+    task.set_reward(job, chosen.training)
     if job.entropy_profile:
-        task.entropy_profile = profiled(process, questions.asked[:_PROFILED])
+        task.entropy_profile = profiled(process, chosen.asked[:_PROFILED])
     return task
 
 
@@ -202,13 +205,25 @@ def stand_in(job: StageJob, console: Console) -> Path:
     return find_or_train_stand_in(job.spec.number, job.seed)
 
 
-def training_questions(job: StageJob, is_stand_in: bool) -> Sequence[Problem]:
+def training_questions(job: StageJob) -> Sequence[Problem]:
     """What the job's templates are fitted on."""
-    return _questions(job, is_stand_in).training()
+    return questions(job, stand_in_record(job.checkpoint or stand_in(job, Console(quiet=True)))).training()
 
 
-def _questions(job: StageJob, is_stand_in: bool) -> Questions:
+def _check_stage(job: StageJob, trained_as: Mapping[str, Any], checkpoint: str | Path) -> None:
+    """Raises ValueError for a stand-in of another stage."""
+    made_for = stand_in_name(trained_as.get("stage", job.spec.name))
+    if made_for != job.spec.name:
+        raise ValueError(
+            f"the stand-in {checkpoint} was made for {made_for}, not for stage {job.spec.number} ({job.spec.name}); "
+            "leave --checkpoint out for the stage's own"
+        )
+
+
+def questions(job: StageJob, trained_as: Mapping[str, Any] | None) -> Questions:
     """A stand-in is asked what it has never seen of what it was made for; a published model upstream's own test part.
+
+    What a stand-in has seen follows from the seed that it was trained with, whatever the search's is.
 
     Who has a file of questions wants them all answered; templates then come from the stage's own training part.
     """
@@ -221,9 +236,10 @@ def _questions(job: StageJob, is_stand_in: bool) -> Questions:
     split, count = job.split or "test", job.num_examples or _QUESTIONS
     if split == "all":
         raise ValueError("--split all answers a --data-file; of the stage's own data choose train, validation or test")
-    if is_stand_in:
-        seen = partial(training_problems, number, job.seed)
-        held_out = seen() if split == "train" else held_out_problems(number, job.seed, None, split)
+    if trained_as is not None:
+        seed = int(trained_as.get("seed", job.seed))
+        seen = partial(training_problems, number, seed)
+        held_out = seen() if split == "train" else held_out_problems(number, seed, None, split)
         return Questions(spread(held_out, count), seen)
     published = partial(load_stage, number, published=True)
     return Questions(spread(published(split), count), partial(published, "train"))

@@ -122,6 +122,13 @@ def find_stand_in(stage: int | str, seed: int = 0) -> Path | None:
     return next((place for place in (*places, _cached(name, seed)) if (place / CHECKPOINT).is_file()), None)
 
 
+def stand_in_record(checkpoint: str | Path) -> dict[str, Any] | None:
+    """What a directory, or the checkpoint in it, was trained as: ``stage, seed`` and more; None for no stand-in."""
+    path = Path(checkpoint).expanduser()
+    record = (path.parent if path.is_file() else path) / RECORD
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+
+
 def train_stand_in(
     stage: int | str,
     seed: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +67,11 @@ def check_version(facts: Mapping[str, Any]) -> None:
 
 
 def check_same_search(state: SearchState, search: Search) -> None:
-    """Raises ValueError, naming the field and both values, unless ``search`` began as the saved one did."""
-    saved, wanted = asdict(state.config), asdict(search.config)
+    """Raises ValueError, naming the field and both values, unless ``search`` began as the saved one did.
+
+    How many problems are searched at once is a matter of the machines that are there, which may be others now.
+    """
+    saved, wanted = asdict(state.config), asdict(replace(search.config, at_once=state.config.at_once))
     saved |= {"names": tuple(state.facts["names"]), "num_levels": state.facts["num_levels"]}
     wanted |= {"names": search.names, "num_levels": search.num_levels}
     for name, value in wanted.items():

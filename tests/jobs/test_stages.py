@@ -16,6 +16,8 @@ from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
 from jobs.stages.pool import best_of, draw_rationales, majority, weighted_vote
 from jobs.stages.run import StageRun, in_turns
+from jobs.stages.task import StageTask, build_task
+from jobs.stages.task import questions as questions_of
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from sadt_ray.data.stages import stage_problem
 from sadt_ray.processes.language.process import CausalLMProcess
@@ -27,7 +29,7 @@ from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.spectral_label import SpectralLabelReward
 from sadt_ray.rewards.stages.templates import TemplateConfig, fit_label_templates
 from sadt_ray.stand_in.base_model import fit_tokenizer, tiny_llama
-from sadt_ray.stand_in.library import save_stand_in
+from sadt_ray.stand_in.library import held_out_problems, save_stand_in, stand_in_record
 
 METHODS = ("greedy", "self-consistency", "answer-vote", "best-of-n", "dts", "sadt")
 TINY = ("--stage", "3", "--executor", "serial", "--n-rollouts", "2", "--max-tokens", "24", "--batch-size", "8")
@@ -138,6 +140,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch, chec
     assert "is complete" in run(monkeypatch, "--resume", tmp_path / "run")
 
 
+def test_a_method_whose_tree_was_not_written_is_asked_again(tmp_path, monkeypatch, checkpoint, questions):
+    def full(self, run, method, search):
+        raise OSError("the disk is full")
+
+    given = ("--method", "dts", "--num-examples", 2, "--checkpoint", checkpoint, "--data-file", questions)
+    with monkeypatch.context() as broken:
+        broken.setattr(StageTask, "write_tree_texts", full)
+        assert run(broken, *TINY, *given, "--out", tmp_path / "run", "--no-report") == 1
+    assert run(monkeypatch, "--resume", tmp_path / "run") == 0
+    assert (tmp_path / "run" / "tree" / "dts-texts.parquet").exists()
+    assert len(pq.read_table(tmp_path / "run" / "answers.parquet")) == 2
+
+
 def test_questions_without_a_gold_answer_are_answered_and_not_scored(tmp_path, monkeypatch, checkpoint):
     bare = [{key: row[key] for key in row if key not in ("label", "rationale")} for row in windows(4)]
     mine = write_csv(tmp_path / "mine.csv", bare)
@@ -167,6 +182,7 @@ def test_questions_without_a_gold_answer_are_answered_and_not_scored(tmp_path, m
         (("--stage", "3", "--n-rollouts", "0"), "n_rollouts must be at least 1"),
         (("--stage", "3", "--checkpoint", "/nowhere/at/all"), "/nowhere/at/all"),
         (("--stage", "3", "--reward", "magic"), "unknown reward 'magic'"),
+        (("--stage", "3", "--method", "dts", "--branch-steps", "1", "9"), "branch steps (1, 9) must ascend"),
     ],
 )
 def test_bad_input_is_refused_at_the_door(tmp_path, monkeypatch, capsys, checkpoint, questions, flags, words):
@@ -175,6 +191,24 @@ def test_bad_input_is_refused_at_the_door(tmp_path, monkeypatch, capsys, checkpo
     refused = run(monkeypatch, *flags, *given)
     assert words in f"{refused} {capsys.readouterr().err}"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stand_in_is_asked_what_it_has_not_seen_whatever_the_seed_of_the_search(tmp_path):
+    made = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    for seed, directory in made.items():
+        directory.mkdir()
+        (directory / "model_checkpoint.pt").touch()
+        (directory / "stand_in.json").write_text(json.dumps({"stage": "1", "seed": seed}))
+    asked_for = StageJob(stage="1", seed=0, num_examples=4)
+    held_out = {seed: held_out_problems(1, seed, 4) for seed in (0, 1)}
+    for seed, directory in made.items():
+        for checkpoint in (directory, directory / "model_checkpoint.pt"):  # the file is as good as its directory
+            asked = questions_of(asked_for, stand_in_record(checkpoint)).asked
+            assert [problem.conditioning.pre for problem in asked] == [p.conditioning.pre for p in held_out[seed]]
+            np.testing.assert_array_equal(asked[0].context, held_out[seed][0].context)
+    assert not np.array_equal(held_out[0][0].context, held_out[1][0].context)
+    with pytest.raises(ValueError, match="was made for tsqa, not for stage 3"):
+        build_task(StageJob(stage="3", checkpoint=str(made[0])), Console(quiet=True))
 
 
 def test_trees_get_a_few_rationales_of_a_question_at_a_time_and_flat_methods_all():
