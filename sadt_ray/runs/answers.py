@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -61,8 +64,7 @@ def answered(
     answer, text, probabilities = None, "", dict.fromkeys(prompt.answers, 0.0)
     if drawn is not None and prompt.answers:
         probabilities = answer_marginal(drawn.samples, _log(drawn.weights), prompt)
-        best = max(prompt.answers, key=lambda answer: probabilities[answer])
-        answer = best if probabilities[best] > 0 else None
+        answer = _likeliest(probabilities, problem.name)
         claimed = claimed_answers(drawn.samples, np.zeros(len(drawn.samples), np.int64), [prompt])
         held = claimed == (UNPARSABLE if answer is None else prompt.answers.index(answer))
         text = str(drawn.samples[np.where(held, drawn.weights, -1.0).argmax()])
@@ -71,6 +73,14 @@ def answered(
     log_z, ess = (-np.inf, 0.0) if drawn is None else (drawn.log_z, drawn.ess)
     cost = (rollouts, tokens, reward_calls)
     return Answered(method, problem.name, source_of(problem), answer, probabilities, text, label, log_z, ess, *cost)
+
+
+def _likeliest(probabilities: Mapping[str, float], name: str) -> str | None:
+    """The likeliest answer, None where none has a probability. Of equals the question's name decides: the first that
+    is listed would be right more often, or less, than its share."""
+    most = max(probabilities.values())
+    equals = [answer for answer, p in probabilities.items() if p >= most - 1e-12]
+    return equals[crc32(name.encode()) % len(equals)] if most > 0 else None
 
 
 def most_agreed(problem: Problem, drawn: WeightedSamples) -> str:
@@ -89,7 +99,7 @@ def _log(weights: np.ndarray) -> np.ndarray:
 
 def write_answers(run: Path, rows: Sequence[Answered]) -> None:
     """``answers.parquet`` and ``answers.jsonl``, one row a question and method; probabilities as a JSON object."""
-    plain = [{**asdict(row), "correct": is_correct(row)} for row in rows]
+    plain = [_written_row(row) for row in rows]
     unfinished = run / "answers.jsonl.writing"
     unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain), encoding="utf-8")
     os.replace(unfinished, run / "answers.jsonl")
@@ -104,7 +114,17 @@ def read_answers(run: Path) -> list[Answered]:
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Answered(**{key: value for key, value in row.items() if key != "correct"}) for row in rows]
+    return [Answered(**_read_row(row)) for row in rows]
+
+
+def _written_row(row: Answered) -> dict[str, Any]:
+    """JSON has no word for the logarithm of nothing: null."""
+    return {**asdict(row), "log_z": row.log_z if isfinite(row.log_z) else None, "correct": is_correct(row)}
+
+
+def _read_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    read = {key: value for key, value in row.items() if key != "correct"}
+    return read | {"log_z": -np.inf if row["log_z"] is None else row["log_z"]}
 
 
 def is_correct(row: Answered) -> bool | None:

@@ -1,5 +1,8 @@
 """What is read off weighted texts: the likeliest answer, its probability, its reasons."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +38,26 @@ def test_the_answer_is_the_mode_of_the_marginal_not_the_heaviest_text():
     assert row.text == texts[2]
     assert is_correct(row) is True
     assert (row.source, row.label, row.tokens) == ("subject 3", "walking_up", 120)
+
+
+def test_of_equally_likely_answers_no_place_in_the_list_is_favoured():
+    texts = ["Answer: walking", "Answer: sitting"]
+    questions = [replace(QUESTION, name=f"window {i}") for i in range(200)]
+    said = [answer_to(question, texts, [0.5, 0.5]).answer for question in questions]
+    assert 70 < said.count("walking") < 130
+    assert said == [answer_to(question, texts[::-1], [0.5, 0.5]).answer for question in questions]
+
+
+def test_answers_are_read_by_whoever_reads_json(tmp_path):
+    rows = [answered("dts", QUESTION, None, 4, 120, 9), answer_to(QUESTION, ["Answer: sitting"], [1.0])]
+    write_answers(tmp_path, rows)
+
+    def no_json(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    for line in (tmp_path / "answers.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=no_json)
+    assert read_answers(tmp_path) == rows
 
 
 def test_where_no_text_claims_an_answer_there_is_none():
