@@ -169,11 +169,16 @@ def close_executor(name: str) -> None:
         disconnect()
 
 
-def _serial_opener(execution: Execution) -> Opener:
+def check_device(device: str) -> None:
+    """Raises ValueError for a device that cannot be used in this process."""
     try:
-        torch.empty(0, device=execution.device)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device {execution.device!r} cannot be used here ({error}); use cpu") from None
+        raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None
+
+
+def _serial_opener(execution: Execution) -> Opener:
+    check_device(execution.device)
 
     def open_session(
         process: GenerativeProcess,

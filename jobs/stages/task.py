@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from jobs.execution import check_device
 from jobs.stages.job import StageJob
 from jobs.stages.methods import StageMethod
 from jobs.stages.pilot import Pilot, run_pilot
@@ -255,6 +256,9 @@ def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
 
 
 def _process(job: StageJob, checkpoint: str | Path) -> CausalLMProcess:
+    """The prior, where this process is to evaluate it: one model for the pilot and all methods that are asked here."""
+    device = job.execution.device if job.execution.executor == "serial" else "cpu"
+    check_device(device)
     arguments = {
         "source": str(checkpoint),
         "revision": job.revision,
@@ -269,4 +273,5 @@ def _process(job: StageJob, checkpoint: str | Path) -> CausalLMProcess:
         sampling_temperature=job.sampling_temperature,
         top_k=job.top_k,
         top_p=job.top_p,
+        device=device,
     )

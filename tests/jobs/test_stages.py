@@ -211,6 +211,17 @@ def test_a_stand_in_is_asked_what_it_has_not_seen_whatever_the_seed_of_the_searc
         build_task(StageJob(stage="3", checkpoint=str(made[0])), Console(quiet=True))
 
 
+def test_one_model_is_asked_by_the_pilot_and_by_every_method_of_this_process(checkpoint, questions):
+    asked = StageJob(stage="3", checkpoint=str(checkpoint), data_file=questions, reward="format")
+    serial = replace(asked, execution=replace(asked.execution, executor="serial"))
+    task = build_task(serial, Console(quiet=True))
+    methods = [task.process_for(method).with_device("cpu") for method in STAGE_METHODS.values()]
+    assert all(process.model is task.process.model for process in methods)
+    elsewhere = replace(serial, execution=replace(serial.execution, device="cuda:99"))
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used here"):
+        build_task(elsewhere, Console(quiet=True))
+
+
 def test_trees_get_a_few_rationales_of_a_question_at_a_time_and_flat_methods_all():
     asked = StageJob(stage="3", n_rollouts=16)
     asked = replace(asked, execution=replace(asked.execution, executor="serial", batch_size=32))

@@ -207,7 +207,9 @@ class TextChain:
 def _check(model: LanguageModel, prompts: Sequence[tuple[str, Prompt]]) -> None:
     """Raises ValueError naming a problem whose prompt the model knows that it cannot read."""
     check = getattr(model, "check", None)
-    for name, prompt in prompts if check is not None else ():
+    if check is None:
+        return
+    for name, prompt in prompts:
         try:
             check(prompt)
         except ValueError as error:

@@ -105,7 +105,9 @@ class CausalLMProcess:
         return self._with(answers=answers)
 
     def with_device(self, device: str) -> CausalLMProcess:
-        """The same prior with a copy of its model on another device."""
+        """The same prior with a copy of its model on another device; itself if its model is, or will be, there."""
+        if device == self._replica.device:
+            return self
         return self._with(_replica=_Replica(self._replica.source, device))
 
     def bind(self, problems: Sequence[Problem]) -> TextChain:
