@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,7 @@ class StageTask:
         verifier = None
         if job.verifier is not None:
             verifier, self.templates = load_verifier(job.verifier / VERIFIER), load_templates(job.verifier / TEMPLATES)
+            _check_verifier(job, verifier, wanted)
         elif "spectral-label" in wanted:
             self.templates = fit_templates(number, training(), self.problems)
         if wanted & {"agreement", "consensus", "verifier"}:
@@ -141,6 +142,18 @@ class StageTask:
     def reward_for(self, method: StageMethod) -> WeightedSum:
         """Nothing for methods whose target is the prior itself."""
         return self.reward if method.rewarded else WeightedSum()
+
+
+def _check_verifier(job: StageJob, verifier: Verifier, wanted: Set[str]) -> None:
+    """Raises ValueError for a verifier of another stage, or one that the reward does not name."""
+    made_for = verifier.facts.get("stage", job.spec.number)
+    if made_for != job.spec.number:
+        raise ValueError(f"the verifier {job.verifier} is of stage {made_for}, not of stage {job.spec.number}")
+    if "verifier" not in wanted:
+        raise ValueError(
+            f"--verifier {job.verifier} is given, but the reward {reward_spec(job)!r} does not name it; write --reward "
+            "'verifier + -1*agreement', or leave --verifier out"
+        )
 
 
 def verifier_features(verifier: Verifier | None, pilot: Pilot, templates: LabelTemplates | None) -> TextFeatures | None:

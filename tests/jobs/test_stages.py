@@ -16,7 +16,7 @@ from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
 from jobs.stages.pool import best_of, draw_rationales, majority, weighted_vote
 from jobs.stages.run import StageRun, in_turns
-from jobs.stages.task import StageTask, build_task
+from jobs.stages.task import VERIFIER, StageTask, build_task
 from jobs.stages.task import questions as questions_of
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from sadt_ray.data.stages import stage_problem
@@ -28,6 +28,7 @@ from sadt_ray.rewards.stages.answers import UNPARSABLE
 from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.spectral_label import SpectralLabelReward
 from sadt_ray.rewards.stages.templates import TemplateConfig, fit_label_templates
+from sadt_ray.rewards.stages.verifier_file import load_verifier, save_verifier
 from sadt_ray.stand_in.base_model import fit_tokenizer, tiny_llama
 from sadt_ray.stand_in.library import held_out_problems, save_stand_in, stand_in_record
 
@@ -294,6 +295,11 @@ def test_a_verifier_learned_from_labelled_questions_is_a_reward_of_others(tmp_pa
     assert searched["tokens"] > 1.5 * vote["tokens"]  # the pilot is charged to who uses it
     assert len(summary["entropy_profile"]) == 8
     assert any("The pilot cost" in note for note in summary["notes"])
+    elsewhere = ("--checkpoint", checkpoint, "--data-file", questions, "--verifier", tmp_path / "verifier")
+    assert "does not name it" in run(monkeypatch, *TINY, *elsewhere, "--out", tmp_path / "other")
+    other = load_verifier(tmp_path / "verifier" / VERIFIER)
+    save_verifier(replace(other, facts={**other.facts, "stage": 4}), tmp_path / "verifier" / VERIFIER)
+    assert "is of stage 4, not of stage 3" in run(monkeypatch, *TINY, *elsewhere, *reward[:2], "--out", tmp_path / "it")
 
 
 def test_a_verifier_that_is_not_there_is_named(tmp_path, monkeypatch, checkpoint, questions):
