@@ -50,8 +50,8 @@ class SearchConfig:
     """A problem is done before its budget once the standard error of its log Z, in nats, is this small. Whoever stops
     on an estimate of the error stops a little too often where large weights are still missing (``tree.stopping``)."""
     at_once: int | None = None
-    """Problems of a forest that are searched at once; the next begins when one of them has asked for its last rollout.
-    None: all in turn, which fills batches best; few where rows of one problem are cheaper together (a prompt's keys)."""
+    """Problems of a forest searched at once; the next begins when one of them has asked for its last rollout.
+    None: all in turn, which fills batches best. Few where rows of one problem are cheaper together (a prompt)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
