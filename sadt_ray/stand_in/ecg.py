@@ -2,8 +2,8 @@
 
 The questions follow ECG-QA's templates and have the answers of a template's list; reasons are what is true of the
 recording, in words; the answer follows from reasons and question. Simulated hearts are not patients: what a stand-in
-scores here says nothing about electrocardiograms. Recordings are shown at 25 Hz instead of 100, so that a prompt has 750
-patches and not 3,000: a million parameters do not learn to use more in minutes.
+scores here says nothing about electrocardiograms. Recordings are shown at 25 Hz instead of 100, so that a prompt has
+750 patches and not 3,000: a million parameters do not learn to use more in minutes.
 """
 
 from __future__ import annotations
