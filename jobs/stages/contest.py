@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from jobs.stages.pool import Rationales, best_of, draw_rationales, majority, weighted_vote
+from jobs.stages.pool import Rationales, best_of, draw_rationales, majority, tokens_of, weighted_vote
 from jobs.stages.task import spread
 from sadt_ray.answers import MARKER
 from sadt_ray.api import search
@@ -185,8 +185,7 @@ def _each(
         best, shares = answer(rationales, n)
         answers.append(None if best == UNPARSABLE else names[best])
         probabilities.append(dict(zip(names, shares.tolist(), strict=True)))
-        per_answer = rationales.scored[:n] if listed else np.minimum(rationales.scored[:n], 3)
-        tokens.append(float((rationales.tokens[:n] + per_answer).sum()))
+        tokens.append(tokens_of(rationales, n, listed))
     return Said(answers, probabilities, np.array(tokens))
 
 

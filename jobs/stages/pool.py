@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 
 from sadt_ray.interfaces import Completions, Problem
+from sadt_ray.processes.language.answers import choices_after
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.rewards.stages.answers import UNPARSABLE, claimed_answers, prompt_of
 from sadt_ray.rng import derive_seed_grid, derive_seeds, uniforms
@@ -31,6 +32,7 @@ class Rationales:
         probabilities: [N, K] of every answer after each; what is missing to one claims none.
         tokens: [N] that were generated before the answer.
         scored: [N] that listing the answers cost.
+        said: [K] that saying one answer costs, its end included.
         drawn: [N] one answer for each, drawn with these probabilities: an index, or UNPARSABLE.
     """
 
@@ -39,6 +41,7 @@ class Rationales:
     probabilities: Float[np.ndarray, "N K"]
     tokens: Int[np.ndarray, " N"]
     scored: Int[np.ndarray, " N"]
+    said: Int[np.ndarray, " K"]
     drawn: Int[np.ndarray, " N"]
 
 
@@ -62,7 +65,8 @@ def draw_rationales(
         texts = chain.decode(states, problem)
         for place, p in enumerate(some.tolist()):
             rows = slice(place * count, (place + 1) * count)
-            pool.append(_of_problem(problems[p], rows, done, texts[rows], path.nfe[rows], seeds[p]))
+            said = [len(steps) for steps in choices_after("", prompt_of(problems[p]), chain.texts).steps]
+            pool.append(_of_problem(problems[p], rows, done, texts[rows], path.nfe[rows], np.array(said), seeds[p]))
     return pool
 
 
@@ -72,6 +76,7 @@ def _of_problem(
     done: Completions,
     texts: np.ndarray,
     tokens: Int[np.ndarray, " N"],
+    said: Int[np.ndarray, " K"],
     seeds: UInt64[np.ndarray, " N"],
 ) -> Rationales:
     prompt = prompt_of(problem)
@@ -83,7 +88,16 @@ def _of_problem(
     cumulative = table.cumsum(1)
     drawn = (cumulative < u * cumulative[:, -1:]).sum(1)
     drawn = np.where(drawn == len(prompt.answers), UNPARSABLE, drawn)
-    return Rationales(problem, texts, table[:, :-1], tokens, done.nfe[rows], drawn)
+    return Rationales(problem, texts, table[:, :-1], tokens, done.nfe[rows], said, drawn)
+
+
+def tokens_of(rationales: Rationales, n: int, listed: bool) -> float:
+    """Of the first n rationales: with all answers listed after each, or with the one that was drawn."""
+    drawn = rationales.drawn[:n]
+    answers = (
+        rationales.scored[:n] if listed else np.where(drawn == UNPARSABLE, 0, np.append(rationales.said, 0)[drawn])
+    )
+    return float((rationales.tokens[:n] + answers).sum())
 
 
 def majority(drawn: Int[np.ndarray, " N"], num_answers: int) -> tuple[int, Float[np.ndarray, " K"]]:

@@ -16,6 +16,7 @@ from jobs.execution import check_device
 from jobs.stages.job import StageJob
 from jobs.stages.methods import StageMethod
 from jobs.stages.pilot import Pilot, run_pilot
+from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.data.stages.load import load_stage
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.language.blocks import Blocks
@@ -55,7 +56,7 @@ _BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' sha
 _TEXTS_OF = 8  # questions whose trees are shown
 _QUESTIONS = 32  # of a stage's data, if nobody says otherwise
 _PROFILED = 16  # questions
-_MOST_TRAINING = 2_000  # questions that templates are fitted on
+_MOST_TRAINING, _MOST_RECORDS = 2_000, 200  # questions that templates are fitted on; each of stage 5 may be fetched
 
 
 @dataclass
@@ -100,7 +101,10 @@ class StageTask:
             verifier, self.templates = load_verifier(job.verifier / VERIFIER), load_templates(job.verifier / TEMPLATES)
             _check_verifier(job, verifier, wanted)
         elif "spectral-label" in wanted:
-            self.templates = fit_templates(number, training(), self.problems)
+            try:
+                self.templates = fit_templates(number, training(), self.problems)
+            except DataNotFound as error:
+                raise DataNotFound(f"{error}\nThe spectral reward needs them; --reward format does without.") from None
         if wanted & {"agreement", "consensus", "verifier"}:
             count = max(job.n_rollouts // 2, 2) if verifier is None else int(verifier.facts["rationales"])
             self.pilot = run_pilot(self.process, self.problems, count, job.seed)
@@ -163,7 +167,7 @@ def verifier_features(verifier: Verifier | None, pilot: Pilot, templates: LabelT
 
 def fit_templates(stage: int, training: Sequence[Problem], problems: Sequence[Problem]) -> LabelTemplates:
     """Of training questions, in segments that the ``problems`` have room for too."""
-    some = spread(training, _MOST_TRAINING)
+    some = spread(training, _MOST_RECORDS if stage == 5 else _MOST_TRAINING)
     return fit_label_templates(some, stage_templates_config(stage, [*some, *problems]), {"stage": stage})
 
 

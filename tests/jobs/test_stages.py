@@ -14,7 +14,7 @@ from jobs import search as job
 from jobs.stages.contest import tabled
 from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
-from jobs.stages.pool import best_of, draw_rationales, majority, weighted_vote
+from jobs.stages.pool import best_of, draw_rationales, majority, tokens_of, weighted_vote
 from jobs.stages.run import StageRun, in_turns
 from jobs.stages.task import VERIFIER, StageTask, build_task
 from jobs.stages.task import questions as questions_of
@@ -249,6 +249,9 @@ def test_rationales_are_the_same_whatever_is_drawn_beside_them(pool, checkpoint)
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
         assert (one.probabilities.sum(1) <= 1 + 1e-6).all()
         assert (one.tokens > 0).all()
+        assert tokens_of(one, 4, listed=True) == one.tokens[:4].sum() + one.scored[:4].sum()
+        said = [0 if k == UNPARSABLE else one.said[k] for k in one.drawn[:4]]
+        assert tokens_of(one, 4, listed=False) == one.tokens[:4].sum() + sum(said)
 
 
 def test_votes():
