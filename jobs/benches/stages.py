@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -21,6 +22,10 @@ from sadt_ray.stand_in.library import WHAT
 QUESTION = "Stand-ins for OpenTSLM, held-out questions: what do votes and search add, for the tokens they cost?"
 
 _FULL = Size()
+_SMALLER = {  # comparing captions is quadratic in them; prompts of twelve leads are long
+    2: replace(_FULL, test=150, validation=80),
+    5: replace(_FULL, test=80, validation=60, budgets=(4, 8, 16), pilot=8, tree_questions=40),
+}
 _QUICK = Size(test=24, validation=24, budgets=(2, 4), pilot=4, trees=(4,), tree_questions=8)
 _COLUMNS = ("accuracy", "accuracy_se", "macro_f1", "kappa", "rouge_l", "ece")
 
@@ -31,7 +36,8 @@ def run(quick: bool) -> BenchResult:
     figures: dict[str, float] = {}
     notes = [WHAT]
     for stage in stages:
-        part = _captions(seeds, size) if stage == 2 else _answers(stage, seeds, size)
+        of_stage = size if quick else _SMALLER.get(stage, size)
+        part = _captions(seeds, of_stage) if stage == 2 else _answers(stage, seeds, of_stage)
         rows += part.rows
         figures |= part.figures
         notes += part.notes
