@@ -24,7 +24,7 @@ from sadt_ray.processes.language.drawing import Row
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.rng import derive_seeds
 
-_DECIDES = 1e-3  # nats: what falls less is not worth a level
+_DECIDES = 1e-3  # nats: what is decided less is not worth a level
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,20 @@ class EntropyProfile:
     nfe: int
 
     def branch_steps(self, levels: int) -> tuple[int, ...]:
-        """So many levels, each deciding an equal part of what texts decide before their answer; x_0 is the last one.
+        """So many levels, each with an equal part of what texts decide differently before their answer; x_0 is last.
 
-        Fewer where the entropy does not fall, x_0 alone where texts decide nothing. Raises ValueError for no level.
+        By the disagreement, not by the entropy: a text that is cut early and made to answer may be sure of what it
+        would not have said. Fewer levels where little is decided, x_0 alone where nothing is. Raises ValueError for no
+        level.
         """
         if levels < 1:
             raise ValueError(f"{levels} levels; x_0 is one, so ask for at least 1")
         last = int(self.steps[-1])
-        fallen = self.entropy[0] - np.minimum.accumulate(self.entropy)
-        if fallen[-1] < _DECIDES:
+        decided = np.maximum.accumulate(self.disagreement) - self.disagreement[0]
+        if decided[-1] < _DECIDES:
             return (last,)
-        wanted = fallen[-1] * np.arange(1, levels) / levels
-        chosen = self.steps[np.searchsorted(fallen, wanted)]
+        wanted = decided[-1] * np.arange(1, levels) / levels
+        chosen = self.steps[np.searchsorted(decided, wanted)]
         return tuple(sorted({int(step) for step in chosen if step >= 0} | {last}))
 
 

@@ -51,16 +51,16 @@ def test_the_profile_is_the_mean_over_all_texts():
     assert (profile.disagreement > -1e-9).all()
 
 
-def test_levels_are_placed_where_the_entropy_falls():
+def test_levels_are_placed_where_texts_decide_differently():
     steps, zero = np.array([-1, 0, 1, 2, 3, 4]), np.zeros(6)
 
-    def placed(entropy, levels):
-        return EntropyProfile(steps, np.array(entropy), zero, zero, 1.0, 0).branch_steps(levels)
+    def placed(disagreement, levels):
+        return EntropyProfile(steps, zero, zero, np.array(disagreement), 1.0, 0).branch_steps(levels)
 
-    assert placed([1.0, 1.0, 1.0, 0.2, 0.2, 0.1], 3) == (2, 4)
-    assert placed([1.0, 1.0, 0.6, 0.3, 0.0, 0.0], 4) == (1, 2, 3, 4)
-    assert placed([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 4) == (4,)
-    assert placed([1.0, 0.9, 0.0, 0.0, 0.0, 0.0], 2) == (1, 4)
+    assert placed([0.0, 0.0, 0.0, 0.8, 0.8, 0.9], 3) == (2, 4)
+    assert placed([0.0, 0.0, 0.4, 0.7, 1.0, 1.0], 4) == (1, 2, 3, 4)
+    assert placed([0.0] * 6, 4) == (4,)
+    assert placed([0.0, 0.1, 1.0, 1.0, 1.0, 1.0], 2) == (1, 4)
     with pytest.raises(ValueError, match="at least 1"):
         placed([1.0] * 6, 0)
 
