@@ -15,7 +15,7 @@ search: $(VENV)/.search
 	$(PY) -m jobs.search $(ARGS)
 
 test: $(VENV)/.dev
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

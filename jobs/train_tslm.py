@@ -18,7 +18,7 @@ from sadt_ray.overlap import rouge_l
 from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel
 from sadt_ray.stand_in.ecg import real_ecg_problems
 from sadt_ray.stand_in.fit import FitStandInConfig, answer_loss, fit_stand_in
-from sadt_ray.stand_in.judge import generate, judge
+from sadt_ray.stand_in.judge import judge, written
 from sadt_ray.stand_in.library import (
     WHAT,
     corpus_of,
@@ -95,11 +95,14 @@ def held_out_scores(model: SoftPromptModel, problems: Sequence[Problem], draws: 
         return {key: round(value, 4) for key, value in judge(model, problems, draws)._asdict().items()}
     with torch.no_grad():
         loss = answer_loss(model, problems[:32]).item()
-    texts, _ = generate(model, problems[:32], 1, 160)
-    greedy = [rouge_l(some[0], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False)]
-    drawn = [rouge_l(some[1], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False)]
-    scores = {"loss": loss, "rouge_l_greedy": sum(greedy) / len(greedy), "rouge_l_sampled": sum(drawn) / len(drawn)}
-    return {key: round(value, 4) for key, value in scores.items()} | {"example": texts[0][0]}
+    greedy, drawn = (written(model, problems[:32], 1, 160, greedy=wanted)[0] for wanted in (True, False))
+    shared = [
+        sum(rouge_l(some[0], problem.extras["answer"]) for some, problem in zip(texts, problems, strict=False))
+        / len(texts)
+        for texts in (greedy, drawn)
+    ]
+    scores = {"loss": loss, "rouge_l_greedy": shared[0], "rouge_l_sampled": shared[1]}
+    return {key: round(value, 4) for key, value in scores.items()} | {"example": greedy[0][0]}
 
 
 def _real_problems(name: str) -> dict[str, list[Problem]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ Lines = list[Line]
 """Lines of metrics.jsonl, of one method, in order."""
 
 
+@runtime_checkable
 class KeepsTime(Protocol):
     """A run of any kind that left lines of progress."""
 

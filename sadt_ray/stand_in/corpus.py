@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """Questions of one stage, parted by source.
 

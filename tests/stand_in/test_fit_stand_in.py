@@ -13,7 +13,7 @@ from sadt_ray.stand_in.base_model import BOS, EOS, constant_lines, fit_tokenizer
 from sadt_ray.stand_in.early_claims import EarlyClaimsCorpus
 from sadt_ray.stand_in.fit import FitStandInConfig, _bare, answer_loss, draw_alike, fit_stand_in
 from sadt_ray.stand_in.fit import _target as target
-from sadt_ray.stand_in.judge import answer_in, generate, judge
+from sadt_ray.stand_in.judge import answer_in, judge, written
 from sadt_ray.stand_in.measured import patch_measurements, series_measurements
 from sadt_ray.stand_in.tsqa import TsqaCorpus
 
@@ -82,19 +82,19 @@ def test_only_the_answers_tokens_weigh_more(model):
 
 
 def test_a_greedy_text_is_the_argmax_step_by_step(model):
-    """Generated with padding, a cache and rows of draws beside it; checked without any of them."""
+    """Written with a cache and other prompts beside it; checked without any of them."""
     problems = EarlyClaimsCorpus(0).problems("test")[:2] + TsqaCorpus(0).problems("test")[:1]
-    texts, lengths = generate(model, problems, draws=2, max_tokens=12)
+    texts, tokens = written(model, problems, 2, max_tokens=12, greedy=True)
     for problem, some in zip(problems, texts, strict=True):
         ids = list(model.forced)
-        while len(ids) < 13 and ids[-1] != model.tokenizer.eos_token_id:
+        while len(ids) < 12 and ids[-1] != model.tokenizer.eos_token_id:
             rows = torch.cat(
                 [model.embed(problem.conditioning), model.network.get_input_embeddings()(torch.tensor([ids]))], 1
             )
             with torch.no_grad():
                 ids.append(int(model.network(inputs_embeds=rows).logits[0, -1].argmax()))
-        assert some[0] == model.tokenizer.decode(ids, skip_special_tokens=True)
-    assert lengths.shape == (3, 3)
+        assert some[0] == some[1] == model.tokenizer.decode(ids, skip_special_tokens=True)
+        assert tokens[problems.index(problem), 0] == len(ids) - len(model.forced)
 
 
 def test_a_stand_in_is_read_back_from_the_published_layout(model, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from sadt_ray.data.stages.places import find_data
 from sadt_ray.processes.opentslm.load import load_opentslm
-from sadt_ray.stand_in.judge import answer_in, generate
+from sadt_ray.stand_in.judge import answer_in, written
 from sadt_ray.stand_in.library import RECORD, SHIPPED, find_or_train_stand_in, held_out_problems
 
 FOLDER = SHIPPED / "stand-in-har"
@@ -27,7 +27,7 @@ def test_it_is_small_has_no_optimizer_state_and_says_what_it_is():
 @pytest.mark.skipif(find_data("har/har_windows_50hz.csv") is None, reason="no data collection here")
 def test_it_answers_windows_it_has_not_seen_better_than_by_chance():
     model, problems = load_opentslm(FOLDER), held_out_problems("har", 0, 24)
-    texts, _ = generate(model, problems, draws=0, max_tokens=80)
+    texts, _ = written(model, problems, 1, max_tokens=80, greedy=True)
     answers = [answer_in(some[0], problem) for some, problem in zip(texts, problems, strict=True)]
     assert None not in answers
     assert np.mean([a == p.extras["label"] for a, p in zip(answers, problems, strict=True)]) > 0.5

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +30,7 @@ class Lanes(NamedTuple):
     most: int  # rows of one prompt
 
 
+@runtime_checkable
 class Shared(Protocol):
     """What the rows of a batch have in common with others."""
 

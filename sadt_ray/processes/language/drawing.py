@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ _TAIL = 256  # characters of a text that ends of blocks and markers are looked f
 _WORTH_A_COPY = 0.75  # share of rows that still go on
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What a text means to its chain."""
 

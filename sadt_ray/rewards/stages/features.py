@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,12 +22,14 @@ from sadt_ray.rewards.stages.answers import (
 )
 
 
+@runtime_checkable
 class Feature(Protocol):
     """Anything that is bound to problems and gives a number, or a row of numbers, a text: every reward is one."""
 
     def bind(self, problems: Sequence[Problem]) -> Any: ...
 
 
+@runtime_checkable
 class HiddenStates(Protocol):
     """What a language model's head sees at the end of texts: ``processes.language.scoring.TextScoring``."""
 

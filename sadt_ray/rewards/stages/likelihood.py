@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +14,7 @@ from sadt_ray.prompt import Prompt
 from sadt_ray.rewards.stages.answers import prompt_of, texts_of
 
 
+@runtime_checkable
 class TextLogProbs(Protocol):
     """What a language model says of texts: ``processes.language.scoring`` has one for every model."""
 
