@@ -9,7 +9,8 @@ from rich.console import Console
 
 from jobs.stages.job import StageJob
 from jobs.stages.pilot import run_pilot
-from jobs.stages.task import TEMPLATES, VERIFIER, build_task, fit_templates, training_questions
+from jobs.stages.questions import training_questions
+from jobs.stages.task import TEMPLATES, VERIFIER, build_task, fit_templates
 from jobs.tables import format_cell
 from sadt_ray.rewards.stages.answer_verifier import fit_answer_verifier
 from sadt_ray.rewards.stages.templates import save_templates

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jobs.stages.contest import Size, stand_in_process
 from jobs.stages.pool import Rationales, draw_rationales
-from jobs.stages.task import spread
+from jobs.stages.questions import spread
 from sadt_ray.interfaces import Problem
 from sadt_ray.overlap import rouge_l
 from sadt_ray.rewards.stages.claims import ClaimsReward

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jobs.stages.pool import Rationales, best_of, draw_rationales, majority, tokens_of, weighted_vote
-from jobs.stages.task import spread
+from jobs.stages.questions import spread
 from sadt_ray.answers import MARKER
 from sadt_ray.api import search
 from sadt_ray.interfaces import Problem, Reward

@@ -31,7 +31,7 @@ from jobs.progress import SearchBar
 from jobs.resume import Resumed, find_run, refuse_complete
 from jobs.stages.job import ROWS_AT_ONCE, StageJob
 from jobs.stages.methods import StageMethod
-from jobs.stages.questions import write_questions
+from jobs.stages.question_file import write_questions
 from jobs.stages.scores import StageScores, score_methods
 from jobs.stages.task import StageTask, build_task
 from jobs.tables import print_table

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +14,8 @@ from jobs.execution import check_device
 from jobs.stages.job import StageJob
 from jobs.stages.methods import StageMethod
 from jobs.stages.pilot import Pilot, run_pilot
+from jobs.stages.questions import check_stage, questions, spread, stand_in
 from sadt_ray.data.etth1 import DataNotFound
-from sadt_ray.data.stages.load import load_stage
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.language.blocks import Blocks
 from sadt_ray.processes.language.entropy import entropy_profile
@@ -39,22 +37,13 @@ from sadt_ray.rewards.stages.templates import (
 from sadt_ray.rewards.stages.verifier import Verifier
 from sadt_ray.rewards.stages.verifier_file import load_verifier
 from sadt_ray.runs.tree_texts import write_tree_texts
-from sadt_ray.stand_in.library import (
-    WHAT,
-    find_or_train_stand_in,
-    find_stand_in,
-    held_out_problems,
-    stand_in_name,
-    stand_in_record,
-    training_problems,
-)
+from sadt_ray.stand_in.library import WHAT, stand_in_record
 from sadt_ray.tree.search import Search
 
 VERIFIER, TEMPLATES = "verifier.safetensors", "templates.safetensors"
 """Files of a verifier's directory."""
 _BY_SHARES = ("macro_f1", "kappa")  # metrics whose oracle needs the labels' shares
 _TEXTS_OF = 8  # questions whose trees are shown
-_QUESTIONS = 32  # of a stage's data, if nobody says otherwise
 _PROFILED = 16  # questions
 _MOST_TRAINING, _MOST_RECORDS = 2_000, 200  # questions that templates are fitted on; each of stage 5 may be fetched
 
@@ -189,11 +178,12 @@ def build_task(job: StageJob, console: Console) -> StageTask:
     trained_as = stand_in_record(checkpoint)
     is_stand_in = trained_as is not None
     if trained_as is not None:
-        _check_stage(job, trained_as, checkpoint)
+        check_stage(job, trained_as, checkpoint)
     chosen = questions(job, trained_as)
     process = _process(job, checkpoint)
     process.bind(chosen.asked)  # a model that cannot be loaded is refused here
-    task = StageTask(process, chosen.asked, WeightedSum(), is_stand_in, notes=[WHAT] if is_stand_in else [])
+    notes = [note for note in (WHAT if is_stand_in else "", chosen.note) if note]
+    task = StageTask(process, chosen.asked, WeightedSum(), is_stand_in, notes=notes)
     task.set_reward(job, chosen.training)
     if job.entropy_profile:
         task.entropy_profile = profiled(process, chosen.asked[:_PROFILED])
@@ -207,69 +197,6 @@ def profiled(process: CausalLMProcess, problems: Sequence[Problem]) -> list[dict
         {"depth": float(step), "entropy": float(entropy), "disagreement": float(apart)}
         for step, entropy, apart in zip(found.steps, found.entropy, found.disagreement, strict=True)
     ]
-
-
-class Questions(NamedTuple):
-    """Of the search, and how to come by those of the training split."""
-
-    asked: list[Problem]
-    training: Callable[[], Sequence[Problem]]
-
-
-def stand_in(job: StageJob, console: Console) -> Path:
-    """The stage's own, trained now if it is not there yet."""
-    if find_stand_in(job.spec.number, job.seed) is None:
-        console.print(f"Training a stand-in for stage {job.spec.number} ({job.spec.name}); this takes a few minutes.")
-    return find_or_train_stand_in(job.spec.number, job.seed)
-
-
-def training_questions(job: StageJob) -> Sequence[Problem]:
-    """What the job's templates are fitted on."""
-    return questions(job, stand_in_record(job.checkpoint or stand_in(job, Console(quiet=True)))).training()
-
-
-def _check_stage(job: StageJob, trained_as: Mapping[str, Any], checkpoint: str | Path) -> None:
-    """Raises ValueError for a stand-in of another stage."""
-    made_for = stand_in_name(trained_as.get("stage", job.spec.name))
-    if made_for != job.spec.name:
-        raise ValueError(
-            f"the stand-in {checkpoint} was made for {made_for}, not for stage {job.spec.number} ({job.spec.name}); "
-            "leave --checkpoint out for the stage's own"
-        )
-
-
-def questions(job: StageJob, trained_as: Mapping[str, Any] | None) -> Questions:
-    """A stand-in is asked what it has never seen of what it was made for; a published model upstream's own test part.
-
-    What a stand-in has seen follows from the seed that it was trained with, whatever the search's is.
-
-    Who has a file of questions wants them all answered; templates then come from the stage's own training part.
-    """
-    number = job.spec.number
-    if job.data_file is not None:
-        split = job.split or "all"
-        own = None if split == "all" else job.data_file
-        asked = spread(load_stage(number, split, job.data_file), job.num_examples)
-        return Questions(asked, partial(load_stage, number, "train", own))
-    split, count = job.split or "test", job.num_examples or _QUESTIONS
-    if split == "all":
-        raise ValueError("--split all answers a --data-file; of the stage's own data choose train, validation or test")
-    if trained_as is not None:
-        seed = int(trained_as.get("seed", job.seed))
-        seen = partial(training_problems, number, seed)
-        held_out = seen() if split == "train" else held_out_problems(number, seed, None, split)
-        return Questions(spread(held_out, count), seen)
-    published = partial(load_stage, number, published=True)
-    return Questions(spread(published(split), count), partial(published, "train"))
-
-
-def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
-    """So many of them, evenly over all. Raises ValueError if there are none."""
-    if not len(problems):
-        raise ValueError("there are no questions in this split")
-    if count is None or count >= len(problems):
-        return list(problems)
-    return [problems[i * len(problems) // count] for i in range(count)]
 
 
 def _process(job: StageJob, checkpoint: str | Path) -> CausalLMProcess:

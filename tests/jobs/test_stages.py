@@ -15,9 +15,9 @@ from jobs.stages.contest import tabled
 from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
 from jobs.stages.pool import best_of, draw_rationales, majority, tokens_of, weighted_vote
+from jobs.stages.questions import questions as questions_of
 from jobs.stages.run import StageRun, in_turns
 from jobs.stages.task import VERIFIER, StageTask, build_task
-from jobs.stages.task import questions as questions_of
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from sadt_ray.data.stages import stage_problem
 from sadt_ray.processes.language.process import CausalLMProcess
@@ -29,6 +29,7 @@ from sadt_ray.rewards.stages.format import FormatReward
 from sadt_ray.rewards.stages.spectral_label import SpectralLabelReward
 from sadt_ray.rewards.stages.templates import TemplateConfig, fit_label_templates
 from sadt_ray.rewards.stages.verifier_file import load_verifier, save_verifier
+from sadt_ray.stand_in import library
 from sadt_ray.stand_in.base_model import fit_tokenizer, tiny_llama
 from sadt_ray.stand_in.library import held_out_problems, save_stand_in, stand_in_record
 
@@ -308,3 +309,17 @@ def test_a_verifier_learned_from_labelled_questions_is_a_reward_of_others(tmp_pa
 def test_a_verifier_that_is_not_there_is_named(tmp_path, monkeypatch, checkpoint, questions):
     given = ("--checkpoint", checkpoint, "--data-file", questions, "--verifier", tmp_path / "nothing")
     assert "nothing" in str(run(monkeypatch, *TINY, *given, "--out", tmp_path / "run"))
+
+
+def test_a_stand_in_without_its_data_says_where_to_get_some(tmp_path, monkeypatch, checkpoint):
+    for module in ("stand_in.files", "data.stages.places"):
+        monkeypatch.setattr(f"sadt_ray.{module}.data_directories", lambda: [tmp_path / "nothing"])
+    monkeypatch.setattr("sadt_ray.data.stages.places.urllib.request.urlopen", unreachable)
+    library._corpus.cache_clear()
+    refused = str(run(monkeypatch, *TINY, "--checkpoint", checkpoint, "--out", tmp_path / "run"))
+    assert "SADT_DATA" in refused
+    assert "Stage 1 needs no data" in refused
+
+
+def unreachable(*_, **__):
+    raise OSError("no network here")
