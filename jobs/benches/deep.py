@@ -34,7 +34,7 @@ _MAX_TOKENS = 160
 
 
 def run(quick: bool) -> BenchResult:
-    count, budgets, profiled = (24, (8, 16), ()) if quick else (120, (8, 16, 32, 64), _STAGES)
+    count, budgets, profiled = (24, (8, 16), ()) if quick else (240, (8, 16, 32, 64), _STAGES)
     process = stand_in_process(EARLY_CLAIMS, 0, 48)
     problems = early_claims_problems(0, count)
     profile = entropy_profile(process, problems[: min(count, 48)])
