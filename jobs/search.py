@@ -257,6 +257,7 @@ def asks_a_stage(arguments: Sequence[str]) -> bool:
 def main() -> None:
     if asks_a_stage(sys.argv[1:]):
         answer_stage(sys.argv[1:])
+        return
     console = Console()
     with ExitStack() as held:
         try:
