@@ -35,6 +35,7 @@ class WeightedSamples:
     weight: np.ndarray  # [M]
     reward: np.ndarray  # [M]
     nfe_at: np.ndarray  # [M] the problem's function evaluations when the sample came in
+    node: np.ndarray | None = None  # [M] where in the tree it ends; None if the run does not say
 
     @property
     def ess(self) -> float:
@@ -44,7 +45,10 @@ class WeightedSamples:
 
 @dataclass(frozen=True)
 class NodeTable:
-    """One tree, a column an array, a row a node, parents before children; ``parent`` is a row number, -1 for a root."""
+    """One tree, a column an array, a row a node, parents before children; ``parent`` is a row number, -1 for a root.
+
+    ``reward`` is the best of the samples at or below a node, NaN where the run does not say.
+    """
 
     node: np.ndarray
     parent: np.ndarray
@@ -53,6 +57,7 @@ class NodeTable:
     value: np.ndarray
     weight: np.ndarray
     log_flow: np.ndarray
+    reward: np.ndarray
 
     def __len__(self) -> int:
         return len(self.node)
@@ -194,15 +199,33 @@ def _samples_of(part: pa.Table, path: Path) -> WeightedSamples:
         raise ValueError(f"{path}: the weights of {owner} sum to {weight.sum():.6g}, not to 1")
     values = pc.list_flatten(part["values"]).to_numpy().reshape(len(part), -1)
     order = np.argsort(nfe_at, kind="stable")
-    return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order])
+    return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order], _nodes_of(part, order))
+
+
+def _nodes_of(part: pa.Table, order: np.ndarray) -> np.ndarray | None:
+    """Where in the tree samples end; None if an earlier version wrote the file, or the method has no tree."""
+    known = "node" in part.column_names and part["node"].null_count == 0
+    return part["node"].to_numpy()[order] if known else None
 
 
 def read_trees(path: Path) -> dict[str, NodeTable]:
     trees = {}
     for (problem,), part in grouped(read_table(path, TREE_COLUMNS), "problem").items():
         columns = {name: part[name].to_numpy() for name in TREE_COLUMNS[1:]}
-        trees[problem] = NodeTable(**{**columns, "parent": _parent_rows(columns["node"], columns["parent"], path)})
+        parent = _parent_rows(columns["node"], columns["parent"], path)
+        reward = part["reward"].to_numpy() if "reward" in part.column_names else None
+        best = _best_below(parent, columns["level"], reward)
+        trees[problem] = NodeTable(**{**columns, "parent": parent, "reward": best})
     return trees
+
+
+def _best_below(parent: np.ndarray, level: np.ndarray, reward: np.ndarray | None) -> np.ndarray:
+    """The best reward at or below each node, of those of its own samples; all NaN in runs of earlier versions."""
+    best = np.full(len(parent), np.nan) if reward is None else reward.copy()
+    for depth in np.unique(level)[::-1]:
+        rows = np.flatnonzero((level == depth) & (parent >= 0))
+        np.fmax.at(best, parent[rows], best[rows])
+    return best
 
 
 def _parent_rows(node: np.ndarray, parent: np.ndarray, path: Path) -> np.ndarray:

@@ -46,7 +46,10 @@ def write_problems(run: Path, problems: Sequence[Problem]) -> None:
 
 
 def write_samples(run: Path, names: Sequence[str], by_method: Mapping[str, Sequence[WeightedSamples]]) -> None:
-    """``samples.parquet``: every method's samples of every problem, with weight, reward and what they had cost."""
+    """``samples.parquet``: every method's samples of every problem, with weight, reward and what they had cost.
+
+    ``node`` is where a sample ends in its search's tree, as ``write_tree`` numbers it; null for samples of no tree.
+    """
     tables = [
         pa.table(
             {
@@ -56,6 +59,7 @@ def write_samples(run: Path, names: Sequence[str], by_method: Mapping[str, Seque
                 "weight": pa.array(drawn.weights),
                 "reward": pa.array(drawn.rewards),
                 "nfe_at": pa.array(drawn.nfe_at),
+                "node": pa.nulls(len(drawn.weights), pa.int32()) if drawn.nodes is None else pa.array(drawn.nodes),
                 "values": pa.array(list(drawn.samples), pa.list_(pa.from_numpy_dtype(drawn.samples.dtype))),
             }
         )
@@ -66,7 +70,10 @@ def write_samples(run: Path, names: Sequence[str], by_method: Mapping[str, Seque
 
 
 def write_tree(run: Path, method: str, search: Search) -> None:
-    """``tree/METHOD.parquet``: every node with its visits, soft value and share of the final draw."""
+    """``tree/METHOD.parquet``: every node with its visits, soft value and share of the final draw.
+
+    ``reward`` is the best of the samples that end at the node, NaN where none does.
+    """
     tree = search.tree
     (run / "tree").mkdir(exist_ok=True)
     _write_parquet(
@@ -80,6 +87,7 @@ def write_tree(run: Path, method: str, search: Search) -> None:
             "value": tree.column("value"),
             "weight": np.exp(search.log_draw_probability()),
             "log_flow": tree.column("log_flow"),
+            "reward": search.sample_store.best_rewards(len(tree)),
         },
     )
 

@@ -30,6 +30,7 @@ class WeightedSamples:
             than two children of finite value. Too small where ``root_ess`` is below ten or so (``tree.errors``).
         mean_reward_se: standard error of ``mean_reward`` over the root's children. Infinite where fewer than two carry
             weight, as under the argmax draw.
+        nodes: [n], where in the tree each sample ends; None for samples of no tree.
     """
 
     samples: np.ndarray
@@ -40,6 +41,7 @@ class WeightedSamples:
     root_ess: float
     log_z_se: float = math.inf
     mean_reward_se: float = math.inf
+    nodes: Int[np.ndarray, " n"] | None = None
 
     @property
     def ess(self) -> float:
@@ -126,6 +128,12 @@ class SampleStore:
         squares = np.bincount(self._problem.values, np.square(weights), num_problems)
         return np.square(sums) / np.where(squares > 0, squares, 1.0)
 
+    def best_rewards(self, num_nodes: int) -> Float[np.ndarray, " nodes"]:
+        """The best reward of the samples that end at each node; NaN where none does."""
+        best = np.full(num_nodes, np.nan)
+        np.fmax.at(best, self._node.values, self._reward.values)
+        return best
+
     def weighted(
         self, tree: Tree, problem: int, log_draw_probability: Float[np.ndarray, " nodes"], lam: float
     ) -> WeightedSamples:
@@ -150,6 +158,7 @@ class SampleStore:
             root_ess=effective_sample_size(np.exp(log_draw_probability[children])),
             log_z_se=log_mean_se(log_values),
             mean_reward_se=_mean_reward_se(weights, rewards, tree.start_slots(node), len(children)),
+            nodes=node,
         )
 
 

@@ -92,6 +92,7 @@ def _statistics(rng: np.random.Generator, parent: np.ndarray, level: np.ndarray,
         "value": np.log(total / visits) / 10 - 0.7,
         "weight": total / total[0],
         "log_flow": np.where(level > 2, rng.normal(size=len(parent)), 0.0),
+        "reward": np.where(leaf, drift - 0.7, np.nan),
     }
 
 

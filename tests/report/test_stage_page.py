@@ -219,7 +219,7 @@ def test_without_a_column_of_answers_leaves_are_read(fresh_stage: Path) -> None:
 
 def test_texts_that_do_not_continue_their_parents_stay_whole() -> None:
     one = np.zeros(3)
-    nodes = NodeTable(np.arange(3), np.array([-1, 0, 1]), np.arange(3), one.astype(int), one, one, one)
+    nodes = NodeTable(np.arange(3), np.array([-1, 0, 1]), np.arange(3), one.astype(int), *[one] * 4)
     assert added_texts(nodes, ["", "caf\ufffd", "café au lait"]) == ("", "caf\ufffd", "é au lait")
     assert added_texts(nodes, ["", "First.", "Then."]) == ("", "First.", "Then.")
 

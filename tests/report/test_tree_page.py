@@ -61,6 +61,7 @@ def test_pruning_survives_weights_that_grow_downward_by_rounding() -> None:
         value=np.zeros(4),
         weight=np.array([1.0, 0.5, 0.5 + 1e-16, 0.5]),
         log_flow=np.zeros(4),
+        reward=np.zeros(4),
     )
     np.testing.assert_array_equal(heaviest_rows(tree, 3), [0, 1, 2])
 
