@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from sadt_ray.runs.conduct import Look
 
 
 class Interrupted(KeyboardInterrupt):
@@ -14,13 +16,38 @@ class Interrupted(KeyboardInterrupt):
         exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells have it.
     """
 
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-        super().__init__({signal.SIGINT: "Ctrl-C"}.get(signal.Signals(number), signal.Signals(number).name))
+    def __init__(self, reason: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(reason)
+
+    @classmethod
+    def by_signal(cls, number: int) -> Interrupted:
+        name = {signal.SIGINT: "Ctrl-C"}.get(signal.Signals(number), signal.Signals(number).name)
+        return cls(name, 128 + number)
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """Whoever watches a run, and may stop it: ``look`` and ``check`` raise Interrupted where that does no harm.
+
+    It is entered when the run begins, after all that can be wrong with the input has been looked at.
+    """
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+    def look(self, look: Look) -> None:
+        """Called with what a search shows, now and then."""
+
+    def check(self) -> None:
+        """Called now and then, also while a search shows nothing."""
 
 
 class InterruptGuard:
-    """While it is entered, the first signal is only remembered; ``check`` raises it where stopping does no harm.
+    """A watch over signals: while it is entered, the first is only remembered; ``check`` raises it.
 
     SIGTERM is what ``ray job stop``, systemd and batch queues send.
     """
@@ -42,10 +69,13 @@ class InterruptGuard:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
-            raise Interrupted(number)
+            raise Interrupted.by_signal(number)
         self._asked = number
+
+    def look(self, look: Look) -> None:
+        self.check()
 
     def check(self) -> None:
         """Raise Interrupted if it was asked for."""
         if self._asked is not None:
-            raise Interrupted(self._asked)
+            raise Interrupted.by_signal(self._asked)

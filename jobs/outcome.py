@@ -13,6 +13,7 @@ from sadt_ray.executor import describe_failures
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.runs.directory import write_json, write_samples, write_tree
+from sadt_ray.runs.scores import ProblemScores, forecast_scores, write_scores
 from sadt_ray.runs.summary import Scores, score_problem, summary_row
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
@@ -33,6 +34,7 @@ class Outcome:
     rows: list[dict[str, object]] = field(default_factory=list)
     samples: dict[str, list[WeightedSamples]] = field(default_factory=dict)
     learned: dict[str, object] = field(default_factory=dict)  # figures of a learner
+    scores: list[ProblemScores] = field(default_factory=list)
     _prior_scores: list[Scores] | None = None
 
     def add(self, group: Sequence[Method], search: Search, seconds: float) -> None:
@@ -52,6 +54,7 @@ class Outcome:
         self._write(complete=False)
         if self.samples:
             write_samples(self.run, search.names, self.samples)
+            write_scores(self.run, self.scores)
 
     def _add_method(self, method: Method, search: Search, seconds: float) -> None:
         drawn = search.samples(method.search)
@@ -60,6 +63,7 @@ class Outcome:
             self._prior_scores = scores
         self.rows.append(summary_row(method, search, drawn, scores, self._prior_scores, seconds))
         self.samples[method.name] = drawn
+        self.scores += forecast_scores(method.name, self.problems, drawn, scores, search.nfe.tolist())
 
     def close(self, console: Console, complete: bool) -> None:
         """Write the last notes and print everything."""

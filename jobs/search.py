@@ -19,6 +19,7 @@ Examples:
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -34,10 +35,11 @@ from rich.console import Console
 from jobs.datasets import load_dataset_or_synthetic
 from jobs.execution import Session, choose_executor, close_executor
 from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
-from jobs.interrupt import Interrupted, InterruptGuard
+from jobs.interrupt import Interrupted, InterruptGuard, Watch
 from jobs.learning import describe_lesson, flow_notes, given_flow, guidance_of, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
+from jobs.refusal import Refused, refusing
 from jobs.resume import (
     QUESTIONS,
     Resumed,
@@ -49,7 +51,7 @@ from jobs.resume import (
     settled,
 )
 from jobs.search_job import SearchJob, build_methods
-from jobs.stages.run import main as answer_stage
+from jobs.stages.run import run as answer_stage
 from sadt_ray.affordable import affordable
 from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.flow.flow import Flow
@@ -94,7 +96,7 @@ def run_methods(
     plans: Sequence[SearchPlan],
     outcome: Outcome,
     console: Console,
-    guard: InterruptGuard,
+    watch: Watch,
 ) -> None:
     """Search, once for all methods that differ in the draw alone. What an interruption leaves is recorded too."""
     waiting, plan_of = list(methods), {plan.name: plan for plan in plans}
@@ -106,9 +108,9 @@ def run_methods(
 
             def on_look(look: Look, bar: SearchBar = bar) -> None:
                 bar.show(look)
-                guard.check()
+                watch.look(look)
 
-            ended = session.search(plan_of[group[0].name], on_look, guard.check)
+            ended = session.search(plan_of[group[0].name], on_look, watch.check)
             bar.finish(ended.search)
         outcome.add(group, ended.search, ended.seconds)
         if ended.error is not None:
@@ -128,7 +130,7 @@ def describe(
         "problems": [problem.name for problem in task.problems],
         "oracle": task.reward.oracle,
         "environment": describe_environment(),
-        "command": " ".join(["python", "-m", "jobs.search", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "jobs.search", *arguments]),
         "arguments": arguments,
     }
 
@@ -137,9 +139,9 @@ def resolved_settings(job: SearchJob, task: Forecasting) -> dict[str, Any]:
     return {**job.settings(), "inv_temperature": job.resolved_inv_temperature(), "reward": repr(task.reward)}
 
 
-def parse() -> tuple[SearchJob, list[str], Resumed | None]:
-    """The job of the command line; with --resume that of the run, as changed by what was given beside it."""
-    job, arguments = tyro.cli(SearchJob, description=__doc__), sys.argv[1:]
+def parse(arguments: list[str]) -> tuple[SearchJob, list[str], Resumed | None]:
+    """The job of a command line; with --resume that of the run, as changed by what was given beside it."""
+    job = tyro.cli(SearchJob, description=__doc__, args=arguments)
     if job.resume is None:
         execution = replace(job.execution, checkpoint_to=settled(job.execution.checkpoint_to))
         return replace(job, execution=execution), arguments, None
@@ -150,13 +152,13 @@ def parse() -> tuple[SearchJob, list[str], Resumed | None]:
     return replace(job, out=resumed.run or job.out, execution=execution), arguments, resumed
 
 
-def prepare(console: Console, held: ExitStack) -> Prepared:
+def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared:
     """Everything that can be wrong with the input is found here, before a run directory exists.
 
     Args:
         held: will hold the run, so that no other process goes on with it.
     """
-    job, arguments, resumed = parse()
+    job, arguments, resumed = parse(arguments)
     sys.path.append(str(Path.cwd()))  # where python -m, but not the installed command, looks for rewards
     torch.set_num_threads(job.execution.threads)
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
@@ -208,38 +210,35 @@ def _recording(job: SearchJob, run: Path) -> Recording:
     )
 
 
-def search_and_report(prepared: Prepared, console: Console) -> int:
+def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int:
     """Run, print and write everything; returns the exit code."""
     job, task, methods, plans, run, executor, session = prepared
     outcome, exit_code = Outcome(run, task.problems, task.notes), 0
-    with InterruptGuard() as guard:
-        try:
-            with session as running:
-                with console.status("waiting for a rollout worker"):
-                    running.wait_for_workers(guard.check)
-                try:
-                    run_methods(running, task, methods, plans, outcome, console, guard)
-                finally:
-                    if job.learn:
-                        lesson = running.learned()
-                        outcome.learned = learned_facts(lesson)
-                        outcome.notes.append(describe_lesson(lesson, run))
-        except Interrupted as reason:
-            elsewhere = job.execution.checkpoint_to
-            outcome.notes.append(
-                f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}"
-            )
-            exit_code = reason.exit_code
-        except (RolloutFailed, SearchFailed, CannotResume, OSError) as error:
-            outcome.notes.append(f"Stopped: {error}")
-            exit_code = 1
-        finally:
-            close_executor(executor)
-        outcome.close(console, complete=exit_code == 0)
-        if exit_code == 0:
-            remove_config(job.execution.checkpoint_to)
-            _recording(job, run).remove_checkpoints(method.name for method in methods)
-        page = write_report(run) if job.report and outcome.rows else None
+    try:
+        with session as running:
+            with console.status("waiting for a rollout worker"):
+                running.wait_for_workers(watch.check)
+            try:
+                run_methods(running, task, methods, plans, outcome, console, watch)
+            finally:
+                if job.learn:
+                    lesson = running.learned()
+                    outcome.learned = learned_facts(lesson)
+                    outcome.notes.append(describe_lesson(lesson, run))
+    except Interrupted as reason:
+        elsewhere = job.execution.checkpoint_to
+        outcome.notes.append(f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}")
+        exit_code = reason.exit_code
+    except (RolloutFailed, SearchFailed, CannotResume, OSError) as error:
+        outcome.notes.append(f"Stopped: {error}")
+        exit_code = 1
+    finally:
+        close_executor(executor)
+    outcome.close(console, complete=exit_code == 0)
+    if exit_code == 0:
+        remove_config(job.execution.checkpoint_to)
+        _recording(job, run).remove_checkpoints(method.name for method in methods)
+    page = write_report(run) if job.report and outcome.rows else None
     console.print(f"report: {page}" if page else f"run: {run}", markup=False, soft_wrap=True)
     return exit_code
 
@@ -254,22 +253,26 @@ def asks_a_stage(arguments: Sequence[str]) -> bool:
     return bool(where) and (Path(where) / QUESTIONS).exists()
 
 
-def main() -> None:
-    if asks_a_stage(sys.argv[1:]):
-        answer_stage(sys.argv[1:])
-        return
-    console = Console()
+def run(arguments: list[str], console: Console, watch: Watch) -> int:
+    """A whole run, as a command line asks for it; returns the exit code. Raises Refused for bad input."""
+    if asks_a_stage(arguments):
+        return answer_stage(arguments, console, watch)
     with ExitStack() as held:
-        try:
-            prepared = prepare(console, held)
-        except (ValueError, OSError, RolloutFailed) as error:
-            raise SystemExit(f"jobs.search: {error}") from None
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        try:
-            raise SystemExit(search_and_report(prepared, console))
-        except Interrupted as again:  # while what there is was being written
-            raise SystemExit(again.exit_code) from None
+        with refusing():
+            prepared = prepare(arguments, console, held)
+        with watch:
+            return search_and_report(prepared, console, watch)
+
+
+def main() -> None:
+    try:
+        raise SystemExit(run(sys.argv[1:], Console(), InterruptGuard()))
+    except Refused as error:
+        raise SystemExit(f"jobs.search: {error}") from None
+    except Interrupted as again:  # while what there is was being written
+        raise SystemExit(again.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ Examples:
 from __future__ import annotations
 
 import json
-import sys
+import shlex
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -26,8 +26,9 @@ import tyro
 from rich.console import Console
 
 from jobs.execution import Opener, choose_executor, close_executor
-from jobs.interrupt import Interrupted, InterruptGuard
+from jobs.interrupt import Interrupted, Watch
 from jobs.progress import SearchBar
+from jobs.refusal import refusing
 from jobs.resume import Resumed, find_run, refuse_complete
 from jobs.stages.job import ROWS_AT_ONCE, StageJob
 from jobs.stages.methods import StageMethod
@@ -44,6 +45,7 @@ from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_tree
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
+from sadt_ray.runs.scores import answer_scores, write_scores
 from sadt_ray.tree.search import Search
 from sadt_ray.tree.warm_up import compile_kernels
 
@@ -65,26 +67,26 @@ class StageRun:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def run(self, console: Console, guard: InterruptGuard) -> None:
+    def run(self, console: Console, watch: Watch) -> None:
         """Every method that has not answered yet; each is recorded as soon as it has."""
         for method, search in self.job.searches():
             if not any(row.method == method.name for row in self.answers):
-                self._answer(method, search, console, guard)
+                self._answer(method, search, console, watch)
 
-    def _answer(self, method: StageMethod, search: Method, console: Console, guard: InterruptGuard) -> None:
+    def _answer(self, method: StageMethod, search: Method, console: Console, watch: Watch) -> None:
         process, reward = self.task.process_for(method), self.task.reward_for(method)
         search = in_turns(search, method, self.job)
         plan = plan_search(process, self.task.problems, search)
         check_rolling(plan, process, reward, self.task.problems[0])
         session = self.open_session(process, reward, self.task.problems, self.recording(), plan.simulations)
         with session as running, SearchBar(console, method.name, search.search, len(self.task.problems)) as bar:
-            running.wait_for_workers(guard.check)
+            running.wait_for_workers(watch.check)
 
             def on_look(look: Look) -> None:
                 bar.show(look)
-                guard.check()
+                watch.look(look)
 
-            ended = running.search(plan, on_look, guard.check)
+            ended = running.search(plan, on_look, watch.check)
         self.record(method, plan, ended.search, ended.seconds)
         if ended.error is not None:
             raise ended.error
@@ -110,6 +112,7 @@ class StageRun:
         if not method.flat:
             write_tree(self.directory, method.name, search)
             self.task.write_tree_texts(self.directory, method, search)
+        write_scores(self.directory, answer_scores(self.answers, captions=self.job.spec.metric == "rouge_l"))
         write_answers(self.directory, self.answers)  # last: who has answered is not asked again by --resume
         self.write_summary(complete=False)
 
@@ -210,29 +213,28 @@ def describe(job: StageJob, task: StageTask, executor: str, arguments: list[str]
         "stand_in": task.stand_in,
         "problems": [problem.name for problem in task.problems],
         "environment": describe_environment(),
-        "command": " ".join(["python", "-m", "jobs.search", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "jobs.search", *arguments]),
         "arguments": arguments,
     }
 
 
-def search_and_report(run: StageRun, executor: str, console: Console) -> int:
+def search_and_report(run: StageRun, executor: str, console: Console, watch: Watch) -> int:
     """Run, print and write everything; returns the exit code."""
     exit_code = 0
-    with InterruptGuard() as guard:
-        try:
-            run.run(console, guard)
-        except Interrupted as reason:
-            run.notes.append(f"Stopped by {reason}. To go on: --resume {run.directory}")
-            exit_code = reason.exit_code
-        except (RolloutFailed, SearchFailed, CannotResume, OSError) as error:
-            run.notes.append(f"Stopped: {error}")
-            exit_code = 1
-        finally:
-            close_executor(executor)
-        scores = run.write_summary(complete=exit_code == 0)
-        if exit_code == 0:
-            run.recording().remove_checkpoints(method.name for method in run.job.methods)
-        page = write_stage_report(run.directory) if run.job.report and scores.rows else None
+    try:
+        run.run(console, watch)
+    except Interrupted as reason:
+        run.notes.append(f"Stopped by {reason}. To go on: --resume {run.directory}")
+        exit_code = reason.exit_code
+    except (RolloutFailed, SearchFailed, CannotResume, OSError) as error:
+        run.notes.append(f"Stopped: {error}")
+        exit_code = 1
+    finally:
+        close_executor(executor)
+    scores = run.write_summary(complete=exit_code == 0)
+    if exit_code == 0:
+        run.recording().remove_checkpoints(method.name for method in run.job.methods)
+    page = write_stage_report(run.directory) if run.job.report and scores.rows else None
     print_table(console, [{name: row[name] for name in _TABLE_COLUMNS} for row in scores.rows])
     for note in run.task.notes + run.notes:
         console.print(note, markup=False)
@@ -240,16 +242,10 @@ def search_and_report(run: StageRun, executor: str, console: Console) -> int:
     return exit_code
 
 
-def main(arguments: list[str]) -> None:
-    console = Console()
+def run(arguments: list[str], console: Console, watch: Watch) -> int:
+    """A whole run, as a command line asks for it; see ``jobs.search.run``."""
     with ExitStack() as held:
-        try:
-            run, executor = prepare(arguments, console, held)
-        except (ValueError, OSError, RolloutFailed, ImportError) as error:
-            raise SystemExit(f"jobs.search: {error}") from None
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        try:
-            raise SystemExit(search_and_report(run, executor, console))
-        except Interrupted as again:  # while what there is was being written
-            raise SystemExit(again.exit_code) from None
+        with refusing():
+            stage_run, executor = prepare(arguments, console, held)
+        with watch:
+            return search_and_report(stage_run, executor, console, watch)

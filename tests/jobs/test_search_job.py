@@ -74,6 +74,15 @@ def test_sweeps_make_as_many_particles_as_the_evaluations_pay_for(tmp_path, monk
     assert "more than the 40 there are" in said
 
 
+def test_the_scores_of_the_problems_average_to_the_rows_of_the_summary(finished):
+    scores = pq.read_table(finished / "scores.parquet").to_pandas()
+    means = scores.pivot_table("value", "method", "metric")
+    for row in json.loads((finished / "summary.json").read_text())["rows"]:
+        for metric in ("crps", "spec_w1", "log_spectral_distance", "coverage90", "reward", "log_z", "ess", "nfe"):
+            assert means.loc[row["method"], metric] == pytest.approx(row[metric])
+    assert set(scores["cluster"]) == {"synthetic/test/0029"}
+
+
 def test_every_method_spends_the_same_evaluations_and_leaves_weights_that_sum_to_one(finished):
     rows = json.loads((finished / "summary.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["prior", "best-of-n", "snis", "dts", "dts-late", "dts-star"]
@@ -305,8 +314,8 @@ def test_what_comes_after_the_last_row_is_forecast_without_a_truth(monkeypatch, 
 
 
 def test_a_second_signal_while_results_are_written_ends_without_a_traceback(monkeypatch, tmp_path):
-    def interrupted(prepared, console):
-        raise job.Interrupted(signal.SIGINT)
+    def interrupted(prepared, console, watch):
+        raise job.Interrupted.by_signal(signal.SIGINT)
 
     monkeypatch.setattr(job, "search_and_report", interrupted)
     assert run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 20, "--out", tmp_path / "run") == 130

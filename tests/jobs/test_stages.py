@@ -117,6 +117,10 @@ def test_the_summary_scores_and_prices_every_method_and_names_the_templates(fini
         assert 0 <= row["accuracy"] <= 1
         assert row["tokens"] > 0
         assert not row["oracle"]
+    scores = pq.read_table(finished / "scores.parquet").to_pandas().pivot_table("value", "method", "metric")
+    for row in summary["rows"]:
+        assert scores.loc[row["method"], "correct"] == pytest.approx(row["accuracy"])
+        assert scores.loc[row["method"], "tokens"] == pytest.approx(row["tokens"])
     assert summary["template_accuracy"] == 1.0  # the two rhythms cannot be confused
     assert any("templates behind the spectral reward" in note for note in summary["notes"])
     assert any("stand-in" in note for note in summary["notes"])

@@ -1,0 +1,80 @@
+"""``scores.parquet``: what each method scored on each problem, so that runs can be pooled and compared in pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.overlap import rouge_l
+from sadt_ray.runs.answers import Answered, is_correct
+from sadt_ray.runs.summary import Scores
+from sadt_ray.tree.samples import WeightedSamples
+
+FILE = "scores.parquet"
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("method", "problem", "cluster", "metric")] + [("value", pa.float64())]
+)
+
+
+class ProblemScores(NamedTuple):
+    """What one method scored on one problem.
+
+    Attributes:
+        cluster: what is independent of others: the window of a forecast, whose channels are alike; a question's source.
+        figures: by metric; what is not defined is left out.
+    """
+
+    method: str
+    problem: str
+    cluster: str
+    figures: Mapping[str, float]
+
+
+def forecast_scores(
+    method: str,
+    problems: Sequence[Problem],
+    drawn: Sequence[WeightedSamples],
+    scores: Sequence[Scores],
+    nfe: Sequence[int],
+) -> list[ProblemScores]:
+    """Of one method's weighted samples: ``reward, log_z, ess, nfe`` beside what ``score_problem`` found."""
+    rows = []
+    for problem, samples, found, cost in zip(problems, drawn, scores, nfe, strict=True):
+        searched = {"reward": samples.mean_reward(), "log_z": samples.log_z, "ess": samples.ess, "nfe": float(cost)}
+        known = {name: value for name, value in found._asdict().items() if value is not None}
+        rows.append(
+            ProblemScores(method, problem.name, problem.name.rpartition("/")[0] or problem.name, known | searched)
+        )
+    return rows
+
+
+def answer_scores(rows: Iterable[Answered], captions: bool) -> list[ProblemScores]:
+    """Of answers: ``correct`` (0 or 1) and ``probability`` of the gold answer, or ``rouge_l``; ``tokens``."""
+    return [ProblemScores(row.method, row.problem, row.source, _answer_figures(row, captions)) for row in rows]
+
+
+def _answer_figures(row: Answered, captions: bool) -> dict[str, float]:
+    figures, right = {"tokens": float(row.tokens)}, is_correct(row)
+    if captions and row.label is not None:
+        figures["rouge_l"] = rouge_l(row.text, row.label)
+    elif right is not None and row.label is not None:
+        figures |= {"correct": float(right), "probability": row.probabilities.get(row.label, 0.0)}
+    return figures
+
+
+def write_scores(run: Path, rows: Iterable[ProblemScores]) -> None:
+    """One line a method, problem and metric."""
+    lines = [
+        {"method": row.method, "problem": row.problem, "cluster": row.cluster, "metric": metric, "value": value}
+        for row in rows
+        for metric, value in row.figures.items()
+    ]
+    unfinished = run / f"{FILE}.writing"
+    pq.write_table(pa.Table.from_pylist(lines, _SCHEMA), unfinished, compression="zstd")
+    os.replace(unfinished, run / FILE)
