@@ -32,11 +32,11 @@ $(VENV)/.torch: $(PY) constraints.txt
 	touch $@
 
 $(VENV)/.search: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PY) -m pip install --quiet -c constraints.txt -e .
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[report]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev,bench,hf,stand-in]'
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev,docs,all]'
 	touch $@ $(VENV)/.search
 
 clean:

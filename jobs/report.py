@@ -9,9 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from sadt_ray.report.page import write_report
-from sadt_ray.report.stage_data import is_stage_run
-from sadt_ray.report.stage_page import write_stage_report
+from jobs.reporting import CannotDraw, write_page
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,8 @@ def main() -> None:
     config = tyro.cli(ReportConfig, prog="python -m jobs.report", description=__doc__)
     console = Console()
     try:
-        of_stage = config.run_dir.is_dir() and is_stage_run(config.run_dir)
-        page = write_stage_report(config.run_dir) if of_stage else write_report(config.run_dir)
-    except ValueError as error:
+        page = write_page(config.run_dir)
+    except (ValueError, CannotDraw) as error:
         raise SystemExit(str(error)) from error
     console.print(f"report: {page}\nplots:  {page.parent / 'plots'}", soft_wrap=True, highlight=False)
 

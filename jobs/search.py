@@ -40,6 +40,7 @@ from jobs.learning import describe_lesson, flow_notes, given_flow, guidance_of, 
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
 from jobs.refusal import Refused, refusing
+from jobs.reporting import page_or_reason
 from jobs.resume import (
     QUESTIONS,
     Resumed,
@@ -57,7 +58,6 @@ from sadt_ray.executor import RolloutFailed, Tolerance
 from sadt_ray.flow.flow import Flow
 from sadt_ray.methods import Method
 from sadt_ray.plan import SearchPlan, check_rolling, plan_search
-from sadt_ray.report.page import write_report
 from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
 from sadt_ray.runs.environment import describe_environment
@@ -238,8 +238,8 @@ def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int
     if exit_code == 0:
         remove_config(job.execution.checkpoint_to)
         _recording(job, run).remove_checkpoints(method.name for method in methods)
-    page = write_report(run) if job.report and outcome.rows else None
-    console.print(f"report: {page}" if page else f"run: {run}", markup=False, soft_wrap=True)
+    ending = page_or_reason(run) if job.report and outcome.rows else f"run: {run}"
+    console.print(ending, markup=False, soft_wrap=True)
     return exit_code
 
 

@@ -29,6 +29,7 @@ from jobs.execution import Opener, choose_executor, close_executor
 from jobs.interrupt import Interrupted, Watch
 from jobs.progress import SearchBar
 from jobs.refusal import refusing
+from jobs.reporting import page_or_reason
 from jobs.resume import Resumed, find_run, refuse_complete
 from jobs.stages.job import ROWS_AT_ONCE, StageJob
 from jobs.stages.methods import StageMethod
@@ -39,7 +40,6 @@ from jobs.tables import print_table
 from sadt_ray.executor import RolloutFailed, Tolerance, describe_failures
 from sadt_ray.methods import Method
 from sadt_ray.plan import SearchPlan, check_rolling, plan_search
-from sadt_ray.report.stage_page import write_stage_report
 from sadt_ray.runs.answers import Answered, answered, read_answers, write_answers
 from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_tree
@@ -234,11 +234,11 @@ def search_and_report(run: StageRun, executor: str, console: Console, watch: Wat
     scores = run.write_summary(complete=exit_code == 0)
     if exit_code == 0:
         run.recording().remove_checkpoints(method.name for method in run.job.methods)
-    page = write_stage_report(run.directory) if run.job.report and scores.rows else None
+    ending = page_or_reason(run.directory) if run.job.report and scores.rows else f"run: {run.directory}"
     print_table(console, [{name: row[name] for name in _TABLE_COLUMNS} for row in scores.rows])
     for note in run.task.notes + run.notes:
         console.print(note, markup=False)
-    console.print(f"report: {page}" if page else f"run: {run.directory}", markup=False, soft_wrap=True)
+    console.print(ending, markup=False, soft_wrap=True)
     return exit_code
 
 

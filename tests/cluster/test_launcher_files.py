@@ -51,8 +51,9 @@ def test_the_setup_commands_list_what_the_package_depends_on(file, tmp_path):
     (command,) = [each for each in load(file)["setup_commands"] if "> requirements.txt" in each]
     command = command.replace("~/", f"{tmp_path}/").replace("python -c", f"{sys.executable} -c")
     subprocess.run(["bash", "-c", command], check=True)
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert (tmp_path / "requirements.txt").read_text().split("\n") == [*wanted, "ray[default]", ""]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["report"], "ray[default]"]
+    assert (tmp_path / "requirements.txt").read_text().split("\n") == [*wanted, ""]
 
 
 def head(config):

@@ -1,0 +1,39 @@
+"""The page of a run, where what draws it is installed: matplotlib and plotly are an extra of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DRAWN_WITH = ("matplotlib", "plotly")
+
+
+class CannotDraw(ImportError):
+    """A library that draws reports is not installed; the message says how to get it."""
+
+
+def write_page(run: Path) -> Path:
+    """Write report.html and plots/ into the directory of a run, of forecasts or of a stage; returns the page.
+
+    Raises:
+        CannotDraw: where the extra ``report`` is not installed.
+        ValueError: if the directory is not that of a run.
+    """
+    try:
+        from sadt_ray.report.page import write_report
+        from sadt_ray.report.stage_data import is_stage_run
+        from sadt_ray.report.stage_page import write_stage_report
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in DRAWN_WITH:
+            raise
+        raise CannotDraw(
+            f"reports need {missing.name}: pip install 'sadt-ray[report]', then sadt-report {run}"
+        ) from None
+    return write_stage_report(run) if run.is_dir() and is_stage_run(run) else write_report(run)
+
+
+def page_or_reason(run: Path) -> str:
+    """The last line that a search prints: where its page is, or how to have one."""
+    try:
+        return f"report: {write_page(run)}"
+    except CannotDraw as reason:
+        return f"run: {run}; {reason}"
