@@ -86,7 +86,7 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
         reward_nfe=svg["reward_nfe"],
         progress=section("While it ran", svg["progress"]) if "progress" in svg else "",
         throughput=_throughput(run, svg.get("throughput", "")),
-        tree=section("The tree", tree_section(trees)) if trees else "",
+        tree=section("The tree", tree_section(trees, run.samples, run.problems)) if trees else "",
         config=folded(run.config),
     )
 

@@ -1,9 +1,9 @@
 "use strict";
-// A tree from the page: its columns unpacked, the place of every node, its colour. The three tree_*.js files share one
-// function's scope: this one first, then tree_draw.js, then tree_view.js.
+// A tree from the page: its columns unpacked, the place of every node, its colour. The tree_*.js files share one
+// function's scope: this one first, then tree_draw.js, tree_samples.js, tree_series.js and tree_view.js.
 const packed = JSON.parse(document.getElementById("tree-data").textContent);
 const el = (name) => document.getElementById("tree-" + name);
-const NAMES = { value: "soft value", weight: "weight", visits: "visits", log_flow: "log flow" };
+const NAMES = { value: "soft value", weight: "weight", visits: "visits", reward: "best reward", log_flow: "log flow" };
 const LIGHT_STOPS = ["#dedbd2", "#b9c8cd", "#86aebf", "#3f85a8", "#175a86", "#0b2f55"];
 const DARK_STOPS = ["#33363b", "#34505f", "#2f7391", "#4aa3bd", "#9fd3d0", "#f4f3d8"];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -16,7 +16,7 @@ async function unpack(column) {
   const bytes = Uint8Array.from(atob(column.data), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const buffer = await new Response(stream).arrayBuffer();
-  return column.dtype === "<i4" ? new Int32Array(buffer) : new Float64Array(buffer);
+  return new { "<u1": Uint8Array, "<i4": Int32Array, "<f8": Float64Array }[column.dtype](buffer);
 }
 
 async function load(entry) {
@@ -25,6 +25,7 @@ async function load(entry) {
     const columns = await Promise.all(names.map((name) => unpack(entry.columns[name])));
     entry.tree = Object.fromEntries(names.map((name, k) => [name, columns[k]]));
     entry.tree.size = entry.nodes;
+    await loadSeries(entry.series);
     countChildren(entry.tree);
   }
   return entry.tree;

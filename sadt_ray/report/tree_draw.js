@@ -1,12 +1,15 @@
 // The tree on a canvas. Every level is one array of nodes sorted by position: drawing is a scan of it, and neighbours
 // that share a pixel are merged, so that a frame costs little more for a million nodes than for a thousand.
-const canvas = el("canvas"), pen = canvas.getContext("2d");
+const canvas = el("canvas");
+let pen = canvas.getContext("2d");
 const MARGIN = { left: 64, right: 10, top: 16, bottom: 16 }; // pixels; the names of the levels stand to the left
 
 let tree = null; // columns of the tree on show, with its layout
 let view = { from: 0, to: 1 }; // the part of the width that is on show
 let size = { width: 0, height: 0 };
 let selected = -1, hovered = -1, frame = 0;
+const base = document.createElement("canvas"); // the tree without marks, drawn anew only where it has changed
+let baseIsOld = true;
 
 // -- drawing -------------------------------------------------------------------------------------------------------
 const inner = () => size.width - MARGIN.left - MARGIN.right;
@@ -14,6 +17,7 @@ const toPixel = (x) => MARGIN.left + ((x - view.from) / (view.to - view.from)) *
 const toPlace = (pixel) => view.from + ((pixel - MARGIN.left) / inner()) * (view.to - view.from);
 const rowHeight = () => (size.height - MARGIN.top - MARGIN.bottom) / (tree.depth + 1);
 const rowTop = (level) => MARGIN.top + level * rowHeight();
+const middleOf = (level) => rowTop(level) + rowHeight() / 2;
 const centre = (i) => toPixel((tree.from[i] + tree.to[i]) / 2);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -53,17 +57,34 @@ function draw() {
   frame = 0;
   if (!tree) return;
   pen.clearRect(0, 0, size.width, size.height);
-  pen.save();
-  pen.beginPath();
-  pen.rect(MARGIN.left, 0, inner(), size.height);
-  pen.clip();
-  const withEdges = el("form").value === "branches", drawLevel = withEdges ? drawBranches : drawBlocks;
-  for (let level = 0; level <= tree.depth; level++) drawLevel(level, visibleMarks(level, withEdges));
-  const marked = pathOf(selected);
-  if (marked.length) drawPath(marked, css("--mark"), 2);
-  if (hovered >= 0) drawPath([hovered], css("--ink"), 1.5);
-  pen.restore();
+  clipped(pen, () => {
+    if (baseIsOld) drawBase();
+    pen.drawImage(base, 0, 0, size.width, size.height);
+    drawChosen();
+    const marked = pathOf(selected);
+    if (marked.length) drawPath(marked, css("--mark"), 2.5);
+    if (hovered >= 0) drawPath([hovered], css("--ink"), 1.5);
+  });
   drawLevelNames();
+}
+
+function clipped(on, work) {
+  on.save();
+  on.beginPath();
+  on.rect(MARGIN.left, 0, inner(), size.height);
+  on.clip();
+  work();
+  on.restore();
+}
+
+// With the pen on the other canvas for as long as it takes.
+function drawBase() {
+  const front = pen, withEdges = el("form").value === "branches", drawLevel = withEdges ? drawBranches : drawBlocks;
+  [base.width, base.height] = [canvas.width, canvas.height];
+  pen = base.getContext("2d");
+  pen.setTransform(front.getTransform());
+  for (let level = 0; level <= tree.depth; level++) drawLevel(level, visibleMarks(level, withEdges));
+  [pen, baseIsOld] = [front, false];
 }
 
 function drawBlocks(level, marks) {
@@ -75,28 +96,40 @@ function drawBlocks(level, marks) {
   }
 }
 
+// Edges of one colour and width are one stroke, which a canvas makes much faster than many.
 function drawBranches(level, marks) {
-  marks.sort((a, b) => a.shade - b.shade);
+  const y = middleOf(level), above = middleOf(level - 1), strokes = new Map();
   for (const mark of marks) {
-    const x = (mark.left + mark.right) / 2, y = rowTop(level) + rowHeight() / 2;
-    pen.strokeStyle = pen.fillStyle = ramp[Math.round(mark.shade * 255)];
-    if (mark.parent >= 0) {
-      pen.lineWidth = Math.min(Math.max((mark.right - mark.left) * 0.35, 0.8), 9);
-      strokeEdge(centre(mark.parent), rowTop(tree.level[mark.parent]) + rowHeight() / 2, x, y);
-    }
-    if (mark.right - mark.left >= 3 || level === tree.depth || level === 0) {
-      pen.beginPath();
-      pen.arc(x, y, Math.min(Math.max((mark.right - mark.left) * 0.3, 1.2), 6), 0, 2 * Math.PI);
-      pen.fill();
-    }
+    const shade = Math.round(mark.shade * 255), width = Math.round(Math.min(Math.max((mark.right - mark.left) * 1.4, 3), 36));
+    const key = shade * 64 + width;
+    if (!strokes.has(key)) strokes.set(key, { shade, width: width / 4, marks: [] });
+    strokes.get(key).marks.push(mark);
+  }
+  for (const stroke of [...strokes.values()].sort((a, b) => a.shade - b.shade)) {
+    pen.strokeStyle = pen.fillStyle = ramp[stroke.shade];
+    pen.lineWidth = stroke.width;
+    pen.beginPath();
+    for (const mark of stroke.marks) if (mark.parent >= 0) edge(centre(mark.parent), above, (mark.left + mark.right) / 2, y);
+    pen.stroke();
+    for (const mark of stroke.marks) if (mark.right - mark.left >= 3 || level === tree.depth || level === 0) knot(mark, y);
   }
 }
 
-function strokeEdge(x0, y0, x1, y1) {
-  const bend = (y1 - y0) * 0.5;
+function knot(mark, y) {
   pen.beginPath();
+  pen.arc((mark.left + mark.right) / 2, y, Math.min(Math.max((mark.right - mark.left) * 0.3, 1.2), 6), 0, 2 * Math.PI);
+  pen.fill();
+}
+
+function edge(x0, y0, x1, y1) {
+  const bend = (y1 - y0) * 0.5;
   pen.moveTo(x0, y0);
   pen.bezierCurveTo(x0, y0 + bend, x1, y1 - bend, x1, y1);
+}
+
+function strokeEdge(x0, y0, x1, y1) {
+  pen.beginPath();
+  edge(x0, y0, x1, y1);
   pen.stroke();
 }
 
@@ -107,8 +140,8 @@ function drawPath(nodes, colour, width) {
   nodes.forEach((i, k) => {
     const left = toPixel(tree.from[i]), right = Math.max(toPixel(tree.to[i]), left + 2), y = rowTop(tree.level[i]);
     if (blocks) { pen.strokeRect(left, y, right - left, rowHeight() - 1); return; }
-    const middle = y + rowHeight() / 2;
-    if (k) strokeEdge(centre(nodes[k - 1]), rowTop(tree.level[nodes[k - 1]]) + rowHeight() / 2, centre(i), middle);
+    const middle = middleOf(tree.level[i]);
+    if (k) strokeEdge(centre(nodes[k - 1]), middleOf(tree.level[nodes[k - 1]]), centre(i), middle);
     pen.beginPath();
     pen.arc(centre(i), middle, 4, 0, 2 * Math.PI);
     pen.fill();
@@ -121,9 +154,9 @@ function drawLevelNames() {
   pen.textBaseline = "middle";
   for (let level = 0; level <= tree.depth; level++) {
     const name = level === 0 ? "root" : level === tree.depth ? "samples" : `level ${level}`;
-    pen.fillText(name, 2, rowTop(level) + rowHeight() / 2);
+    pen.fillText(name, 2, middleOf(level));
   }
 }
 
 const redraw = () => { frame ||= requestAnimationFrame(draw); };
-
+const redrawAll = () => { baseIsOld = true; redraw(); };

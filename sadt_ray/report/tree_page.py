@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from sadt_ray.report.run_data import NodeTable
+from sadt_ray.report.leaf_series import MAX_VALUES_IN_ALL, pack_series
+from sadt_ray.report.packing import pack_column, script_safe
+from sadt_ray.report.run_data import NodeTable, ProblemSeries, WeightedSamples
 from sadt_ray.report.style import method_name
 
 MAX_NODES = 100_000
@@ -20,40 +19,51 @@ MAX_NODES_IN_ALL = 400_000
 """Nodes of all trees together, shared out evenly."""
 
 
-def tree_section(trees: Mapping[tuple[str, str], NodeTable]) -> str:
-    """HTML of the tree view, script and data included. ``trees`` go by method and problem; none: an empty string."""
+_SCRIPTS = ("data", "draw", "samples", "series", "view")
+
+
+def tree_section(
+    trees: Mapping[tuple[str, str], NodeTable],
+    samples: Mapping[tuple[str, str], WeightedSamples] | None = None,
+    problems: Mapping[str, ProblemSeries] | None = None,
+) -> str:
+    """HTML of the tree view, script and data included. ``trees`` go by method and problem; none: an empty string.
+
+    With ``samples``, which go by the same, and ``problems`` the series below a node can be looked at.
+    """
     if not trees:
         return ""
-    limit = min(MAX_NODES, MAX_NODES_IN_ALL // len(trees))
-    packed = [
-        {"method": method, "name": method_name(method), "problem": problem, **pack_tree(tree, limit)}
-        for (method, problem), tree in trees.items()
-    ]
+    packed = _packed(trees, samples or {}, problems or {})
     read = files("sadt_ray.report").joinpath
     markup = read("tree_view.html").read_text(encoding="utf-8")
-    script = "\n".join(read(f"tree_{part}.js").read_text(encoding="utf-8") for part in ("data", "draw", "view"))
+    script = "\n".join(read(f"tree_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
     data = f'<script type="application/json" id="tree-data">{script_safe(packed)}</script>'
     return f"{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n"
 
 
-def pack_tree(tree: NodeTable, limit: int = MAX_NODES) -> dict[str, Any]:
-    """The heaviest ``limit`` nodes as compressed columns, with the number of nodes left out and their leaf weight."""
-    rows = heaviest_rows(tree, limit)
-    kept = tree.take(rows)
+def _packed(
+    trees: Mapping[tuple[str, str], NodeTable],
+    samples: Mapping[tuple[str, str], WeightedSamples],
+    problems: Mapping[str, ProblemSeries],
+) -> list[dict[str, Any]]:
+    limit, budget = min(MAX_NODES, MAX_NODES_IN_ALL // len(trees)), MAX_VALUES_IN_ALL // len(trees)
+    packed = []
+    for (method, problem), tree in trees.items():
+        kept = tree.take(heaviest_rows(tree, limit))
+        series = pack_series(kept.node, samples.get((method, problem)), problems.get(problem), budget)
+        named = {"method": method, "name": method_name(method), "problem": problem, "series": series}
+        packed.append(named | pack_nodes(tree, kept))
+    return packed
+
+
+def pack_nodes(tree: NodeTable, kept: NodeTable) -> dict[str, Any]:
+    """The nodes that are kept as compressed columns, with the number of nodes left out and their leaf weight."""
     return {
         "nodes": len(kept),
         "omitted": len(tree) - len(kept),
         "omitted_weight": _leaf_weight(tree) - _leaf_weight(kept),
         "columns": {name: pack_column(column) for name, column in vars(kept).items()},
     }
-
-
-def pack_column(column: np.ndarray) -> dict[str, str]:
-    """Little-endian 32-bit integers, or 64-bit floats (also for larger integers), deflated, in base64."""
-    whole = np.issubdtype(column.dtype, np.integer) and (not column.size or np.abs(column).max() < 2**31)
-    dtype = "<i4" if whole else "<f8"
-    data = zlib.compress(np.ascontiguousarray(column, dtype).tobytes(), 6)
-    return {"dtype": dtype, "data": base64.b64encode(data).decode("ascii")}
 
 
 def heaviest_rows(tree: NodeTable, limit: int) -> np.ndarray:
@@ -80,8 +90,3 @@ def _subtree_max(tree: NodeTable, column: np.ndarray) -> np.ndarray:
 def _leaf_weight(tree: NodeTable) -> float:
     """Probability that the final draw ends at one of the tree's deepest nodes."""
     return float(tree.weight[tree.level == tree.level.max()].sum()) if len(tree) else 0.0
-
-
-def script_safe(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")

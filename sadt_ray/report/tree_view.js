@@ -1,5 +1,6 @@
 // The reader's side: which tree, where in it, what is under the pointer, which path is marked.
 const tip = el("tip");
+let shownEntry = null; // of which the tree is on show
 
 // -- picking and words ---------------------------------------------------------------------------------------------
 function pick(event) {
@@ -32,7 +33,7 @@ function number(v) {
 
 const FACTS = [
   ["level", (i) => String(tree.level[i])], ["node", (i) => String(tree.node[i])],
-  ["soft value", (i) => number(tree.value[i])], ["visits", (i) => number(tree.visits[i])],
+  ["soft value", (i) => number(tree.value[i])], ["best reward", (i) => number(tree.reward[i])], ["visits", (i) => number(tree.visits[i])],
   ["weight", (i) => number(tree.weight[i])], ["log flow", (i) => number(tree.log_flow[i])],
   ["children", (i) => number(tree.children[i])],
 ];
@@ -60,6 +61,8 @@ function select(i) {
   const path = pathOf(i);
   const lines = path.map((n) => FACTS.map(([, of]) => of(n)));
   el("path").replaceChildren(...(path.length ? [table(FACTS.map(([name]) => name), lines)] : []));
+  describeChoice(tree);
+  showSeries(i);
   redraw();
 }
 
@@ -68,7 +71,7 @@ function moveTo(from, to) {
   const width = Math.min(Math.max(to - from, 1e-9), 1);
   from = Math.min(Math.max(from, 0), 1 - width);
   view = { from, to: from + width };
-  redraw();
+  redrawAll();
 }
 
 function zoom(factor, place) {
@@ -104,24 +107,29 @@ function listen() {
     zoom(Math.exp(event.deltaY * 0.002), toPlace(event.clientX - canvas.getBoundingClientRect().left));
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
-    const middle = (view.from + view.to) / 2, step = (view.to - view.from) / 8;
+    const middle = (view.from + view.to) / 2, shift = (view.to - view.from) / 8;
     const act = {
       Escape: () => select(-1),
       Home: () => moveTo(0, 1),
       "+": () => zoom(0.8, middle),
       "-": () => zoom(1.25, middle),
-      ArrowLeft: () => moveTo(view.from - step, view.to - step),
-      ArrowRight: () => moveTo(view.from + step, view.to + step),
+      ArrowLeft: () => moveTo(view.from - shift, view.to - shift),
+      ArrowRight: () => moveTo(view.from + shift, view.to + shift),
+      ArrowDown: () => step(1),
+      ArrowUp: () => step(-1),
     }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
   el("reset").addEventListener("click", () => moveTo(0, 1));
-  el("form").addEventListener("change", redraw);
-  el("width").addEventListener("change", () => { layout(tree, el("width").value); moveTo(0, 1); });
-  el("colour").addEventListener("change", () => { makeScale(tree, el("colour").value); redraw(); });
+  el("before").addEventListener("click", () => step(-1));
+  el("after").addEventListener("click", () => step(1));
+  el("choice").addEventListener("change", () => { choose(tree); select(tree.chosen[0] ?? selected); });
+  el("form").addEventListener("change", redrawAll);
+  el("width").addEventListener("change", () => { layout(tree, el("width").value); choose(tree); moveTo(0, 1); });
+  el("colour").addEventListener("change", () => { makeScale(tree, el("colour").value); redrawAll(); });
   el("method").addEventListener("change", () => { fillProblems(); show(); });
   el("problem").addEventListener("change", show);
-  dark.addEventListener("change", () => { makeRamp(); redraw(); });
+  dark.addEventListener("change", () => { makeRamp(); redrawAll(); });
   new ResizeObserver(fit).observe(canvas);
 }
 
@@ -131,7 +139,7 @@ function fit() {
   canvas.width = Math.round(size.width * ratio);
   canvas.height = Math.round(size.height * ratio);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  redraw();
+  redrawAll();
 }
 
 // -- choice of tree ------------------------------------------------------------------------------------------------
@@ -147,10 +155,11 @@ function describe(entry, leaves) {
   return all + (entry.omitted ? ` ${number(entry.omitted)} nodes of least weight are not shown; ${lost}` : "");
 }
 
-function heaviestLeaf(t) {
-  let best = -1;
-  for (let i = 0; i < t.size; i++) if (!t.children[i] && (best < 0 || t.weight[i] > t.weight[best])) best = i;
-  return best;
+// Runs of earlier versions hold no rewards of nodes.
+function offerRewards(t) {
+  const option = el("colour").querySelector('[value="reward"]');
+  option.disabled = !t.reward.some((r) => !Number.isNaN(r));
+  if (option.disabled && el("colour").value === "reward") el("colour").value = "value";
 }
 
 async function show() {
@@ -161,10 +170,12 @@ async function show() {
     el("count").textContent = `This browser cannot unpack the tree (${error.message}); a current one can.`;
     return;
   }
-  hovered = -1;
+  [hovered, selected, shownEntry] = [-1, -1, entry];
+  offerRewards(tree);
   layout(tree, el("width").value);
   makeScale(tree, el("colour").value);
-  select(heaviestLeaf(tree)); // a first path to look at
+  choose(tree);
+  select(tree.drawn[0] ?? 0); // a first path to look at
   moveTo(0, 1);
   el("count").textContent = describe(entry, tree.children.reduce((n, c) => n + (c === 0), 0));
   canvas.dataset.nodes = tree.size;

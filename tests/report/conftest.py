@@ -74,6 +74,12 @@ def grow_tree(rng: np.random.Generator, simulations: int, num_levels: int = 6) -
     return _statistics(rng, np.array(parent), np.array(level), num_levels)
 
 
+def leaf_of(tree: dict[str, np.ndarray], sample: int) -> int:
+    """The node that a sample ends at: leaves in order, again from the first if they are fewer."""
+    leaves = tree["node"][tree["level"] == tree["level"].max()]
+    return int(leaves[sample % len(leaves)])
+
+
 def _statistics(rng: np.random.Generator, parent: np.ndarray, level: np.ndarray, depth: int) -> dict[str, np.ndarray]:
     drift = rng.normal(0, 0.06, len(parent))
     for row in range(1, len(parent)):
@@ -127,8 +133,11 @@ def write_run(directory: Path, simulations: int = 300) -> Path:
         for index, (name, h) in enumerate(zip(PROBLEMS, history, strict=True))
     ]
     pq.write_table(pa.Table.from_pylist(problems), directory / "problems.parquet")
-    pq.write_table(pa.Table.from_pylist(sample_rows(rng)), directory / "samples.parquet")
+    rows = sample_rows(rng)
     trees = [grow_tree(rng, simulations) | {"problem": np.array(name)} for name in PROBLEMS]
+    for row in rows:
+        row["node"] = None if row["method"] != "dts" else leaf_of(trees[PROBLEMS.index(row["problem"])], row["sample"])
+    pq.write_table(pa.Table.from_pylist(rows), directory / "samples.parquet")
     tables = [pa.table(tree | {"problem": np.repeat(tree["problem"], len(tree["node"]))}) for tree in trees]
     pq.write_table(pa.concat_tables(tables), directory / "tree" / "dts.parquet")
     lines = [

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import NUM_SAMPLES
 
 from sadt_ray.report.page import write_report
 from sadt_ray.report.run_data import read_run
@@ -21,25 +23,58 @@ FLAGS = [f"--{switch}" for switch in SWITCHES.split()]
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed")
 
 ASK = """<script>setTimeout(() => {
+  const part = (id) => document.getElementById(id), canvas = part("tree-canvas");
   const choose = (id, value) => {
-    const select = document.getElementById(id);
-    select.value = value;
-    select.dispatchEvent(new Event("change"));
+    part(id).value = value;
+    part(id).dispatchEvent(new Event("change"));
+  };
+  const pixels = () => { // of a copy: reading the canvas itself would slow it down
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [canvas.width, canvas.height];
+    copy.getContext("2d").drawImage(canvas, 0, 0);
+    return copy.getContext("2d").getImageData(0, 0, copy.width, copy.height).data;
   };
   for (const form of ["blocks", "branches"])
     for (const width of ["weight", "leaves", "visits"])
-      for (const colour of ["weight", "visits", "log_flow", "value"]) {
+      for (const colour of ["weight", "visits", "log_flow", "value", "reward"]) {
         choose("tree-form", form); choose("tree-width", width); choose("tree-colour", colour);
       }
   choose("problem-choice", "01");
-  setTimeout(() => {
-    const canvas = document.getElementById("tree-canvas");
-    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    canvas.dataset.inked = pixels.filter((value, k) => k % 4 === 3 && value > 0).length / (pixels.length / 4);
-    const box = canvas.getBoundingClientRect(), at = { clientX: box.left + box.width / 2, clientY: box.top + 40 };
+  const look = () => {
+    const all = pixels(), box = canvas.getBoundingClientRect();
+    canvas.dataset.inked = all.filter((value, k) => k % 4 === 3 && value > 0).length / (all.length / 4);
+    const at = { clientX: box.left + box.width / 2, clientY: box.top + 40 };
     canvas.dispatchEvent(new PointerEvent("pointermove", at));
-    canvas.dataset.tip = document.getElementById("tree-tip").textContent;
-  }, 500);
+    canvas.dataset.tip = part("tree-tip").textContent;
+    canvas.dataset.low = part("tree-low").textContent;
+    return at;
+  };
+  const walk = () => {
+    const stepped = [part("tree-sample").textContent];
+    for (const button of ["after", "after", "before", "before", "before"]) {
+      part(`tree-${button}`).click();
+      stepped.push(part("tree-sample").textContent);
+    }
+    canvas.dataset.stepped = stepped.map((words) => words.split(",")[0]).join("|");
+  };
+  const click = (at) => {
+    canvas.setPointerCapture = () => {}; // there is no such pointer
+    for (const event of ["pointerdown", "pointerup"]) canvas.dispatchEvent(new PointerEvent(event, at));
+    canvas.dataset.below = document.querySelector("#tree-drawing").dataset.below;
+    canvas.dataset.caption = document.querySelector("#tree-caption").textContent;
+    canvas.dataset.drawn = document.querySelector("#tree-drawing .own").getTotalLength();
+  };
+  const mark = ([choice, ...others]) => { // what is orange of each choice, once it is drawn
+    choose("tree-choice", choice);
+    canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+    requestAnimationFrame(() => { // the page's own frame comes first
+      const all = pixels(), orange = (k) => all[k + 3] > 0 && all[k] > all[k + 1] + 60 && all[k] > all[k + 2] + 60;
+      const count = Array.from({ length: all.length / 4 }, (_, k) => orange(4 * k)).filter(Boolean).length;
+      canvas.dataset.marked = `${canvas.dataset.marked ?? ""} ${count}`;
+      if (others.length) mark(others);
+    });
+  };
+  setTimeout(() => { const at = look(); walk(); click(at); mark(["none", "half", "all"]); }, 500);
 }, 1000);</script></body>"""
 
 
@@ -75,3 +110,27 @@ def test_the_tree_is_drawn_and_the_pointer_finds_the_root(dom: tuple[str, str], 
     second = list(read_run(run_dir).trees.values())[1]
     assert float(canvas_data(dom[0], "inked")) > 0.05
     assert canvas_data(dom[0], "tip").startswith(f"level0node{second.node[0]}soft value")
+
+
+def test_rewards_colour_the_tree(dom: tuple[str, str]) -> None:
+    assert "best reward" in canvas_data(dom[0], "low")
+
+
+def test_a_reader_steps_through_the_samples_drawn_round_and_round(dom: tuple[str, str], run_dir: Path) -> None:
+    second = list(read_run(run_dir).trees.values())[1]
+    leaves = np.sort(second.weight[second.level == second.level.max()])[::-1]
+    half = int(np.searchsorted(np.cumsum(leaves), 0.5)) + 1
+    expected = [f"sample {1 + at % half} of {half}" for at in (0, 1, 2, 1, 0, half - 1)]
+    assert canvas_data(dom[0], "stepped").split("|") == expected
+
+
+def test_the_ways_to_the_samples_drawn_are_marked(dom: tuple[str, str]) -> None:
+    none, half, every = (int(count) for count in canvas_data(dom[0], "marked").split())
+    assert none == 0
+    assert 0 < half < every
+
+
+def test_a_click_on_the_root_shows_the_series_of_all_samples(dom: tuple[str, str]) -> None:
+    assert int(canvas_data(dom[0], "below")) == NUM_SAMPLES
+    assert f"{NUM_SAMPLES} samples below it" in canvas_data(dom[0], "caption")
+    assert float(canvas_data(dom[0], "drawn")) > 500

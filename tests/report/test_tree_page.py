@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sadt_ray.report.packing import pack_column, script_safe
 from sadt_ray.report.run_data import NodeTable, read_run
-from sadt_ray.report.tree_page import heaviest_rows, pack_column, pack_tree, script_safe, tree_section
+from sadt_ray.report.tree_page import heaviest_rows, pack_nodes, tree_section
 
 
 def unpack(column: dict[str, str]) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_pruning_survives_weights_that_grow_downward_by_rounding() -> None:
 
 
 def test_what_is_left_out_is_counted(large_tree: NodeTable) -> None:
-    packed = pack_tree(large_tree, 5_000)
+    packed = pack_nodes(large_tree, large_tree.take(heaviest_rows(large_tree, 5_000)))
     kept_weight = unpack(packed["columns"]["weight"])
     leaves = unpack(packed["columns"]["level"]) == large_tree.level.max()
     assert packed["omitted"] == len(large_tree) - 5_000

@@ -1,0 +1,71 @@
+"""The samples that end below the nodes of a tree, packed for its page: the heaviest, each value as one byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sadt_ray.metrics import quantiles
+from sadt_ray.report.packing import pack_column
+from sadt_ray.report.run_data import ProblemSeries, WeightedSamples
+
+MAX_SERIES = 2_000
+"""Samples of one tree that a page carries at most."""
+MAX_VALUES_IN_ALL = 2_000_000
+"""Values of the samples of all trees together, shared out evenly: so many bytes."""
+STEPS = 255
+"""A sample is drawn in so many steps between the extremes of its tree."""
+_BANDS = (0.05, 0.25, 0.75, 0.95)
+
+
+def pack_series(
+    node: Int[np.ndarray, " nodes"], samples: WeightedSamples | None, problem: ProblemSeries | None, budget: int
+) -> dict[str, Any] | None:
+    """Context, truth, bands of the whole draw, and the heaviest samples with the row of ``node`` that each ends at.
+
+    Args:
+        node: numbers of the nodes that the page shows.
+        budget: values that may be carried.
+
+    Returns:
+        None if the run does not say where its samples end.
+    """
+    if samples is None or problem is None or samples.node is None:
+        return None
+    rows = _rows_of(node, samples.node)
+    horizon = samples.values.shape[1]
+    limit = min(MAX_SERIES, budget // horizon)
+    kept = np.argsort(-samples.weight, kind="stable")
+    kept = kept[rows[kept] >= 0][:limit]
+    values = samples.values[kept].astype(float)
+    low, high = (float(values.min()), float(values.max())) if len(kept) else (0.0, 0.0)
+    steps = np.rint((values - low) * (STEPS / (high - low) if high > low else 0.0))
+    return {
+        "horizon": horizon,
+        "low": low,
+        "high": high,
+        "samples": len(samples.weight),
+        "carried_weight": float(samples.weight[kept].sum()),
+        "context": _rounded(problem.context[-horizon:]),
+        "truth": None if problem.truth is None else _rounded(problem.truth),
+        "bands": [_rounded(band) for band in quantiles(samples.values, list(_BANDS), samples.weight)],
+        "columns": {
+            "row": pack_column(rows[kept]),
+            "weight": pack_column(samples.weight[kept]),
+            "values": pack_column(steps.astype(np.uint8).ravel()),
+        },
+    }
+
+
+def _rows_of(node: Int[np.ndarray, " nodes"], wanted: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The row of each wanted node, -1 for those that are not there."""
+    order = np.argsort(node, kind="stable")
+    place = np.minimum(np.searchsorted(node, wanted, sorter=order), len(node) - 1)
+    rows = order[place]
+    return np.where(node[rows] == wanted, rows, -1)
+
+
+def _rounded(values: Float[np.ndarray, " T"]) -> list[float | None]:
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]

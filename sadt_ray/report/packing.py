@@ -1,0 +1,22 @@
+"""Columns of numbers as text that a page can carry."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import numpy as np
+
+
+def pack_column(column: np.ndarray) -> dict[str, str]:
+    """Bytes, little-endian 32-bit integers, or 64-bit floats (also for larger integers), deflated, in base64."""
+    whole = np.issubdtype(column.dtype, np.integer) and (not column.size or np.abs(column).max() < 2**31)
+    dtype = "<u1" if column.dtype == np.uint8 else "<i4" if whole else "<f8"
+    data = zlib.compress(np.ascontiguousarray(column, dtype).tobytes(), 6)
+    return {"dtype": dtype, "data": base64.b64encode(data).decode("ascii")}
+
+
+def script_safe(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
