@@ -2,7 +2,6 @@
 
 What is learned: a state is one row of numbers, a level is one step of the chain, and noise comes from the row's seed.
 Trees and importance sampling work on whatever has these methods.
-
 x_t = 0.9 x_(t-1) + noise, r(x) = x_8: the target is Gaussian, with log Z = lambda^2 Var / 2 and mean lambda Var.
 """
 
