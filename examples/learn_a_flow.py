@@ -5,8 +5,6 @@ far it is from that on contexts it has not seen, in nats, is printed. The prior 
 one of 9, and TV the total variation between the weights of modes that are found and the right ones. A
 training this short brings sweeps to about what importance sampling does; one on 1.6 million evaluations, which
 ``python -m jobs.bench exact`` measures, brings them beyond it.
-
-    python examples/learn_a_flow.py
 """
 
 import numpy as np
