@@ -1,4 +1,4 @@
-"""``python -m jobs.report RUN_DIR``: make the report of a run again from the files in its directory."""
+"""``python -m jobs.report DIR``: make the report of a run, or of a sweep, again from the files in its directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from jobs.reporting import CannotDraw, write_page
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Write report.html (one page, no network needed) and plots/*.png into a run directory, of forecasts or a stage."""
+    """Write report.html (one page, no network needed) into a directory. Beside it: of a run, of forecasts or a stage,
+    plots/*.png; of a sweep results.csv, results.parquet, settings.csv and results.md."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
-    """The directory that ``python -m jobs.search --out DIR`` wrote."""
+    """The directory that ``python -m jobs.search --out DIR`` or ``python -m jobs.sweep`` wrote."""
 
 
 def main() -> None:
@@ -27,7 +28,9 @@ def main() -> None:
         page = write_page(config.run_dir)
     except (ValueError, CannotDraw) as error:
         raise SystemExit(str(error)) from error
-    console.print(f"report: {page}\nplots:  {page.parent / 'plots'}", soft_wrap=True, highlight=False)
+    beside = page.parent / "plots"
+    plots = f"\nplots:  {beside}" * beside.is_dir()
+    console.print(f"report: {page}{plots}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,26 @@ class CannotDraw(ImportError):
 
 
 def write_page(run: Path) -> Path:
-    """Write report.html and plots/ into the directory of a run, of forecasts or of a stage; returns the page.
+    """Write report.html and what goes with it into the directory of a run, forecasts or a stage, or of a sweep.
 
     Raises:
         CannotDraw: where the extra ``report`` is not installed.
-        ValueError: if the directory is not that of a run.
+        ValueError: if the directory is neither.
     """
     try:
         from sadt_ray.report.page import write_report
         from sadt_ray.report.stage_data import is_stage_run
         from sadt_ray.report.stage_page import write_stage_report
+        from sadt_ray.report.sweep_data import is_sweep
+        from sadt_ray.report.sweep_page import write_sweep_report
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in DRAWN_WITH:
             raise
         raise CannotDraw(
             f"reports need {missing.name}: pip install 'sadt-ray[report]', then sadt-report {run}"
         ) from None
+    if is_sweep(run):
+        return write_sweep_report(run)
     return write_stage_report(run) if run.is_dir() and is_stage_run(run) else write_report(run)
 
 

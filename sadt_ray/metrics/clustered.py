@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
+from scipy.special import stdtrit
 
 
 class Estimate(NamedTuple):
@@ -18,6 +19,15 @@ class Estimate(NamedTuple):
     value: float
     standard_error: float
     clusters: int
+
+    def half_width(self, level: float = 0.95) -> float:
+        """Of the interval of that level around the value: Student's t, one degree less than there are clusters.
+
+        NaN without a standard error.
+        """
+        if self.clusters < 2 or not np.isfinite(self.standard_error):
+            return float("nan")
+        return float(stdtrit(self.clusters - 1, (1 + level) / 2) * self.standard_error)
 
 
 def clustered_mean(values: Sequence[float] | Shaped[np.ndarray, " n"], sources: Sequence[str]) -> Estimate:

@@ -84,3 +84,10 @@ def test_one_cluster_tells_nothing_of_others():
     assert math.isnan(clustered_statistic(lambda rows: 0.0, ["a", "a"]).standard_error)
     with pytest.raises(ValueError, match="give each value the source"):
         clustered_mean([1.0], [])
+
+
+def test_the_interval_is_student_s_and_there_is_none_from_one_cluster():
+    estimate = clustered_mean([1.0, 2.0, 4.0], ["a", "b", "c"])
+    assert estimate.half_width() == pytest.approx(4.302653 * estimate.standard_error, rel=1e-6)
+    assert estimate.half_width(0.5) < estimate.half_width(0.95)
+    assert math.isnan(clustered_mean([1.0, 2.0], ["a", "a"]).half_width())

@@ -1,0 +1,149 @@
+"""The comparisons that a sweep is for: against the prior, few rollouts against many, and which setting is best."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+from sadt_ray.report.style import method_name
+from sadt_ray.report.sweep_metrics import AXES, METRICS, MINUS_PRIOR, Metric
+from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
+
+BASELINE = "dts"
+"""The search that S-ADT is to equal with a tenth of the rollouts."""
+TENTH = 10
+"""Few rollouts are this many times fewer than many."""
+
+
+def by_task(settings: Sequence[Setting], kind: str) -> dict[str, list[Setting]]:
+    """The settings of each task of one kind."""
+    found: dict[str, list[Setting]] = defaultdict(list)
+    for setting in settings:
+        if setting.kind == kind:
+            found[setting.task].append(setting)
+    return dict(found)
+
+
+def varied_axes(settings: Sequence[Setting]) -> list[str]:
+    """Axes, beside method and rollouts, on which some of the settings differ."""
+    return [axis for axis in AXES if len({getattr(s, axis) for s in settings} - {None}) > 1]
+
+
+def is_learned(method: str) -> bool:
+    """Whether it is S-ADT, in any of its forms."""
+    return method.lower().replace("_", "-").startswith(("sadt", "s-adt"))
+
+
+def is_partial(setting: Setting, of_task: Sequence[Setting]) -> bool:
+    """Whether it was scored on fewer problems than another setting of its task."""
+    return setting.stopped or len(setting.problems) < max(len(other.problems) for other in of_task)
+
+
+def minus_prior(setting: Setting, of_task: Sequence[Setting], metric: Metric) -> Paired | None:
+    """Against the prior's samples: of the same target and budget if there are such, else of the largest budget."""
+    if setting.method == "prior":
+        return None
+    priors = [other for other in of_task if other.method == "prior"]
+    axes = ("inv_temperature", "spectral_weight", "n_rollouts")
+    nearness = {id(p): [getattr(p, axis) == getattr(setting, axis) for axis in axes] for p in priors}
+    for prior in sorted(priors, key=lambda p: (*nearness[id(p)], p.n_rollouts or 0), reverse=True):
+        found = compare(setting, prior, metric)
+        if found is not None:
+            return found
+    return None
+
+
+def with_minus_prior(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings, each with its paired difference to the prior's samples as one of its figures."""
+    found = []
+    for setting in settings:
+        of_task = [other for other in settings if (other.kind, other.task) == (setting.kind, setting.task)]
+        main = main_metric(of_task, METRICS[setting.kind])
+        versus = minus_prior(setting, of_task, main) if main is not None and main.name == "crps" else None
+        added = {MINUS_PRIOR.name: versus.difference} if versus is not None else {}
+        found.append(replace(setting, others={**setting.others, **added}))
+    return found
+
+
+def ranked(of_task: Sequence[Setting], metric: Metric) -> list[Setting]:
+    """Best first, of those that were scored on all problems of their task."""
+    judged = [s for s in of_task if metric.name in s.figures and not is_partial(s, of_task)]
+    return sorted(judged, key=lambda s: -metric.better * s.figures[metric.name].value)
+
+
+def clear_winner(of_task: Sequence[Setting], metric: Metric) -> Setting | None:
+    """The best, if the paired 95 % interval against every other excludes nought."""
+    order = ranked(of_task, metric)
+    if len(order) < 2:
+        return None
+    against = [compare(order[0], other, metric) for other in order[1:]]
+    return order[0] if all(a is not None and a.verdict == "better" for a in against) else None
+
+
+def few_and_many(settings: Sequence[Setting]) -> tuple[int, int] | None:
+    """The budgets to compare: the largest that has a tenth of it among them; else the largest and what is nearest."""
+    budgets = sorted({s.n_rollouts for s in settings if s.n_rollouts is not None})
+    exact = [(few, many) for few, many in product(budgets, budgets) if few * TENTH == many]
+    if exact:
+        return exact[-1]
+    if len(budgets) < 2:
+        return None
+    return min(budgets[:-1], key=lambda few: abs(math.log(few * TENTH / budgets[-1]))), budgets[-1]
+
+
+def few_against_many(of_task: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
+    """S-ADT with few rollouts beside every method with many, at the same target.
+
+    Without S-ADT every method is compared with itself.
+    """
+    targets: Mapping[tuple[float | None, float | None], list[Setting]] = defaultdict(list)
+    for setting in of_task:
+        targets[setting.inv_temperature, setting.spectral_weight].append(setting)
+    found = []
+    for group in targets.values():
+        budgets = few_and_many(group)
+        if budgets is None:
+            continue
+        few, many = ([s for s in group if s.n_rollouts == budget] for budget in budgets)
+        learned = any(is_learned(s.method) for s in few)
+        many.sort(key=lambda s: s.method != BASELINE)
+        found += [(a, b) for a, b in product(few, many) if _worth(a, b, learned)]
+    return found
+
+
+def _worth(few: Setting, many: Setting, learned: bool) -> bool:
+    """A pair to show: not of two forms of S-ADT, but of one at both budgets; nor with the prior as what is many."""
+    same = (few.method, few.alpha) == (many.method, many.alpha)
+    if not learned:
+        return same and few.method != "prior"
+    return is_learned(few.method) and (same or not is_learned(many.method))
+
+
+def compared_metrics(kind: str, settings: Sequence[Setting]) -> list[Metric]:
+    """Figures with a better direction that problems have one by one: the main one first."""
+    have = {name for setting in settings for name in setting.scores}
+    main = main_metric(settings, METRICS[kind]) if settings else None
+    rest = [m for m in METRICS[kind] if m.better and m.name in have and m != main]
+    return ([main] if main is not None and main.name in have else []) + rest
+
+
+def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> str:
+    """The setting for a reader: its method, its rollouts and the axes that are named."""
+    parts = [method_name(setting.method)]
+    if rollouts and setting.n_rollouts is not None:
+        parts.append(f"{setting.n_rollouts:,} rollouts")
+    parts += [f"{AXES[axis]} {getattr(setting, axis):g}" for axis in axes if getattr(setting, axis) is not None]
+    return ", ".join(parts)
+
+
+def short_label(setting: Setting) -> str:
+    """Method and budget alone."""
+    return method_name(setting.method) + (f" {setting.n_rollouts:,}" if setting.n_rollouts is not None else "")
+
+
+def target_label(setting: Setting, axes: Sequence[str]) -> str:
+    """The named axes alone."""
+    return ", ".join(f"{AXES[a]} {getattr(setting, a):g}" for a in axes if getattr(setting, a) is not None)
