@@ -14,6 +14,7 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskErr
 from actors.gauges import Gauges
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import HeldFlow, RemoteWorker
+from sadt_ray.batch_times import MAX_HELD, BatchTimes
 from sadt_ray.executor import Finished, NodeFlows, NodeStates
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Tickets
@@ -37,6 +38,8 @@ class _Batch(NamedTuple):
 class _Call(NamedTuple):
     reply: Any  # that holds the results
     batch: _Batch
+    sent: float
+    weights_version: int
 
 
 class _Look(NamedTuple):
@@ -47,6 +50,7 @@ class _Look(NamedTuple):
 
 @dataclass(eq=False)
 class _Worker:
+    number: int
     remote: RemoteWorker
     ready: bool = False
     ping: Any = None  # reply of ``ready`` that is waited for
@@ -94,7 +98,8 @@ class RayExecutor:
         )
         self._waiting: deque[_Batch] = deque()
         self._finished: deque[Finished] = deque()
-        self._workers = [_Worker(worker) for worker in workers]
+        self._workers = [_Worker(number, worker) for number, worker in enumerate(workers)]
+        self._times: deque[BatchTimes] = deque(maxlen=MAX_HELD)
         self._gauges = Gauges()
         self._flow: HeldFlow | None = None
         self._to_look_at: deque[NodeStates] = deque()
@@ -156,6 +161,12 @@ class RayExecutor:
         """See ``Gauges.read``."""
         return self._gauges.read(self.num_ready, len(self._waiting), self.batch_size)
 
+    def batch_times(self) -> list[BatchTimes]:
+        """See ``TimesBatches``."""
+        times = list(self._times)
+        self._times.clear()
+        return times
+
     def _send(self) -> None:
         """Give waiting batches to the workers that have the least to do."""
         while self._waiting:
@@ -166,7 +177,12 @@ class RayExecutor:
             batch = self._waiting.popleft()
             if not worker.calls:
                 worker.head_since = time.monotonic()
-            worker.calls.append(_Call(worker.remote.run(self._rolling, batch.tickets, self._flow), batch))
+            reply, version = worker.remote.run(self._rolling, batch.tickets, self._flow), self._version
+            worker.calls.append(_Call(reply, batch, time.monotonic(), version))
+
+    @property
+    def _version(self) -> int:
+        return 0 if self._flow is None else self._flow.version
 
     def _send_looks(self) -> None:
         if self._flow is None:
@@ -231,19 +247,21 @@ class RayExecutor:
 
     def _take_in(self, worker: _Worker) -> None:
         """The worker's oldest call is over, for better or worse."""
-        (reply, batch), now = worker.calls.popleft(), time.monotonic()
+        call, now = worker.calls.popleft(), time.monotonic()
+        batch = call.batch
         try:
-            results = ray.get(reply)
+            results = ray.get(call.reply)
         except RayTaskError as error:  # the rollout raised: the worker may be well, or not
-            self._lost(batch, last_line(error))
             worker.raised += 1
-            if worker.raised == _SICK:
+            sick = worker.raised == _SICK
+            self._lost(worker, call, last_line(error), restarted=sick)
+            if sick:
                 worker.remote.restart()
                 self._restarting(worker)
         except ObjectLostError as error:  # the results died with their node
-            self._lost(batch, last_line(error))
+            self._lost(worker, call, last_line(error))
         except RayError as error:  # the worker died, was out of memory, or cannot be reached
-            self._lost(batch, f"its worker was lost: {last_line(error)}")
+            self._lost(worker, call, f"its worker was lost: {last_line(error)}", restarted=True)
             self._restarting(worker)
         else:
             worker.raised, worker.answered = 0, True
@@ -251,13 +269,22 @@ class RayExecutor:
             self._deadline.observe(now - worker.head_since)
             self._gauges.batch_finished(len(batch.tickets), results.seconds, batch.finished_before)
             self._gauges.weights_used(results.weights_version)
+            self._timed(worker, call, results.seconds)
             self._finished.append(Finished(batch.tickets, results))
         worker.head_since = now
 
-    def _lost(self, batch: _Batch, message: str) -> None:
+    def _lost(self, worker: _Worker, call: _Call, message: str, restarted: bool = False) -> None:
         self.last_loss = message
         self._gauges.lost_batches += 1
-        self._finished.append(Finished(batch.tickets, None, message))
+        self._timed(worker, call, time.monotonic() - worker.head_since, lost=True, restarted=restarted)
+        self._finished.append(Finished(call.batch.tickets, None, message))
+
+    def _timed(self, worker: _Worker, call: _Call, seconds: float, lost: bool = False, restarted: bool = False) -> None:
+        """``seconds``: that the worker had been at it."""
+        now, sent_ago = time.perf_counter(), time.monotonic() - call.sent
+        rows, began = len(call.batch.tickets), now - min(seconds, sent_ago)
+        times = BatchTimes(worker.number, rows, now - sent_ago, began, now, call.weights_version, lost, restarted)
+        self._times.append(times)
 
     def _restarting(self, worker: _Worker) -> None:
         """Its other calls will fail too and are not to blame; it takes part again once it answers."""
@@ -272,7 +299,8 @@ class RayExecutor:
             limit = self._deadline.seconds if worker.answered else self._deadline.first
             if worker.calls and now - worker.head_since > limit:
                 worker.remote.restart()
-                self._lost(worker.calls.popleft().batch, f"its worker hung: no answer in {limit:.0f} s")
+                hung = f"its worker hung: no answer in {limit:.0f} s"
+                self._lost(worker, worker.calls.popleft(), hung, restarted=True)
                 self._restarting(worker)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from sadt_ray.batch_times import MAX_HELD, BatchTimes
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Failure, GenerativeProcess, Problem, Results, Reward, States, Tickets
 from sadt_ray.roller import Rollers, Rolling
@@ -126,6 +128,7 @@ class SerialExecutor:
         self._flow, self._roll = flow, self._rollers.roller(flow)
         self._looked: list[NodeFlows] = []
         self._waiting: deque[Tickets] = deque()
+        self._times: deque[BatchTimes] = deque(maxlen=MAX_HELD)
 
     def root_states(self) -> States:
         """The roots that a search over the executor's problems begins with."""
@@ -135,8 +138,10 @@ class SerialExecutor:
         self._waiting.append(tickets)
 
     def collect(self) -> Sequence[Finished]:
-        tickets = self._waiting.popleft()
-        return [Finished(tickets, self._roll(tickets))]
+        tickets, began = self._waiting.popleft(), time.perf_counter()
+        results = self._roll(tickets)
+        self._times.append(BatchTimes(0, len(tickets), began, began, time.perf_counter(), results.weights_version))
+        return [Finished(tickets, results)]
 
     def cancel(self) -> None:
         self._waiting.clear()
@@ -160,6 +165,12 @@ class SerialExecutor:
         """The version of its weights, if it has any."""
         return {} if self._flow is None else {"weights_version": float(self._flow.version)}
 
+    def batch_times(self) -> list[BatchTimes]:
+        """See ``TimesBatches``. The worker is this process."""
+        times = list(self._times)
+        self._times.clear()
+        return times
+
 
 class RolloutFailed(RuntimeError):
     """Too many rollouts brought no result. What was told is in ``search``, whose samples can be drawn."""
@@ -179,7 +190,10 @@ def describe_failures(failures: Sequence[Failure], names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many tickets may be set aside before the search stops: ``share`` of those asked, but at least ``count``."""
+    """How many tickets may be set aside before the search stops: ``share`` of those asked, but at least ``count``.
+
+    A search that is resumed begins to count anew: whoever goes on with it has seen what failed before.
+    """
 
     count: int = 10
     share: float = 0.01
@@ -188,8 +202,9 @@ class Tolerance:
         if self.count < 0 or not 0 <= self.share <= 1:
             raise ValueError(f"a tolerance is a count >= 0 and a share in [0, 1], got {self.count} and {self.share}")
 
-    def exceeded(self, search: Search) -> bool:
-        return len(search.failures) > max(self.count, self.share * search.asked.sum())
+    def exceeded(self, search: Search, before: int = 0) -> bool:
+        """Whether more than that failed, not counting those ``before``."""
+        return len(search.failures) - before > max(self.count, self.share * search.asked.sum())
 
 
 @dataclass
@@ -247,7 +262,7 @@ def run_search(
             interrupts the loop.
     """
     tolerance = tolerance or Tolerance()
-    retries, running = _Retries(), 0
+    retries, running, before = _Retries(), 0, len(search.failures)
     try:
         while True:
             while running < executor.slots:
@@ -266,7 +281,7 @@ def run_search(
                 search.set_aside(given_up)
             if on_progress is not None:
                 on_progress(search)
-            if tolerance.exceeded(search):
+            if tolerance.exceeded(search, before):
                 raise RolloutFailed(search.failures, search)
     finally:
         executor.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sadt_ray.batch_times import TimesBatches
 from sadt_ray.checkpoint import Checkpoints, CheckpointTimes
 from sadt_ray.executor import Executor, Tolerance, run_search
 from sadt_ray.runs.recorder import Gauges, Progress, Recorder
@@ -79,9 +80,10 @@ def run_recorded(
     times = times or CheckpointTimes()
     times.begin(search.simulations)
     gauges = gauges or executor.gauges
+    batch_times = executor.batch_times if isinstance(executor, TimesBatches) else list
 
     def after_batch(search: Search) -> None:
-        progress = recorder(search, gauges)
+        progress = recorder(search, gauges, batch_times)
         if checkpoints is not None and times.due(search.simulations):
             with times.measured(search.simulations):
                 _save_or_warn(search, recorder, checkpoints)
@@ -91,7 +93,7 @@ def run_recorded(
     try:
         run_search(search, executor, after_batch, tolerance)
     finally:
-        recorder.close(search, gauges)
+        recorder.close(search, gauges, batch_times)
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.checkpoint_facts(search)})
 

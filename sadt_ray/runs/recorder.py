@@ -1,15 +1,17 @@
-"""What a search leaves behind while it runs: trajectories, a line of metrics now and then."""
+"""What a search leaves behind while it runs: trajectories, a line of metrics now and then, and when batches ran."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sadt_ray.batch_times import BatchTimes
+from sadt_ray.runs.batch_log import BatchLog
 from sadt_ray.runs.directory import append_metrics, remove_metrics_after
 from sadt_ray.trajectories import FIRST_PARTICLE, TrajectoryWriter
 from sadt_ray.tree.search import Search
@@ -26,6 +28,7 @@ class Progress(NamedTuple):
 
 
 Gauges = Callable[[], Mapping[str, float]]
+Times = Callable[[], Sequence[BatchTimes]]
 
 
 class _Line(NamedTuple):
@@ -73,6 +76,7 @@ class Recorder:
         self.last_line: Mapping[str, Any] = {}
         if resume is not None:
             remove_metrics_after(run, method, before["seconds"])
+        self._batches = BatchLog(run, method, None if resume is None else before["seconds"])
 
     @property
     def seconds(self) -> float:
@@ -82,12 +86,12 @@ class Recorder:
     def _line_is_due(self) -> bool:
         return self.seconds - self._last.seconds >= self._seconds_between
 
-    def __call__(self, search: Search, gauges: Gauges = dict) -> Progress:
-        """Record what is new; ``gauges`` are the executor's, asked for when a line of metrics is due."""
+    def __call__(self, search: Search, gauges: Gauges = dict, times: Times = list) -> Progress:
+        """Record what is new; ``gauges`` and ``times`` are the executor's, asked when a line of metrics is due."""
         self._append_rows(search)
         progress = self._progress(search)
         if self._line_is_due():
-            self._write_line(search, progress, gauges())
+            self._write_line(search, progress, gauges(), times())
         return progress
 
     def open(self, search: Search) -> None:
@@ -107,11 +111,11 @@ class Recorder:
             )
             search.keep_harvest = True
 
-    def close(self, search: Search, gauges: Gauges = dict) -> None:
+    def close(self, search: Search, gauges: Gauges = dict, times: Times = list) -> None:
         """Write the rows and the line that are still to be written."""
         self._finish_part(search)
         search.keep_harvest = False
-        self._write_line(search, self._progress(search), gauges())
+        self._write_line(search, self._progress(search), gauges(), times())
 
     def checkpoint_facts(self, search: Search) -> dict[str, Any]:
         """``facts`` after all rows so far are written: what is saved with a checkpoint of the search as it is now."""
@@ -134,7 +138,9 @@ class Recorder:
         if self._writer is not None:
             self._writer.finish_part()
 
-    def _write_line(self, search: Search, progress: Progress, gauges: Mapping[str, float]) -> None:
+    def _write_line(
+        self, search: Search, progress: Progress, gauges: Mapping[str, float], times: Sequence[BatchTimes]
+    ) -> None:
         line = _Line(self.seconds, progress.simulations, progress.nfe)
         interval = max(line.seconds - self._last.seconds, 1e-9)
         self.last_line = {
@@ -149,6 +155,7 @@ class Recorder:
             "set_aside": len(search.failures),
         }
         append_metrics(self._run, self.last_line)
+        self._batches.append(times, self._started)
         self._last = line
 
     def _progress(self, search: Search) -> Progress:

@@ -156,7 +156,14 @@ def test_workers_that_die_hang_or_raise_cost_no_simulation(workers, tmp_path, fa
     assert_complete(search)
     assert search.failures == []
     assert {int(mark.name) for mark in tmp_path.iterdir()} == set(FAULTY_TICKETS)
-    assert executor.gauges()["lost_batches"] >= 3
+    lost, times = executor.gauges()["lost_batches"], executor.batch_times()
+    assert lost >= 3
+    assert sum(batch.lost for batch in times) == lost
+    assert any(batch.restarted for batch in times) == (fault is not run_out_of_memory)
+    assert sum(batch.rows for batch in times if not batch.lost) == search.told.sum()
+    assert {batch.worker for batch in times} == {0, 1}
+    assert all(batch.sent <= batch.began <= batch.finished for batch in times)
+    assert executor.batch_times() == []
 
 
 class Mortal:
