@@ -68,7 +68,8 @@ def keep_others_out() -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
+    """Leave the cluster; one that was started here ends. A process that the cluster has started stays in it."""
     import ray
 
-    ray.shutdown()
+    if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is None:
+        ray.shutdown()

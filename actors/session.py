@@ -17,7 +17,8 @@ from ray.exceptions import (
     RayError,
     RayTaskError,
 )
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import get_current_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.executor import RayExecutor, WorkersLost, last_line
 from actors.learner import RemoteLearner, start_learner
@@ -122,8 +123,17 @@ class RaySession:
         useful = None if simulations is None else int(SHARE_IN_FLIGHT * simulations / per_worker)
         self.num_workers = crew.size(resources, useful)
         self.owner_restarts = 0
+        group = get_current_placement_group()  # of a trial of a sweep: its workers stay in it
+        place = "SPREAD" if group is None else PlacementGroupSchedulingStrategy(group)
         self.workers = start_workers(
-            self.num_workers, process, reward, problems, crew.device, num_cpus=crew.cpus, num_gpus=crew.gpus
+            self.num_workers,
+            process,
+            reward,
+            problems,
+            crew.device,
+            num_cpus=crew.cpus,
+            num_gpus=crew.gpus,
+            scheduling_strategy=place,
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         owner = ray.remote(TreeOwner).options(

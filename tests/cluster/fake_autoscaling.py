@@ -43,7 +43,11 @@ class FakeCluster:
     """Where to connect, and where to read what went wrong."""
 
     address: str
-    logs: Path
+    directory: Path  # named on the command line of every process of the cluster
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "session_latest" / "logs"
 
 
 @contextmanager
@@ -60,9 +64,9 @@ def autoscaling_cluster(
     config.write_text(json.dumps(_config(address, max_workers, worker_resources, idle_seconds)))
     try:
         _start_head(address, config, directory)
-        yield FakeCluster(address, directory / "session_latest" / "logs")
+        yield FakeCluster(address, directory)
     finally:
-        _end_processes_of(directory)
+        _endprocesses_of(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -116,14 +120,14 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _end_processes_of(directory: Path) -> None:
+def _endprocesses_of(directory: Path) -> None:
     """Kill what names this directory on its command line; Ray's workers end with their raylet."""
-    for pid in _processes_of(directory):
+    for pid in processes_of(directory):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not _processes_of(directory), seconds=10, what="end of the fake cluster")
+    wait_until(lambda: not processes_of(directory), seconds=10, what="end of the fake cluster")
 
 
-def _processes_of(directory: Path) -> list[int]:
+def processes_of(directory: Path) -> list[int]:
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if str(directory).encode() in _command(entry)]
 
 

@@ -1,0 +1,112 @@
+"""What a sweep has done so far, in files that are true at any moment: every trial's state, and the cluster's size."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+TRIALS, NODES = "trials.json", "nodes.jsonl"
+_WRITE_EVERY = 1.0  # seconds
+_NODES_EVERY = 5.0  # seconds, while nothing changes
+_STATUS = {"PENDING": "pending", "RUNNING": "running", "PAUSED": "running", "ERROR": "failed"}
+ENDED = ("complete", "stopped", "failed")
+
+
+class Ledger(Callback):
+    """Writes ``trials.json`` and appends to ``nodes.jsonl``, and says who has ended.
+
+    Args:
+        directory: of the sweep; it may hold the files of an earlier part of it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._began, self._before, self._written = time.time(), 0.0, 0.0
+        self._last: Mapping[str, float] = {}
+        self._ended: set[str] = set()
+
+    def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
+        """Time goes on where an earlier part of the sweep left it; who had ended is not said again."""
+        self._began = time.time()
+        path = self._directory / TRIALS
+        if path.exists():
+            before = json.loads(path.read_text())
+            self._before = before["seconds"]
+            self._ended = {row["name"] for row in before["trials"] if row["status"] in ("complete", "stopped")}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if time.time() - self._written > _WRITE_EVERY:
+            self._write(trials)
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        self._write(trials)
+
+    @property
+    def _seconds(self) -> float:
+        return self._before + time.time() - self._began
+
+    def _write(self, trials: Sequence[Trial]) -> None:
+        rows = [trial_row(trial) for trial in trials]
+        states = Counter(row["status"] for row in rows)
+        waiting = states["pending"] + states["running"]
+        content = {"trials": rows, "seconds": self._seconds, "complete": not waiting, "notes": []}
+        write_whole(self._directory / TRIALS, json.dumps(content, indent=1))
+        self._written = time.time()
+        self._count_nodes(states)
+        self._say(rows)
+
+    def _count_nodes(self, states: Mapping[str, int]) -> None:
+        """One more line if anything has changed, or some seconds have passed; of nodes that have room for a trial."""
+        resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = (np.array([held.get(name, 0.0) for held in resources]) for name in ("CPU", "GPU"))
+        size = {"nodes": int((cpus + gpus > 0).sum()), "cpus": float(cpus.sum()), "gpus": float(gpus.sum())}
+        ended = sum(states.get(name, 0) for name in ENDED)
+        now = {**size, "pending": states.get("pending", 0), "running": states.get("running", 0), "ended": ended}
+        if {**self._last, "seconds": 0} != {**now, "seconds": 0} or self._seconds - self._last[
+            "seconds"
+        ] > _NODES_EVERY:
+            self._last = {"seconds": round(self._seconds, 1), **now}
+            with (self._directory / NODES).open("a") as file:
+                file.write(json.dumps(self._last) + "\n")
+
+    def _say(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            if row["status"] in ENDED and row["name"] not in self._ended:
+                self._ended.add(row["name"])
+                took = "" if row["seconds"] is None else f" after {row['seconds']:.0f} s"
+                why = "" if row["error"] is None else f": {row['error']}"
+                print(f"[{len(self._ended)}/{len(rows)}] {row['name']} {row['status']}{took}{why}", flush=True)
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """A trial's line of ``trials.json``."""
+    result = trial.last_result or {}
+    ended = "complete" if result.get("complete") else "stopped"
+    return {
+        **trial.config["trial"],
+        "status": _STATUS.get(trial.status, ended),
+        "attempts": trial.num_failures + (trial.status != "PENDING"),
+        "error": _last_line(trial.get_error()) if trial.status == "ERROR" else None,
+        "seconds": result.get("time_total_s"),
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Nobody ever reads half of it."""
+    unfinished = path.with_name(path.name + ".writing")
+    unfinished.write_text(text + "\n")
+    os.replace(unfinished, path)
+
+
+def _last_line(error: Exception | None) -> str | None:
+    return None if error is None else str(error).strip().splitlines()[-1]

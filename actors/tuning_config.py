@@ -1,0 +1,45 @@
+"""What a sweep's trials take of the cluster, and when one is stopped early. Imports no Ray: flags are read before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What one trial takes of the cluster, as one placement group.
+
+    Attributes:
+        num_workers: rollout workers beside the process that owns the tree; 0 for a search in one process.
+        cpus, gpus: of each worker, or of that one process; fractions share a device.
+        learner_cpus: of a learner beside the search.
+    """
+
+    num_workers: int = 0
+    cpus: float = 1.0
+    gpus: float = 0.0
+    learner_cpus: float = 0.0
+
+    def bundles(self) -> list[dict[str, float]]:
+        """Owner first, with the learner, which reads what the owner writes and lives on its machine."""
+        each = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        learner = {"CPU": self.learner_cpus} if self.learner_cpus else {}
+        return [learner, *[each] * self.num_workers] if self.num_workers else [each]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Which of Tune's schedulers ends trials that do worse than others at equal evaluations."""
+
+    scheduler: Literal["fifo", "asha", "median"] = "fifo"
+    """fifo: none; asha: all but the better half, at doubling evaluations (arXiv 1810.05934); median: those below the
+    median of the others (Golovin et al. 2017)."""
+    metric: str = "mean_reward"
+    """What they are compared by: a column of metrics.jsonl."""
+    mode: Literal["max", "min"] = "max"
+    """Whether more of it is better."""
+    after: int = 100_000
+    """Evaluations, of all contexts together, that every trial may make."""

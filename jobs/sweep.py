@@ -1,0 +1,202 @@
+"""Many searches, one page: stages and data sets x methods x rollouts x lambda x spectral weight x alpha x seeds.
+
+Every trial is an ordinary search with a run directory and a report of its own, queued, placed, retried and restored by
+Ray Tune: on the cores of this machine, or on a cluster that grows with the queue and shrinks when it is empty. The
+sweep's directory holds its page (report.html), the tables (results.csv, .parquet, .md) and the runs.
+Ctrl-C stops a sweep and keeps what there is; --resume goes on.
+
+Examples:
+    python -m jobs.sweep --preset stages
+    python -m jobs.sweep --preset seed-table --dry-run
+    python -m jobs.sweep --dataset ETTh1 --method dts sadt --n-rollouts 200 2000 --inv-temperature 2 10 50 --seed 0 1
+    python -m jobs.sweep --stage 3 4 --method answer-vote sadt --spectral-weight 0 1 --stage-flags "--num-examples 200"
+    python -m jobs.sweep --preset scaling --address auto --num-workers 4 --gpus-per-worker 0.25 --device cuda
+    python -m jobs.sweep --resume runs/sweep/20260101-120000-000000
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from actors.cluster import RayUnavailable, connect, disconnect
+from jobs.refusal import Refused, refusing
+from jobs.resume import CONFIG, settled, without_resume
+from jobs.sweeps.grid import TrialSpec
+from jobs.sweeps.job import SweepJob
+from jobs.sweeps.places import RUNS, Places
+from jobs.sweeps.trial import run_trial
+from jobs.tables import print_table
+from sadt_ray.report.sweep_page import write_sweep_report
+from sadt_ray.runs.directory import create_run_directory, write_json
+from sadt_ray.runs.environment import describe_environment
+from sadt_ray.runs.lock import only_writer
+
+TRIALS = "trials.json"
+
+
+def parse(arguments: list[str]) -> tuple[SweepJob, list[str]]:
+    """The job of a command line, or of the sweep that it resumes, with the command line that this began with."""
+    arguments = bound(arguments)
+    job = tyro.cli(SweepJob, description=__doc__, args=arguments)
+    if job.resume is None:
+        return job, arguments
+    path = job.resume / CONFIG
+    if not (job.resume / TRIALS).exists() or not path.exists():
+        raise ValueError(f"{job.resume} is not the directory of a sweep: it has no {TRIALS}")
+    config = json.loads(path.read_text())
+    given = without_resume(arguments)
+    if given:
+        raise ValueError(f"a sweep keeps its settings; leave {shlex.join(given)} out when you resume it")
+    before, now = config["environment"]["sadt-ray"], describe_environment()["sadt-ray"]
+    if before != now:
+        raise ValueError(f"the sweep was begun by sadt-ray {before}, this is {now}; install {before} to resume it")
+    return replace(tyro.cli(SweepJob, args=config["arguments"]), out=job.resume, resume=job.resume), config["arguments"]
+
+
+def bound(arguments: Sequence[str]) -> list[str]:
+    """Flags of the searches bound to theirs by ``=``: words that begin with dashes are not taken for values else."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1].replace("_", "-") in ("--forecast-flags", "--stage-flags"):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def begin(job: SweepJob, trials: Sequence[TrialSpec], arguments: list[str], out: Path) -> None:
+    """Make the sweep's directory, with every trial still to come."""
+    create_run_directory(out)
+    waiting = {"status": "pending", "attempts": 0, "error": None, "seconds": None}
+    rows = [{**trial.row(), "run": f"{RUNS}/{trial.name}", **waiting} for trial in trials]
+    write_json(out / TRIALS, {"trials": rows, "seconds": 0.0, "complete": False, "notes": []})
+    described = {"preset": job.preset, "axes": job.axes(), "search_arguments": job.execution.arguments()}
+    write_json(
+        out / CONFIG,
+        {
+            "sweep": {**described, "blocks": job.settings()["blocks"]},
+            "environment": describe_environment(),
+            "command": shlex.join(["python", "-m", "jobs.sweep", *arguments]),
+            "arguments": arguments,
+        },
+    )
+
+
+def run_trials(job: SweepJob, out: Path, places: Places) -> None:
+    """Run what is left to be run, on the cluster at hand."""
+    from actors.tuning import Sweep, run_sweep
+
+    execution = job.execution
+    extra = [] if job.report else ["--no-report"]
+    rows = json.loads((out / TRIALS).read_text())["trials"]
+    sweep = Sweep(
+        trials=[{name: row[name] for name in row if name not in _STATE} for row in rows],
+        shared={"storage": places.storage, "execution": [*execution.arguments(), *extra]},
+        storage=places.storage,
+        ledger=out.absolute(),
+        resources=execution.resources(),
+        stopping=job.stopping,
+        retries=execution.retries,
+        at_once=execution.at_once,
+        track=job.track,
+    )
+    run_sweep(sweep, run_trial)
+
+
+_STATE = ("status", "attempts", "error", "seconds")
+
+
+def show(out: Path, places: Places, console: Console) -> int:
+    """Bring the runs here, write the page and print what was found; returns the exit code."""
+    ledger = json.loads((out / TRIALS).read_text())
+    for row in ledger["trials"]:
+        if places.remote and row["status"] == "complete" and not (out / row["run"] / "summary.json").exists():
+            places.fetch(row["name"], out / row["run"])
+    page = write_sweep_report(out)
+    states = Counter(row["status"] for row in ledger["trials"])
+    lines = [_line(row, out) for row in ledger["trials"]]
+    known = [name for name in lines[0] if any(line[name] is not None for line in lines)]
+    print_table(console, [{name: line[name] for name in known} for line in lines])
+    for row in ledger["trials"]:
+        if row["error"]:
+            console.print(f"{row['name']}: {row['error']}", markup=False)
+    said = ", ".join(f"{count} {state}" for state, count in states.items())
+    console.print(f"{len(ledger['trials'])} trials: {said}; {ledger['seconds']:.0f} s", markup=False)
+    if states["pending"] or states["running"]:
+        console.print(f"To go on: python -m jobs.sweep --resume {out}", markup=False, soft_wrap=True)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    return 0 if set(states) <= {"complete", "stopped"} else 1
+
+
+_SHOWN = ("nfe", "tokens", "reward", "crps", "log_spectral_distance", "accuracy", "rouge_l")
+
+
+def _line(row: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """A trial in the table: the figures of its run, if it has ended."""
+    summary = out / row["run"] / "summary.json"
+    rows = json.loads(summary.read_text())["rows"] if summary.exists() else []
+    figures = {name: rows[0].get(name) if rows else None for name in _SHOWN}
+    return {"trial": row["name"], "status": row["status"], "seconds": row["seconds"], **figures}
+
+
+def sweep(arguments: list[str], console: Console) -> int:
+    """A whole sweep, as a command line asks for it; returns the exit code. Raises Refused for bad input."""
+    with refusing():
+        job, arguments = parse(arguments)
+        trials = job.trials()
+        if job.dry_run:
+            for trial in trials:
+                console.print(trial.row()["command"], markup=False, soft_wrap=True, highlight=False)
+            console.print(f"{len(trials)} trials", markup=False)
+            return 0
+        out = (job.out or Path("runs/sweep") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")).absolute()
+        places = Places(settled(job.storage) or str(out))
+        if job.resume is None:
+            begin(job, trials, arguments, out)
+        places.open(job.preset)
+        join_cluster(job)
+    with only_writer(out, name=".sweep-lock"):
+        console.print(f"{len(trials)} trials into {out}", markup=False, soft_wrap=True)
+        try:
+            run_trials(job, out, places)
+        finally:
+            disconnect()
+        return show(out, places, console)
+
+
+def join_cluster(job: SweepJob) -> None:
+    """Join the cluster, or start one here. Raises ValueError if that cannot be, or Tune is not installed."""
+    try:
+        connect(job.execution.address or os.environ.get("RAY_ADDRESS"))
+        import actors.tuning  # noqa: F401
+    except RayUnavailable as error:
+        raise ValueError(str(error)) from None
+    except ImportError as error:
+        raise ValueError(f"a sweep needs Ray Tune ({error}); pip install 'sadt-ray[tune]'") from None
+
+
+def main() -> None:
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        raise SystemExit(sweep(sys.argv[1:], Console()))
+    except Refused as error:
+        raise SystemExit(f"jobs.sweep: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

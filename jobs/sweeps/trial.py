@@ -1,0 +1,89 @@
+"""One trial: an ordinary search in a process that Tune has started, on a node of the cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+from actors.reports import Reports
+from jobs.interrupt import Interrupted
+from jobs.sweeps.places import Places
+from sadt_ray.runs.conduct import Look
+
+_STOPPED = 75  # exit code of a search that its sweep stopped: try again later, as mailers have it
+
+
+class TrialWatch:
+    """Shows a trial what its search shows, and stops the search when the trial is to end."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def __enter__(self) -> TrialWatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+    def look(self, look: Look) -> None:
+        self._reports.show({**look.figures, **look.progress._asdict()})
+        self.check()
+
+    def check(self) -> None:
+        if self._reports.stopped:
+            raise Interrupted("the sweep", _STOPPED)
+
+
+def run_trial(config: Mapping[str, Any], reports: Reports) -> Mapping[str, float]:
+    """Begin the search, or go on with it; returns the figures of its row.
+
+    Raises RuntimeError with what the search said if it did not come to its end.
+    """
+    from jobs.search import run as search  # loads torch: on the node, not in the program that starts the sweep
+
+    trial, places = config["trial"], Places(config["storage"])
+    places.check()
+    run = places.run_directory(trial["name"])
+    if not is_complete(run):
+        said = io.StringIO()
+        arguments = [*trial["arguments"], *config["execution"], *places.arguments(trial["name"], run)]
+        code = search(_told(arguments), Console(file=said, width=200), TrialWatch(reports))
+        if code != 0:
+            raise RuntimeError(_why(run, said.getvalue()))
+        places.keep(trial["name"], run)
+    figures = row_figures(run)
+    if places.remote:
+        shutil.rmtree(run.parent)
+    return figures
+
+
+def is_complete(run: Path) -> bool:
+    """Whether the run spent its budgets."""
+    summary = run / "summary.json"
+    return summary.exists() and bool(json.loads(summary.read_text()).get("complete"))
+
+
+def row_figures(run: Path) -> dict[str, float]:
+    """The numbers of the run's only method."""
+    row = json.loads((run / "summary.json").read_text())["rows"][0]
+    return {name: value for name, value in row.items() if isinstance(value, int | float)}
+
+
+def _told(arguments: list[str]) -> list[str]:
+    """A run that goes on takes its settings from where it began."""
+    return arguments[arguments.index("--resume") :] if "--resume" in arguments else arguments
+
+
+def _why(run: Path, said: str) -> str:
+    """The search's last note, or all that it said."""
+    summary = run / "summary.json"
+    notes = json.loads(summary.read_text())["notes"] if summary.exists() else []
+    return str(notes[-1]) if notes else said.strip()[-2000:]
