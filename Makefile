@@ -1,4 +1,5 @@
-# make search: environment + main job.   make test: environment + all tests.   make check: lint, types, import contracts.
+# make search: environment + main job.   make test: environment + all tests.
+# make check: lint, types, import contracts.   make docs: HTML of docs/.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -8,7 +9,7 @@ PY = $(VENV)/bin/python
 TORCH_INDEX := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --extra-index-url https://download.pytorch.org/whl/cpu)
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: search test check clean
+.PHONY: search test check docs clean
 .DELETE_ON_ERROR:
 
 search: $(VENV)/.search
@@ -22,6 +23,9 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/.dev
+	$(PY) -m sphinx --fail-on-warning --quiet -b html docs docs/_build
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -40,4 +44,4 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	touch $@ $(VENV)/.search
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs docs/_build
