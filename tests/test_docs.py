@@ -17,6 +17,7 @@ import sadt_ray
 from jobs.bench import NAMES as BENCHES
 from jobs.search_job import SearchJob
 from jobs.stages.job import StageJob
+from jobs.sweep import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,6 +81,13 @@ def test_what_python_in_the_pages_imports_exists():
 def test_a_search_of_the_pages_is_understood(arguments):
     if "--help" not in arguments:
         tyro.cli(StageJob if "--stage" in arguments else SearchJob, args=arguments)
+
+
+@pytest.mark.parametrize("arguments", [*commands("jobs.sweep")], ids=" ".join)
+def test_a_sweep_of_the_pages_is_understood(arguments):
+    if "--resume" not in arguments:
+        job, _ = parse(arguments)
+        assert len(job.trials()) > 1
 
 
 def test_a_bench_of_the_pages_exists():
