@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +19,13 @@ from sadt_ray.report import plots
 from sadt_ray.report.run_data import Run, read_run
 from sadt_ray.report.style import HAIR, INK, SOFT
 from sadt_ray.report.summary_table import headline, summary_table
-from sadt_ray.report.throughput import throughput_chart, throughput_text
+from sadt_ray.report.throughput import KeepsTime, throughput_chart, throughput_text
+from sadt_ray.report.timeline import timeline_chart, timeline_text
 from sadt_ray.report.tree_page import tree_section
 
 MAX_PROBLEMS = 8
 """Problems with pictures of their own; more would make the page slow to open."""
+_OPTIONAL = ("fan_*", "psd_*", "progress", "throughput", "timeline")
 
 
 def write_report(run_dir: Path) -> Path:
@@ -35,9 +38,7 @@ def write_report(run_dir: Path) -> Path:
     figures = draw_figures(run, shown[:MAX_PROBLEMS])
     pictures = run.directory / "plots"
     pictures.mkdir(exist_ok=True)
-    for stale in [
-        path for kind in ("fan_*", "psd_*", "progress", "throughput") for path in pictures.glob(f"{kind}.png")
-    ]:
+    for stale in [path for kind in _OPTIONAL for path in pictures.glob(f"{kind}.png")]:
         stale.unlink()  # of an earlier report, which may have had more problems
     for name, figure in figures.items():
         figure.savefig(pictures / f"{name}.png", facecolor="white")
@@ -57,7 +58,11 @@ def draw_figures(run: Run, problems: list[str]) -> dict[str, Figure]:
     for index, problem in enumerate(problems):
         figures[f"fan_{index:02d}"] = plots.fan_chart(run, problem)
         figures[f"psd_{index:02d}"] = plots.psd_chart(run, problem)
-    while_running = {"progress": plots.progress_chart(run), "throughput": throughput_chart(run, plots.WIDTH)}
+    while_running = {
+        "progress": plots.progress_chart(run),
+        "throughput": throughput_chart(run, plots.WIDTH),
+        "timeline": timeline_chart(run, plots.WIDTH),
+    }
     return figures | {name: figure for name, figure in while_running.items() if figure is not None}
 
 
@@ -85,7 +90,7 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
         rewards=svg["rewards"],
         reward_nfe=svg["reward_nfe"],
         progress=section("While it ran", svg["progress"]) if "progress" in svg else "",
-        throughput=_throughput(run, svg.get("throughput", "")),
+        throughput=busy_sections(run, svg),
         tree=section("The tree", tree_section(trees, run.samples, run.problems)) if trees else "",
         config=folded(run.config),
     )
@@ -130,11 +135,17 @@ def _facts(run: Run) -> str:
     return " · ".join([str(run.config["command"])] * ("command" in run.config) + [size, *named])
 
 
-def _throughput(run: Run, svg: str) -> str:
-    if not svg:
-        return ""
-    said = "".join(f"<li>{escape(text)}</li>" for text in throughput_text(run))
-    return section("Throughput", f'{svg}<ul class="notes">{said}</ul>')
+def busy_sections(run: KeepsTime, svg: Mapping[str, str]) -> str:
+    """How busy a run of any kind was, and what was in flight; nothing of what was not drawn."""
+    parts = (
+        ("throughput", "Throughput", throughput_text),
+        ("timeline", "What was in flight", timeline_text),
+    )
+    return "".join(section(title, svg[name] + _notes(text(run))) for name, title, text in parts if name in svg)
+
+
+def _notes(texts: Iterable[str]) -> str:
+    return f'<ul class="notes">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
 
 
 def section(title: str, content: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class Run:
     samples: dict[tuple[str, str], WeightedSamples]  # by method and problem
     trees: dict[tuple[str, str], NodeTable]  # by method and problem
     progress: list[dict[str, Any]]  # the lines of metrics.jsonl
+    batches: list[dict[str, Any]] = field(default_factory=list)  # the lines of batches.jsonl
 
     @property
     def methods(self) -> list[str]:
@@ -124,6 +125,7 @@ def read_run(directory: Path) -> Run:
         samples=samples,
         trees=trees,
         progress=read_progress(directory / "metrics.jsonl"),
+        batches=read_progress(directory / "batches.jsonl"),
     )
 
 
@@ -241,7 +243,7 @@ def _parent_rows(node: np.ndarray, parent: np.ndarray, path: Path) -> np.ndarray
 
 
 def read_progress(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none without the file. A last line cut short by an interruption is left out."""
+    """The lines of metrics.jsonl and files like it; none without the file. A last line cut short is left out."""
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines() if line.strip()]

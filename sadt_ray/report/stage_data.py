@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class StageRun:
     answered: dict[tuple[str, str], Answered]  # by method and problem
     trees: dict[tuple[str, str], TextTree]  # by method and problem
     progress: list[dict[str, Any]]  # the lines of metrics.jsonl
+    batches: list[dict[str, Any]] = field(default_factory=list)  # the lines of batches.jsonl
 
     @cached_property
     def methods(self) -> list[str]:
@@ -133,6 +134,7 @@ def read_stage_run(directory: Path) -> StageRun:
         answered=_read_answers(directory / "answers.jsonl", questions),
         trees=read_text_trees(directory / "tree", {name: q.answers for name, q in questions.items()}),
         progress=read_progress(directory / "metrics.jsonl"),
+        batches=read_progress(directory / "batches.jsonl"),
     )
 
 

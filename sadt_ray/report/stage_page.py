@@ -9,16 +9,17 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from sadt_ray.report.page import folded, inline_svg, section
+from sadt_ray.report.page import busy_sections, folded, inline_svg, section
 from sadt_ray.report.plots import WIDTH
 from sadt_ray.report.stage_data import StageRun, read_stage_run
 from sadt_ray.report.stage_examples import MAX_QUESTIONS, pack_examples
 from sadt_ray.report.stage_plots import stage_figures
 from sadt_ray.report.stage_words import headline, main_metric, stage_table
-from sadt_ray.report.throughput import throughput_chart, throughput_text
+from sadt_ray.report.throughput import throughput_chart
+from sadt_ray.report.timeline import timeline_chart
 
 _SCRIPTS = ("data", "draw", "tree", "view")
-_KINDS = ("accuracy_tokens", "reliability", "entropy", "throughput")
+_KINDS = ("accuracy_tokens", "reliability", "entropy", "throughput", "timeline")
 
 
 def write_stage_report(run_dir: Path) -> Path:
@@ -27,9 +28,8 @@ def write_stage_report(run_dir: Path) -> Path:
     Returns the page's path. Raises ValueError naming what is missing in the directory.
     """
     run = read_stage_run(Path(run_dir))
-    figures, busy = stage_figures(run), throughput_chart(run, WIDTH)
-    if busy is not None:
-        figures["throughput"] = busy
+    while_running = {"throughput": throughput_chart(run, WIDTH), "timeline": timeline_chart(run, WIDTH)}
+    figures = stage_figures(run) | {name: figure for name, figure in while_running.items() if figure is not None}
     pictures = run.directory / "plots"
     pictures.mkdir(exist_ok=True)
     for kind in _KINDS:
@@ -67,7 +67,7 @@ def render_stage_page(run: StageRun, figures: dict[str, Figure]) -> str:
         reliability=parts["reliability"],
         entropy=parts["entropy"],
         examples=section("Questions, answers, trees", _examples(run)) if run.answered else "",
-        throughput=_throughput(run, svg.get("throughput", "")),
+        throughput=busy_sections(run, svg),
         config=folded(run.config),
     )
 
@@ -93,11 +93,6 @@ def _examples(run: StageRun) -> str:
     script = "\n".join(read(f"answer_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
     data = f'<script type="application/octet-stream" id="answers-data">{pack_examples(run)}</script>'
     return f'<p class="quiet">{note}</p>{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n'
-
-
-def _throughput(run: StageRun, svg: str) -> str:
-    said = "".join(f"<li>{escape(text)}</li>" for text in throughput_text(run))
-    return section("Throughput", f'{svg}<ul class="notes">{said}</ul>') if svg else ""
 
 
 def _facts(run: StageRun) -> str:

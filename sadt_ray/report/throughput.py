@@ -34,6 +34,10 @@ class KeepsTime(Protocol):
     @property
     def progress(self) -> Lines: ...
 
+    @property
+    def batches(self) -> Lines:
+        """Lines of batches.jsonl."""
+
 
 _PANELS = (
     ("nfe_per_second", "evaluations / s", 2.1),

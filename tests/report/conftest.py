@@ -147,6 +147,9 @@ def write_run(directory: Path, simulations: int = 300) -> Path:
         for i in range(1, 7)
     ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    times = {"worker": 0, "rows": 16, "weights_version": 0, "lost": False, "restarted": False, "one_in": 1}
+    batches = [times | {"method": m, "sent": 0.0, "began": 0.1, "finished": 0.6} for m in METHODS]
+    (directory / "batches.jsonl").write_text("".join(json.dumps(line) + "\n" for line in batches))
     return directory
 
 

@@ -22,6 +22,8 @@ FLAGS = [f"--{switch}" for switch in SWITCHES.split()]
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed")
 
+# A browser whose time is simulated may end before it has drawn a frame.
+FRAMES = "<script>window.requestAnimationFrame = (draw) => setTimeout(draw, 1);</script>"
 ASK = """<script>setTimeout(() => {
   const part = (id) => document.getElementById(id), canvas = part("tree-canvas");
   const choose = (id, value) => {
@@ -83,7 +85,8 @@ def dom(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
     """The page after its scripts and a reader's clicks, and what the browser logged."""
     folder = tmp_path_factory.mktemp("browser")
     asking = folder / "page.html"
-    asking.write_text(write_report(run_dir).read_text(encoding="utf-8").replace("</body>", ASK), encoding="utf-8")
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    asking.write_text(page.replace("<head>", f"<head>{FRAMES}").replace("</body>", ASK), encoding="utf-8")
     command = [str(BROWSER), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", asking.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.stdout, done.stderr
@@ -110,6 +113,11 @@ def test_the_tree_is_drawn_and_the_pointer_finds_the_root(dom: tuple[str, str], 
     second = list(read_run(run_dir).trees.values())[1]
     assert float(canvas_data(dom[0], "inked")) > 0.05
     assert canvas_data(dom[0], "tip").startswith(f"level0node{second.node[0]}soft value")
+
+
+def test_the_page_shows_what_was_in_flight(dom: tuple[str, str]) -> None:
+    assert "What was in flight" in dom[0]
+    assert "DTS: 1 batch on 1 worker, of 16 tickets and 0.5 s in the median." in dom[0]
 
 
 def test_rewards_colour_the_tree(dom: tuple[str, str]) -> None:

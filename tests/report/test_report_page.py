@@ -78,7 +78,7 @@ def test_names_from_the_run_are_escaped(html: str) -> None:
 def test_every_figure_is_a_png_that_is_not_blank(html: str, run_dir: Path) -> None:
     pictures = {path.stem: imread(path) for path in (run_dir / "plots").glob("*.png")}
     per_problem = {f"{kind}_{index:02d}" for kind in ("fan", "psd") for index in range(2)}
-    assert set(pictures) == {"psd_ratio", "rewards", "reward_nfe", "progress", "throughput"} | per_problem
+    assert set(pictures) == {"psd_ratio", "rewards", "reward_nfe", "progress", "throughput", "timeline"} | per_problem
     for name, picture in pictures.items():
         height, width = picture.shape[:2]
         assert width == 1440, name
