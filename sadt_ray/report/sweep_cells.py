@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from sadt_ray.report.sweep_metrics import Metric
+from sadt_ray.report.sweep_metrics import MINUS_REFERENCE, Metric
 from sadt_ray.report.sweep_settings import Paired, Setting
 from sadt_ray.report.sweep_words import decimal, plus_minus
 
@@ -51,7 +51,7 @@ def metric_cell(metric: Metric, setting: Setting, best: bool = False, below: str
     estimate = setting.figures.get(metric.name)
     if estimate is None:
         return Cell("–")
-    text, error = decimal(metric, estimate.value), plus_minus(metric, estimate)
+    text, error = decimal(metric, estimate.value, signed=metric.name == MINUS_REFERENCE), plus_minus(metric, estimate)
     return Cell(text, error, below, sort=estimate.value, kind="best" if best else "")
 
 
@@ -118,7 +118,8 @@ def _markdown(cell: Cell) -> str:
     text = _plain(cell.text)
     text = f"**{text}**" if "best" in cell.kind.split() and text else text
     below = f"; {_plain(cell.below)}" if cell.below else ""
-    return f"{text}{_plain(cell.error)}{below}"
+    error = f" {_plain(cell.error)}" if cell.error else ""
+    return f"{text}{error}{below}"
 
 
 def _plain(text: str) -> str:

@@ -1,36 +1,29 @@
 """The interactive charts of a sweep, drawn by plotly: quality against cost, few rollouts against many, effects of axes.
 
-A trace carries every figure that it can show and its error in ``meta``; the page's script picks.
+The page's script picks what is shown of what a trace carries.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
-from sadt_ray.report.style import method_colours, method_name
+from sadt_ray.report.style import method_colours
 from sadt_ray.report.sweep_compare import (
     by_task,
     compared_metrics,
     few_against_many,
-    is_partial,
-    label,
-    short_label,
-    target_label,
     varied_axes,
 )
-from sadt_ray.report.sweep_metrics import AXES, COSTS, KIND_NAMES, METRICS, MINUS_PRIOR, Metric
-from sadt_ray.report.sweep_settings import Setting, compare
+from sadt_ray.report.sweep_metrics import AXES, COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, Metric
+from sadt_ray.report.sweep_settings import Setting
+from sadt_ray.report.sweep_traces import gain_trace, gains, line_traces
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
-"""Of one method's settings; those that differ in colour share them."""
 NODE_LINES = (
     ("nodes", "#0072b2", "y"),
     ("running", "#009e73", "y2"),
@@ -91,7 +84,7 @@ def cost_charts(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
     charts, most = [], 0
     for task, of_task in tasks.items():
         lines = _lines(of_task, ("method", *AXES))
-        traces = _traces(lines, of_task, x, y, colours)
+        traces = line_traces(lines, of_task, x, y, colours)
         most = max(most, len(traces))
         charts.append(Chart(new_figure(traces, {"xaxis": {"type": "log"}}), task))
     names = {m.name: m.shown for m in x}, {m.name: m.shown for m in y}
@@ -113,7 +106,7 @@ def effect_charts(settings: Sequence[Setting], kind: str) -> list[ChartGroup]:
             if not lines or not y:
                 continue
             x = [Metric(axis, AXES[axis])]
-            traces = _traces(lines, of_task, x, y, colours)
+            traces = line_traces(lines, of_task, x, y, colours)
             most = max(most, len(traces))
             ticks = sorted({str(f"{getattr(s, axis):g}") for s in having}, key=float)
             layout = {"xaxis": {"type": "category", "categoryorder": "array", "categoryarray": ticks}}
@@ -135,9 +128,9 @@ def few_many_chart(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
     colours = method_colours(dict.fromkeys(s.method for s in settings))
     traces = []
     for few, many in pairs:
-        x, errors = _gains(few, many, metrics)
+        x, errors = gains(few, many, metrics)
         if x:
-            traces.append(_gain_trace(few, many, axes, x, errors, colours[many.method]))
+            traces.append(gain_trace(few, many, axes, x, errors, colours[many.method]))
     if not traces:
         return None
     band = {"type": "rect", "xref": "x", "yref": "paper", "x0": -2, "x1": 2, "y0": 0, "y1": 1, "layer": "below"}
@@ -145,45 +138,6 @@ def few_many_chart(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
     unit = {m.name: f"{m.shown}, {'%' if m.relative else 'points'} in favour of few" for m in metrics}
     chart = Chart(new_figure(traces, layout))
     return ChartGroup(f"few-{kind}", [chart], unit, {}, _filters(involved, tuple(AXES), len(traces) // 4), wide=True)
-
-
-def _gains(few: Setting, many: Setting, metrics: Sequence[Metric]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """In hundredths of what many reach, or in points, better being positive; and the half-widths."""
-    gains, errors = {}, {}
-    for metric in metrics:
-        paired = compare(few, many, metric)
-        if paired is None or (metric.relative and not paired.reference):
-            continue
-        unit = 100 / (abs(paired.reference) if metric.relative else 1.0)
-        gains[metric.name] = metric.better * unit * paired.difference.value
-        errors[metric.name] = unit * paired.half_width if math.isfinite(paired.half_width) else None
-    return gains, errors
-
-
-def _gain_trace(
-    few: Setting, many: Setting, axes: Sequence[str], x: dict[str, Any], errors: dict[str, Any], colour: str
-) -> dict[str, Any]:
-    target = target_label(few, axes)
-    name = f"{few.task}{f' ({target})' * bool(target)}: {short_label(few)} − {short_label(many)}"
-    meta: dict[str, Any] = {
-        "method": many.method,
-        "axes": {axis: getattr(few, axis) for axis in AXES},
-        "x": {key: [value] for key, value in x.items()},
-        "y": {"": [escape(name)]},
-        "error_x": {key: [value] for key, value in errors.items()},
-    }
-    first = next(iter(x))
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": escape(name),
-        "x": meta["x"][first],
-        "y": meta["y"][""],
-        "error_x": {"type": "data", "array": meta["error_x"][first], **_faint(colour, 0.9)},
-        "marker": {"color": colour, "size": 9},
-        "meta": meta,
-        "hovertemplate": "%{y}<br>%{x:+.2f} ± %{customdata:.2f}<extra></extra>",
-    }
 
 
 def node_chart(lines: Sequence[dict[str, Any]]) -> ChartGroup | None:
@@ -223,8 +177,8 @@ def _present(metrics: Sequence[Metric], settings: Sequence[Setting]) -> list[Met
 
 
 def _qualities(kind: str, settings: Sequence[Setting]) -> list[Metric]:
-    """What can be shown, first what tells settings apart best: the paired difference to the prior."""
-    return sorted(_present(METRICS[kind], settings), key=lambda metric: metric != MINUS_PRIOR)
+    """What can be shown, first what tells settings apart best: the paired difference to the reference."""
+    return sorted(_present(METRICS[kind], settings), key=lambda metric: metric.name != MINUS_REFERENCE)
 
 
 def _lines(settings: Sequence[Setting], same: Sequence[str], along: str = "n_rollouts") -> list[list[Setting]]:
@@ -233,87 +187,6 @@ def _lines(settings: Sequence[Setting], same: Sequence[str], along: str = "n_rol
     for setting in settings:
         groups[tuple(getattr(setting, name) for name in same)].append(setting)
     return [sorted(group, key=lambda s: getattr(s, along) or 0) for group in groups.values()]
-
-
-def _with_symbols(lines: Sequence[list[Setting]]) -> list[tuple[list[Setting], str]]:
-    """Each line of one method gets a symbol of its own."""
-    seen: dict[str, int] = defaultdict(int)
-    marked = []
-    for line in lines:
-        method = line[0].method
-        marked.append((line, SYMBOLS[seen[method] % len(SYMBOLS)]))
-        seen[method] += 1
-    return marked
-
-
-def _traces(
-    lines: Sequence[list[Setting]],
-    of_task: Sequence[Setting],
-    x: Sequence[Metric],
-    y: Sequence[Metric],
-    colours: dict[str, str],
-) -> list[dict[str, Any]]:
-    """A trace a line; what was scored on fewer problems stands alone, since no line may lead from one to the other."""
-    traces = []
-    for line, symbol in _with_symbols(lines):
-        whole = [s for s in line if not is_partial(s, of_task)]
-        alone = [[s] for s in line if is_partial(s, of_task)]
-        traces += [_trace(part, of_task, x, y, colours, symbol) for part in (whole, *alone) if part]
-    return traces
-
-
-def _trace(
-    line: Sequence[Setting],
-    of_task: Sequence[Setting],
-    x: Sequence[Metric],
-    y: Sequence[Metric],
-    colours: dict[str, str],
-    symbol: str,
-) -> dict[str, Any]:
-    """One line with all that it can show."""
-    first, axes, partial = line[0], varied_axes(of_task), is_partial(line[0], of_task)
-    meta: dict[str, Any] = {
-        "method": first.method,
-        "axes": {axis: getattr(first, axis) for axis in ("n_rollouts", *AXES)},
-        "x": {m.name: [_along(s, m) for s in line] for m in x},
-        "y": {m.name: [s.figures[m.name].value if m.name in s.figures else None for s in line] for m in y},
-        "error_y": {m.name: [_half(s, m.name) for s in line] for m in y},
-    }
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(line) > 1 else "markers",
-        "name": escape(method_name(first.method)),
-        "text": [escape(_told(s, axes)) for s in line],
-        "x": meta["x"][x[0].name],
-        "y": meta["y"][y[0].name],
-        "error_y": {"type": "data", "array": meta["error_y"][y[0].name], **_faint(colours[first.method])},
-        "line": {"color": colours[first.method], "width": 1.8},
-        "marker": {"color": colours[first.method], "size": 8, "symbol": symbol + "-open" * partial},
-        "meta": meta,
-        "hovertemplate": "%{text}<br>%{x} · %{y:.4g} ± %{customdata:.2g}<extra></extra>",
-    }
-
-
-def _faint(colour: str, opacity: float = 0.5) -> dict[str, Any]:
-    """The look of an interval: of its mark's colour, and quieter where many may overlap."""
-    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
-    return {"color": f"rgba({red},{green},{blue},{opacity})", "thickness": 1.8, "width": 0}
-
-
-def _told(setting: Setting, axes: Sequence[str]) -> str:
-    seeds = f"{len(setting.seeds)} seed{'s' * (len(setting.seeds) != 1)}"
-    return f"{label(setting, axes)}; {len(setting.problems)} problems, {seeds}"
-
-
-def _along(setting: Setting, metric: Metric) -> float | str | None:
-    if metric.name in AXES:
-        return f"{getattr(setting, metric.name):g}"
-    return setting.figures[metric.name].value if metric.name in setting.figures else None
-
-
-def _half(setting: Setting, name: str) -> float | None:
-    half = setting.figures[name].half_width() if name in setting.figures else math.nan
-    return half if math.isfinite(half) else None
 
 
 def _filters(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 from sadt_ray.report.style import method_name
-from sadt_ray.report.sweep_metrics import AXES, METRICS, MINUS_PRIOR, Metric
+from sadt_ray.report.sweep_metrics import AXES, MAIN, METRICS, MINUS_REFERENCE, REFERENCE, Metric
 from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
 
 BASELINE = "dts"
 """The search that S-ADT is to equal with a tenth of the rollouts."""
+AS_CLAIMED = (200, 2000)
 TENTH = 10
 """Few rollouts are this many times fewer than many."""
 
@@ -42,28 +43,30 @@ def is_partial(setting: Setting, of_task: Sequence[Setting]) -> bool:
     return setting.stopped or len(setting.problems) < max(len(other.problems) for other in of_task)
 
 
-def minus_prior(setting: Setting, of_task: Sequence[Setting], metric: Metric) -> Paired | None:
-    """Against the prior's samples: of the same target and budget if there are such, else of the largest budget."""
-    if setting.method == "prior":
+def minus_reference(setting: Setting, of_task: Sequence[Setting], metric: Metric) -> Paired | None:
+    """Against the prior's samples, or the vote over answers: of the same budget and target if there are such."""
+    method = REFERENCE[setting.kind]
+    if setting.method == method:
         return None
-    priors = [other for other in of_task if other.method == "prior"]
-    axes = ("inv_temperature", "spectral_weight", "n_rollouts")
-    nearness = {id(p): [getattr(p, axis) == getattr(setting, axis) for axis in axes] for p in priors}
-    for prior in sorted(priors, key=lambda p: (*nearness[id(p)], p.n_rollouts or 0), reverse=True):
-        found = compare(setting, prior, metric)
+    axes = ("n_rollouts", "inv_temperature", "spectral_weight")
+    others = [(tuple(getattr(r, a) == getattr(setting, a) for a in axes), r) for r in of_task if r.method == method]
+    for _, reference in sorted(others, key=lambda pair: (pair[0], pair[1].n_rollouts or 0), reverse=True):
+        found = compare(setting, reference, metric)
         if found is not None:
             return found
     return None
 
 
-def with_minus_prior(settings: Sequence[Setting]) -> list[Setting]:
-    """The settings, each with its paired difference to the prior's samples as one of its figures."""
+def with_minus_reference(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings, each with its paired difference to the reference as one of its figures."""
+    tasks = {(s.kind, s.task): [o for o in settings if (o.kind, o.task) == (s.kind, s.task)] for s in settings}
     found = []
     for setting in settings:
-        of_task = [other for other in settings if (other.kind, other.task) == (setting.kind, setting.task)]
+        of_task = tasks[setting.kind, setting.task]
         main = main_metric(of_task, METRICS[setting.kind])
-        versus = minus_prior(setting, of_task, main) if main is not None and main.name == "crps" else None
-        added = {MINUS_PRIOR.name: versus.difference} if versus is not None else {}
+        named = main is not None and main.name == MAIN[setting.kind][0]  # the difference is named after that figure
+        versus = minus_reference(setting, of_task, main) if main is not None and named else None
+        added = {MINUS_REFERENCE: versus.difference} if versus is not None else {}
         found.append(replace(setting, others={**setting.others, **added}))
     return found
 
@@ -84,11 +87,11 @@ def clear_winner(of_task: Sequence[Setting], metric: Metric) -> Setting | None:
 
 
 def few_and_many(settings: Sequence[Setting]) -> tuple[int, int] | None:
-    """The budgets to compare: the largest that has a tenth of it among them; else the largest and what is nearest."""
+    """The budgets to compare: 200 and 2,000; else the largest with its tenth; else the largest and what is nearest."""
     budgets = sorted({s.n_rollouts for s in settings if s.n_rollouts is not None})
     exact = [(few, many) for few, many in product(budgets, budgets) if few * TENTH == many]
     if exact:
-        return exact[-1]
+        return AS_CLAIMED if AS_CLAIMED in exact else exact[-1]
     if len(budgets) < 2:
         return None
     return min(budgets[:-1], key=lambda few: abs(math.log(few * TENTH / budgets[-1]))), budgets[-1]
@@ -97,21 +100,24 @@ def few_and_many(settings: Sequence[Setting]) -> tuple[int, int] | None:
 def few_against_many(of_task: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
     """S-ADT with few rollouts beside every method with many, at the same target.
 
-    Without S-ADT every method is compared with itself.
+    Methods that ask no reward have no target, and stand beside each. Without S-ADT every method meets itself.
     """
-    targets: Mapping[tuple[float | None, float | None], list[Setting]] = defaultdict(list)
-    for setting in of_task:
-        targets[setting.inv_temperature, setting.spectral_weight].append(setting)
+    targets = dict.fromkeys(t for s in of_task if (t := _target(s)) != (None, None)) or {(None, None): None}
     found = []
-    for group in targets.values():
+    for target in targets:
+        group = [s for s in of_task if _target(s) in (target, (None, None))]
         budgets = few_and_many(group)
         if budgets is None:
             continue
         few, many = ([s for s in group if s.n_rollouts == budget] for budget in budgets)
         learned = any(is_learned(s.method) for s in few)
         many.sort(key=lambda s: s.method != BASELINE)
-        found += [(a, b) for a, b in product(few, many) if _worth(a, b, learned)]
+        found += [pair for pair in product(few, many) if _worth(*pair, learned) and pair not in found]
     return found
+
+
+def _target(setting: Setting) -> tuple[float | None, float | None]:
+    return setting.inv_temperature, setting.spectral_weight
 
 
 def _worth(few: Setting, many: Setting, learned: bool) -> bool:

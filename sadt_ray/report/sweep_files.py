@@ -13,12 +13,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sadt_ray.report.sweep_cells import to_markdown
-from sadt_ray.report.sweep_compare import by_task, minus_prior
+from sadt_ray.report.sweep_compare import by_task, minus_reference
 from sadt_ray.report.sweep_data import Sweep
-from sadt_ray.report.sweep_metrics import COSTS, KIND_NAMES, METRICS, MINUS_PRIOR
+from sadt_ray.report.sweep_headline import headline
+from sadt_ray.report.sweep_metrics import COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, REFERENCE
 from sadt_ray.report.sweep_settings import SETTING, Setting, main_metric
 from sadt_ray.report.sweep_tables import few_many_table, leaderboard, task_table
-from sadt_ray.report.sweep_words import best_of_tasks, headline, how_much
+from sadt_ray.report.sweep_words import best_of_tasks, how_much
 
 Row = dict[str, Any]
 
@@ -56,10 +57,10 @@ def setting_rows(settings: Sequence[Setting]) -> list[Row]:
         named = {name: getattr(setting, name) for name in SETTING}
         of_task = [s for s in settings if (s.kind, s.task) == (setting.kind, setting.task)]
         for metric in (*METRICS[setting.kind], *COSTS[setting.kind]):
-            if metric.name not in setting.figures or metric is MINUS_PRIOR:
+            if metric.name not in setting.figures or metric.name == MINUS_REFERENCE:
                 continue
             estimate, half = setting.figures[metric.name], setting.figures[metric.name].half_width()
-            versus = minus_prior(setting, of_task, metric)
+            versus = minus_reference(setting, of_task, metric)
             rows.append(
                 {
                     **named,
@@ -68,8 +69,9 @@ def setting_rows(settings: Sequence[Setting]) -> list[Row]:
                     "standard_error": _known(estimate.standard_error),
                     "low95": _known(estimate.value - half),
                     "high95": _known(estimate.value + half),
-                    "minus_prior": versus.difference.value if versus else None,
-                    "minus_prior_half_width95": _known(versus.half_width) if versus else None,
+                    "reference": REFERENCE[setting.kind] if versus else None,
+                    "minus_reference": versus.difference.value if versus else None,
+                    "minus_reference_half_width95": _known(versus.half_width) if versus else None,
                     "clusters": estimate.clusters,
                     "problems": len(setting.problems),
                     "seeds": len(setting.seeds),

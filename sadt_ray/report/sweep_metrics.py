@@ -23,14 +23,16 @@ class Metric(NamedTuple):
     only_at_same: tuple[str, ...] = ()
 
 
-MINUS_PRIOR = Metric("minus_prior", "CRPS minus prior's", 0, 4)
-"""Paired, so that what is hard for every method cancels: its intervals are the narrow ones."""
+REFERENCE = {"forecast": "prior", "stage": "answer-vote"}
+"""What every setting is compared with: what needs no search, or the least of one."""
+MINUS_REFERENCE = "minus_reference"
+"""Name of the paired difference to it, in the main figure: what is hard for every method cancels."""
 
 _SAME_TARGET = ("inv_temperature", "spectral_weight")
 METRICS = {
     "forecast": (
         Metric("crps", "CRPS", -1, 4),
-        MINUS_PRIOR,
+        Metric(MINUS_REFERENCE, "CRPS minus prior's", 0, 4),
         Metric("log_spectral_distance", "log-spectral distance", -1),
         Metric("spec_w1", "Spec-W1", -1, 4),
         Metric("coverage90", "coverage of 90\u00a0%"),
@@ -40,6 +42,7 @@ METRICS = {
     ),
     "stage": (
         Metric("accuracy", "accuracy", 1, 3, 0.02, False),
+        Metric(MINUS_REFERENCE, "accuracy minus answer-vote's", 0, 3),
         Metric("rouge_l", "ROUGE-L", 1, 3, 0.02, False),
         Metric("macro_f1", "macro-F1", 1, 3, 0.02, False),
         Metric("kappa", "Cohen's kappa", 1, 3, 0.02, False),

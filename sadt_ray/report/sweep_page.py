@@ -20,9 +20,10 @@ from sadt_ray.report.sweep_charts import (
     few_many_chart,
     node_chart,
 )
-from sadt_ray.report.sweep_compare import with_minus_prior
+from sadt_ray.report.sweep_compare import with_minus_reference
 from sadt_ray.report.sweep_data import Sweep, read_sweep
 from sadt_ray.report.sweep_files import write_files
+from sadt_ray.report.sweep_headline import headline
 from sadt_ray.report.sweep_metrics import AXES, KIND_NAMES
 from sadt_ray.report.sweep_parts import (
     board_section,
@@ -34,7 +35,7 @@ from sadt_ray.report.sweep_parts import (
     unfinished_section,
 )
 from sadt_ray.report.sweep_settings import Setting, pool_settings
-from sadt_ray.report.sweep_words import best_of_tasks, headline, how_much
+from sadt_ray.report.sweep_words import best_of_tasks, how_much
 
 KINDS = tuple(KIND_NAMES)
 
@@ -45,7 +46,7 @@ def write_sweep_report(directory: Path) -> Path:
     Returns the page's path. Raises ValueError naming what is missing in the directory.
     """
     sweep = read_sweep(Path(directory))
-    settings = with_minus_prior(pool_settings(sweep))
+    settings = with_minus_reference(pool_settings(sweep))
     page = render_sweep_page(sweep, settings)
     write_files(sweep, settings)
     path = sweep.directory / "report.html"
@@ -66,7 +67,7 @@ def render_sweep_page(sweep: Sweep, settings: Sequence[Setting]) -> str:
         title=escape(f"Sweep: {sweep.directory.resolve().name}"),
         warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(sweep)),
         headline=escape(headline(settings)[0]),
-        detail=escape(" ".join(headline(settings)[1:])),
+        detail="".join(f'<p class="lead">{escape(sentence)}</p>' for sentence in headline(settings)[1:]),
         how_much=escape(how_much(sweep)),
         status_bar=status_bar(sweep),
         best="".join(_found(sentence) for sentence in best_of_tasks(settings)),

@@ -11,7 +11,7 @@ from sadt_ray.report.sweep_cells import to_html
 from sadt_ray.report.sweep_charts import ChartGroup
 from sadt_ray.report.sweep_compare import by_task, is_partial, varied_axes
 from sadt_ray.report.sweep_data import STATUSES, Sweep
-from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, KIND_NAMES, METRICS
+from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, KIND_NAMES, METRICS, REFERENCE
 from sadt_ray.report.sweep_settings import Setting, main_metric
 from sadt_ray.report.sweep_tables import few_many_table, leaderboard, task_table, unfinished
 
@@ -55,10 +55,9 @@ def board_section(sweep: Sweep, settings: Sequence[Setting], kind: str) -> str:
     choices = _options("task", [s.task for s in mine]) + _options("method", [s.method for s in mine])
     shown = f'<span class="shown" role="status">{len(mine)} settings</span>'
     same = _held(mine)
-    note = (
-        f"{INTERVALS.format(unit=CLUSTER_NAMES[kind].removesuffix('s'))} Seeds are pooled. Bold: best of its task, and "
-    )
-    note += "its paired interval against every other row of the task excludes nought. Click a head to sort." + same
+    note = INTERVALS.format(unit=CLUSTER_NAMES[kind].removesuffix("s"))
+    note += " Bold: best of its task, its paired interval against every other row of the task excluding nought."
+    note += " Click a head to sort; copy: the commands that repeat a row." + same
     partial = any(is_partial(s, of_task) for of_task in by_task(mine, kind).values() for s in of_task)
     note += " Rows in italics were scored on fewer problems: read them in paired differences only." * partial
     table = to_html(grid, "summary", sortable=True)
@@ -138,8 +137,8 @@ def task_section(settings: Sequence[Setting], kind: str) -> str:
     ]
     if not tables:
         return ""
-    prior = " Below each: the paired difference to the prior's samples, where the prior ran." * (kind == "forecast")
-    note = INTERVALS.format(unit=CLUSTER_NAMES[kind].removesuffix("s")) + prior
+    note = INTERVALS.format(unit=CLUSTER_NAMES[kind].removesuffix("s"))
+    note += f" Below each: its paired difference to {method_name(REFERENCE[kind])}, where that ran."
     note += " Bold: best, and its paired interval against every other entry of the table excludes nought."
     joined = f'<div class="tables">{"".join(tables)}</div><p class="quiet">{escape(note)}</p>'
     return section(f"{KIND_NAMES[kind]}: methods by rollouts", joined)

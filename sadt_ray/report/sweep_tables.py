@@ -15,16 +15,18 @@ from sadt_ray.report.sweep_compare import (
     few_against_many,
     is_partial,
     label,
-    minus_prior,
+    minus_reference,
     short_label,
     target_label,
     varied_axes,
 )
 from sadt_ray.report.sweep_data import Sweep
-from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, COSTS, METRICS, Metric
+from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, COSTS, METRICS, REFERENCE, Metric
 from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
 from sadt_ray.report.sweep_words import decimal, plus_minus
 
+LEADING = 2
+"""Figures that come before the costs: the main one, and what it differs from the reference's by."""
 MAX_LINKS = 8
 """Runs of a setting that its row links to."""
 
@@ -34,20 +36,24 @@ def leaderboard(sweep: Sweep, settings: Sequence[Setting], kind: str) -> Grid:
     tasks = by_task(settings, kind)
     mine = [setting for of_task in tasks.values() for setting in _ordered(of_task)]
     axes = varied_axes(mine)
-    metrics, costs = ([m for m in f[kind] if any(m.name in s.figures for s in mine)] for f in (METRICS, COSTS))
-    winners = {id(w) for of_task in tasks.values() if (m := _main(of_task)) and (w := clear_winner(of_task, m))}
+    metrics, costs = ([m for m in known[kind] if any(m.name in s.figures for s in mine)] for known in (METRICS, COSTS))
+    columns = [*metrics[:LEADING], *costs, *metrics[LEADING:]]
+    best = {task: clear_winner(of_task, m) if (m := _main(of_task)) else None for task, of_task in tasks.items()}
     colours = method_colours(dict.fromkeys(s.method for s in settings))
     rows = []
     for s in mine:
-        main, partial = _main(tasks[s.task]), is_partial(s, tasks[s.task])
         named = [Cell(s.task, sort=s.task), _method_cell(s, colours), _plain_number(s.n_rollouts)]
         named += [_plain_number(getattr(s, axis)) for axis in axes]
-        figures = [metric_cell(m, s, best=id(s) in winners and m == main) for m in metrics]
-        figures += [cost_cell(cost, s) for cost in costs]
-        rows.append([*named, *figures, _count_cell(s, partial), _runs_cell(sweep, s), _command_cell(s)])
-    head = ["task", "method", "rollouts", *(AXES[axis] for axis in axes), *(m.shown for m in (*metrics, *costs))]
+        figures = [_figure_cell(m, s, is_best=s is best[s.task] and m == _main(tasks[s.task])) for m in columns]
+        rows.append([*named, *figures, _count_cell(s, is_partial(s, tasks[s.task])), _runs_cell(sweep, s)])
+    head = ["task", "method", "rollouts", *(AXES[axis] for axis in axes), *(m.shown for m in columns)]
     data = [{"task": s.task, "method": s.method} for s in mine]
-    return Grid([*head, "scored on", "runs", "repeat"], rows, ("runs", "repeat"), data)
+    return Grid([*head, "scored on", "runs"], rows, ("runs",), data)
+
+
+def _figure_cell(metric: Metric, setting: Setting, is_best: bool) -> Cell:
+    """What it cost without an interval, all else with one."""
+    return cost_cell(metric, setting) if metric in COSTS[setting.kind] else metric_cell(metric, setting, is_best)
 
 
 def _main(of_task: Sequence[Setting]) -> Metric | None:
@@ -89,7 +95,7 @@ def _count_cell(setting: Setting, partial: bool) -> Cell:
 
 
 def _runs_cell(sweep: Sweep, setting: Setting) -> Cell:
-    """A link to the page of each seed's run, if there is one."""
+    """A link to the page of each seed's run, if there is one, and the commands that repeat them."""
     links = []
     for trial in setting.trials[:MAX_LINKS]:
         page = sweep.results[trial.name].page
@@ -98,18 +104,13 @@ def _runs_cell(sweep: Sweep, setting: Setting) -> Cell:
         links.append(
             f'<a href="{escape(quote(page))}" title="{title}">{shown}</a>' if page else f"<span>{shown}</span>"
         )
-    return Cell(html=f'<span class="runs">{" ".join(links)}</span>')
-
-
-def _command_cell(setting: Setting) -> Cell:
     commands = "\n".join(trial.command for trial in setting.trials if trial.command)
-    if not commands:
-        return Cell("–")
-    return Cell(html=f'<button type="button" class="copy" data-command="{escape(commands)}">copy</button>')
+    repeat = _repeat(commands) if commands else ""
+    return Cell(html=f'<span class="runs">{" ".join(links)} {repeat}</span>')
 
 
 def task_table(of_task: Sequence[Setting]) -> Grid:
-    """Methods by rollouts in the task's main figure; of forecasts each minus the prior's, paired, below."""
+    """Methods by rollouts in the task's main figure, and below each its paired difference to the reference."""
     main = _main(of_task)
     assert main is not None, "only tasks with a main figure have a table"
     scored = [s for s in of_task if main.name in s.figures]
@@ -126,8 +127,8 @@ def task_table(of_task: Sequence[Setting]) -> Grid:
 
 
 def _task_cell(setting: Setting, of_task: Sequence[Setting], main: Metric, best: bool) -> Cell:
-    versus = minus_prior(setting, of_task, main)
-    below = f"{difference(versus)} vs prior" if versus is not None else ""
+    versus = minus_reference(setting, of_task, main)
+    below = f"{difference(versus)} vs {REFERENCE[setting.kind]}" if versus is not None else ""
     partial = is_partial(setting, of_task)
     below += f"{'; ' * bool(below)}only {len(setting.problems):,} problems" * partial
     cell = metric_cell(main, setting, best, below)
@@ -186,12 +187,13 @@ def unfinished(sweep: Sweep) -> Grid | None:
         )
         said = Cell(damage or trial.error or "", kind="text wrap")
         cells = [Cell(trial.name, sort=trial.name), Cell(status, sort=status, kind=f"text {trial.status}")]
-        command = _repeat(trial.command) if trial.command else Cell("–")
+        command = Cell(html=_repeat(trial.command)) if trial.command else Cell("–")
         rows.append([*cells, Cell(f"{trial.attempts}", sort=trial.attempts), said, command])
     order = ("failed", "files damaged", "stopped early", "running", "pending")
     rows.sort(key=lambda row: order.index(row[1].text))
     return Grid(["trial", "status", "attempts", "what it said", "repeat"], rows, ("repeat",)) if rows else None
 
 
-def _repeat(command: str) -> Cell:
-    return Cell(html=f'<button type="button" class="copy" data-command="{escape(command)}">copy</button>')
+def _repeat(commands: str) -> str:
+    said = f'title="copy the command" data-command="{escape(commands)}"'
+    return f'<button type="button" class="copy" {said}>copy</button>'

@@ -1,115 +1,21 @@
-"""What a sweep found, in words made from its figures: a headline, what is best where, and how much of it ran."""
+"""Figures as text, and what a sweep found in words: what is best where, and how much of it ran."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sadt_ray.metrics.clustered import Estimate
-from sadt_ray.report.style import method_name
 from sadt_ray.report.sweep_compare import (
-    BASELINE,
     by_task,
     clear_winner,
-    compared_metrics,
-    few_against_many,
-    is_learned,
     label,
     ranked,
     varied_axes,
 )
 from sadt_ray.report.sweep_data import Sweep
 from sadt_ray.report.sweep_metrics import METRICS, Metric
-from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
-
-SAID = {
-    "better": "is better than {it}{in_} on {where}",
-    "equal": "equals {it}{in_} within {margin} on {where}",
-    "worse": "is worse than {it}{in_} on {where}",
-    "open": "cannot be told from {it}{in_} on {where}, where the interval is too wide",
-    "mixed": "is better or worse than {it}{in_} as the target is chosen on {where}",
-}
-MAX_NAMED = 4
-"""Tasks that a sentence names; of more it says how many."""
-
-
-class Verdict(NamedTuple):
-    """A pair of settings of one task, and what came of it."""
-
-    few: Setting
-    many: Setting
-    paired: Paired
-
-
-def headline(settings: Sequence[Setting]) -> list[str]:
-    """Whether S-ADT with few rollouts reaches DTS with many, a sentence a kind; without these, what was best first."""
-    found = verdicts(settings)
-    said = [
-        _sentence([v for v in found if v.few.kind == kind])
-        for kind in METRICS
-        if any(v.few.kind == kind for v in found)
-    ]
-    return said or [_without_pairs(settings)]
-
-
-def _sentence(found: Sequence[Verdict]) -> str:
-    subject, reference = (_budgeted([getattr(v, side) for v in found], side) for side in ("few", "many"))
-    metrics = list(dict.fromkeys(v.paired.metric for v in found))
-    tasks: dict[str, list[str]] = defaultdict(list)
-    for task in dict.fromkeys(v.few.task for v in found):
-        outcomes = {v.paired.verdict for v in found if v.few.task == task}
-        tasks[outcomes.pop() if len(outcomes) == 1 else "mixed"].append(task)
-    clauses: list[str] = []
-    for outcome in (outcome for outcome in SAID if outcome in tasks):
-        first = not clauses
-        words = {"it": reference if first else "it", "where": _where(tasks[outcome], len(set().union(*tasks.values())))}
-        words |= {"in_": f" in {_listed([m.shown for m in metrics])}" * first, "margin": _margin(metrics)}
-        clauses.append(SAID[outcome].format(**words))
-    return f"{subject} {_listed(clauses)}."
-
-
-def _budgeted(settings: Sequence[Setting], otherwise: str) -> str:
-    """The method with its rollouts, if they are the same wherever it is spoken of."""
-    budgets = {s.n_rollouts for s in settings}
-    count = f"{budgets.pop():,}" if len(budgets) == 1 else otherwise
-    return f"{method_name(settings[0].method)} with {count}" + " rollouts" * (otherwise == "few")
-
-
-def _margin(metrics: Sequence[Metric]) -> str:
-    return f"{100 * metrics[0].margin:g}" + ("\u00a0%" if metrics[0].relative else " points")
-
-
-def _where(tasks: Sequence[str], of: int) -> str:
-    if len(tasks) <= MAX_NAMED:
-        return _listed(tasks)
-    return f"all {of} tasks" if len(tasks) == of else f"{len(tasks)} of {of} tasks"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def verdicts(settings: Sequence[Setting]) -> list[Verdict]:
-    """S-ADT with few rollouts against DTS with many, wherever both are; in each task's main figure."""
-    found = []
-    for kind in METRICS:
-        for of_task in by_task(settings, kind).values():
-            metrics = compared_metrics(kind, of_task)[:1]
-            pairs = few_against_many(of_task)
-            for few, many in ((a, b) for a, b in pairs if is_learned(a.method) and b.method == BASELINE):
-                paired = compare(few, many, metrics[0]) if metrics else None
-                if paired is not None:
-                    found.append(Verdict(few, many, paired))
-    return found
-
-
-def _without_pairs(settings: Sequence[Setting]) -> str:
-    if not settings:
-        return "No trial has left a result yet."
-    best = best_of_tasks(settings)
-    return best[0] if best else "No trial could be scored: none of them has a truth to compare with."
+from sadt_ray.report.sweep_settings import Setting, compare, main_metric
 
 
 def best_of_tasks(settings: Sequence[Setting]) -> list[str]:

@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import t as student
 
-from sadt_ray.report.sweep_compare import by_task, clear_winner, few_against_many, few_and_many, is_partial
+from sadt_ray.report.sweep_compare import (
+    by_task,
+    clear_winner,
+    few_against_many,
+    few_and_many,
+    is_partial,
+    with_minus_reference,
+)
 from sadt_ray.report.sweep_data import read_sweep
 from sadt_ray.report.sweep_files import as_table, setting_rows, trial_rows, write_files
 from sadt_ray.report.sweep_metrics import METRICS, Metric
@@ -158,6 +165,21 @@ def test_two_hundred_rollouts_are_compared_with_two_thousand_of_the_same_target(
     assert len(pairs) == 6  # three at each of two spectral weights
 
 
+def test_methods_that_ask_no_reward_are_compared_at_every_target(tmp_path: Path) -> None:
+    tilts = [made_up.trial(f"l{lam}", "x", "sadt", 4, 1, kind="stage", inv_temperature=lam) for lam in (1.0, 5.0)]
+    vote = made_up.trial("v", "x", "answer-vote", 16, 1, kind="stage", inv_temperature=None, spectral_weight=None)
+    path = own_sweep(tmp_path, [*tilts, vote])
+    for entry in (*tilts, vote):
+        columns = {"problem": list("abcd"), "cluster": list("ABCD"), "correct": [1, 0, 1, entry is vote]}
+        made_up.write_run(path / entry["run"], entry["method"], columns, {}, page=False)
+    pairs = few_against_many(with_minus_reference(pool_settings(read_sweep(path))))
+    assert [(a.method, a.inv_temperature, b.method) for a, b in pairs] == [
+        ("sadt", 1.0, "answer-vote"),
+        ("sadt", 5.0, "answer-vote"),
+    ]
+    assert [a.figures["minus_reference"].value for a, _ in pairs] == [-0.25, -0.25]
+
+
 def test_without_an_exact_tenth_the_largest_budget_meets_what_is_nearest_to_it(tmp_path: Path) -> None:
     def budgets(*counts: int) -> tuple[int, int] | None:
         entries = [made_up.trial(f"n{n}", "x", "dts", n, 1) for n in counts]
@@ -252,4 +274,4 @@ def test_the_csv_of_settings_holds_each_figure_with_its_interval(sweep_dir: Path
     estimate = one(settings, "sadt", 2000).figures["crps"]
     assert float(row["value"]) == estimate.value
     assert float(row["high95"]) - float(row["low95"]) == pytest.approx(2 * estimate.half_width())
-    assert float(row["minus_prior"]) == pytest.approx(made_up.CRPS_EFFECT["sadt", 2000], abs=1e-9)
+    assert float(row["minus_reference"]) == pytest.approx(made_up.CRPS_EFFECT["sadt", 2000], abs=1e-9)

@@ -14,12 +14,13 @@ import pytest
 
 from jobs.reporting import write_page
 from sadt_ray.report.sweep_cells import Cell, Grid, to_html, to_markdown
-from sadt_ray.report.sweep_compare import by_task, with_minus_prior
+from sadt_ray.report.sweep_compare import by_task, with_minus_reference
 from sadt_ray.report.sweep_data import read_sweep
+from sadt_ray.report.sweep_headline import headline
 from sadt_ray.report.sweep_page import write_sweep_report
 from sadt_ray.report.sweep_settings import Setting, pool_settings
 from sadt_ray.report.sweep_tables import leaderboard, task_table
-from sadt_ray.report.sweep_words import best_of_tasks, headline, how_much
+from sadt_ray.report.sweep_words import best_of_tasks, how_much
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def page(sweep_dir: Path) -> str:
 
 @pytest.fixture(scope="module")
 def settings(sweep_dir: Path) -> list[Setting]:
-    return with_minus_prior(pool_settings(read_sweep(sweep_dir)))
+    return with_minus_reference(pool_settings(read_sweep(sweep_dir)))
 
 
 def words(html: str) -> str:
@@ -50,7 +51,8 @@ def words(html: str) -> str:
 def test_the_headline_says_whether_few_rollouts_equal_many(settings: list[Setting]) -> None:
     said = headline(settings)
     assert said[0] == "S-ADT with 200 rollouts is better than DTS with 2,000 in CRPS on ETTh1."
-    assert said[1].startswith("S-ADT with 4 rollouts equals DTS with 40 in accuracy within 2 points on 3 har")
+    assert said[1] == "By log-spectral distance: better on ETTh1. By reward: better on ETTh1."
+    assert said[2].startswith("S-ADT with 4 rollouts equals DTS with 40 in accuracy within 2 points on 3 har")
 
 
 def test_the_headline_admits_that_an_interval_is_too_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_the_headline_admits_that_an_interval_is_too_wide(tmp_path: Path, monkey
     made_up.write_index(path, entries)
     for entry in entries:
         made_up.write_forecast(path, entry, windows=2)  # two clusters: a factor of 12.7
-    (said,) = headline(pool_settings(read_sweep(path)))
+    said = headline(pool_settings(read_sweep(path)))[0]
     assert said.endswith("cannot be told from DTS with 2,000 in CRPS on ETTh1, where the interval is too wide.")
 
 
@@ -161,7 +163,7 @@ def test_charts_carry_every_figure_they_can_show(page: str) -> None:
     }  # fmt: skip
     cost = groups["cost-forecast"]
     assert list(cost["x"]) == ["nfe", "reward_calls", "seconds"]
-    assert list(cost["y"]) == ["minus_prior", "crps", "log_spectral_distance", "reward"]
+    assert list(cost["y"]) == ["minus_reference", "crps", "log_spectral_distance", "reward"]
     assert "reward" not in groups["effect-spectral_weight-forecast"]["y"]
     for trace in (t for group in groups.values() for chart in group["charts"] for t in chart["figure"]["data"]):
         sizes = {len(values) for axis in ("x", "y") for values in trace["meta"][axis].values()}
@@ -195,6 +197,6 @@ def test_markdown_holds_the_tables_and_no_markup_of_names(sweep_dir: Path) -> No
     assert text.startswith("S-ADT with 200 rollouts is better than DTS with 2,000 in CRPS on ETTh1.")
     lines = text.splitlines()
     head = next(k for k, line in enumerate(lines) if line.startswith("| task | method |"))
-    assert "repeat" not in lines[head]
+    assert "runs" not in lines[head]
     assert len({line.count(" | ") for line in lines[head : head + 10]}) == 1
     assert to_markdown(Grid(["a"], [[Cell("x|y_<b>", kind="best")]])).splitlines()[2] == r"| **x\|y\_\<b\>** |"
