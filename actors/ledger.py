@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 
 TRIALS, NODES = "trials.json", "nodes.jsonl"
 _WRITE_EVERY = 1.0  # seconds
+_SILENCE = 60.0  # seconds
 _NODES_EVERY = 5.0  # seconds, while nothing changes
 _STATUS = {"PENDING": "pending", "RUNNING": "running", "PAUSED": "running", "ERROR": "failed"}
 ENDED = ("complete", "stopped", "failed")
@@ -31,18 +32,27 @@ class Ledger(Callback):
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._began, self._before, self._written = time.time(), 0.0, 0.0
+        self._began, self._before, self._written, self._said = time.time(), 0.0, 0.0, time.time()
         self._last: Mapping[str, float] = {}
-        self._ended: set[str] = set()
+        self._ended: set[str] = set()  # trials, as far as has been said
+        self._stopped: set[str] = set()  # those that a scheduler ended early
+        self._order: list[str] = []  # in which they are listed, which Tune does not keep
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
         """Time goes on where an earlier part of the sweep left it; who had ended is not said again."""
-        self._began = time.time()
+        self._began = self._said = time.time()
         path = self._directory / TRIALS
         if path.exists():
             before = json.loads(path.read_text())
+            self._order = [row["name"] for row in before["trials"]]
             self._before = before["seconds"]
-            self._ended = {row["name"] for row in before["trials"] if row["status"] in ("complete", "stopped")}
+            self._stopped = {row["name"] for row in before["trials"] if row["status"] == "stopped"}
+            self._ended = self._stopped | {row["name"] for row in before["trials"] if row["status"] == "complete"}
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Of all trials that an interruption ends, Tune says this of none."""
+        if not trial.last_result.get("complete"):
+            self._stopped.add(trial.config["trial"]["name"])
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if time.time() - self._written > _WRITE_EVERY:
@@ -56,7 +66,8 @@ class Ledger(Callback):
         return self._before + time.time() - self._began
 
     def _write(self, trials: Sequence[Trial]) -> None:
-        rows = [trial_row(trial) for trial in trials]
+        by_name = {row["name"]: row for row in map(self._row, trials)}
+        rows = [by_name[name] for name in self._order or by_name if name in by_name]
         states = Counter(row["status"] for row in rows)
         waiting = states["pending"] + states["running"]
         content = {"trials": rows, "seconds": self._seconds, "complete": not waiting, "notes": []}
@@ -64,6 +75,18 @@ class Ledger(Callback):
         self._written = time.time()
         self._count_nodes(states)
         self._say(rows)
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        """A trial's line of ``trials.json``."""
+        about, result = trial.config["trial"], trial.last_result or {}
+        ended = "complete" if result.get("complete") else "stopped" if about["name"] in self._stopped else "pending"
+        return {
+            **about,
+            "status": _STATUS.get(trial.status, ended),
+            "attempts": trial.num_failures + (trial.status != "PENDING"),
+            "error": _last_line(trial.get_error()) if trial.status == "ERROR" else None,
+            "seconds": result.get("time_total_s"),
+        }
 
     def _count_nodes(self, states: Mapping[str, int]) -> None:
         """One more line if anything has changed, or some seconds have passed; of nodes that have room for a trial."""
@@ -80,25 +103,20 @@ class Ledger(Callback):
                 file.write(json.dumps(self._last) + "\n")
 
     def _say(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Who has ended; in a long silence, who is at it."""
+        if time.time() - self._said > _SILENCE:
+            running = ", ".join(row["name"] for row in rows if row["status"] == "running")
+            self._print(f"[{len(self._ended)}/{len(rows)}] running: {running or 'none, waiting for room'}")
         for row in rows:
             if row["status"] in ENDED and row["name"] not in self._ended:
                 self._ended.add(row["name"])
                 took = "" if row["seconds"] is None else f" after {row['seconds']:.0f} s"
                 why = "" if row["error"] is None else f": {row['error']}"
-                print(f"[{len(self._ended)}/{len(rows)}] {row['name']} {row['status']}{took}{why}", flush=True)
+                self._print(f"[{len(self._ended)}/{len(rows)}] {row['name']} {row['status']}{took}{why}")
 
-
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """A trial's line of ``trials.json``."""
-    result = trial.last_result or {}
-    ended = "complete" if result.get("complete") else "stopped"
-    return {
-        **trial.config["trial"],
-        "status": _STATUS.get(trial.status, ended),
-        "attempts": trial.num_failures + (trial.status != "PENDING"),
-        "error": _last_line(trial.get_error()) if trial.status == "ERROR" else None,
-        "seconds": result.get("time_total_s"),
-    }
+    def _print(self, line: str) -> None:
+        self._said = time.time()
+        print(line, flush=True)
 
 
 def write_whole(path: Path, text: str) -> None:

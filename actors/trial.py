@@ -36,7 +36,7 @@ class Trial(tune.Trainable):
         while not wait([self._running], timeout=_REPORT_EVERY).done:
             if self._reports.figures:
                 return {**self._reports.figures, "complete": False}
-        return {**self._running.result(), "complete": True, "done": True}
+        return {**self._reports.figures, **self._running.result(), "complete": True, "done": True}
 
     def cleanup(self) -> None:
         """Stop the search if it runs, and let it write what it has."""

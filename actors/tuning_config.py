@@ -37,9 +37,7 @@ class EarlyStopping:
     scheduler: Literal["fifo", "asha", "median"] = "fifo"
     """fifo: none; asha: all but the better half, at doubling evaluations (arXiv 1810.05934); median: those below the
     median of the others (Golovin et al. 2017)."""
-    metric: str = "mean_reward"
-    """What they are compared by: a column of metrics.jsonl."""
-    mode: Literal["max", "min"] = "max"
-    """Whether more of it is better."""
+    metric: Literal["mean_reward", "best_reward"] = "mean_reward"
+    """What they are compared by: the rewards of the samples so far."""
     after: int = 100_000
     """Evaluations, of all contexts together, that every trial may make."""

@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -123,7 +124,11 @@ def show(out: Path, places: Places, console: Console) -> int:
     """Bring the runs here, write the page and print what was found; returns the exit code."""
     ledger = json.loads((out / TRIALS).read_text())
     for row in ledger["trials"]:
-        if places.remote and row["status"] == "complete" and not (out / row["run"] / "summary.json").exists():
+        if (
+            places.remote
+            and row["status"] in ("complete", "stopped")
+            and not (out / row["run"] / "summary.json").exists()
+        ):
             places.fetch(row["name"], out / row["run"])
     page = write_sweep_report(out)
     states = Counter(row["status"] for row in ledger["trials"])
@@ -135,10 +140,10 @@ def show(out: Path, places: Places, console: Console) -> int:
             console.print(f"{row['name']}: {row['error']}", markup=False)
     said = ", ".join(f"{count} {state}" for state, count in states.items())
     console.print(f"{len(ledger['trials'])} trials: {said}; {ledger['seconds']:.0f} s", markup=False)
-    if states["pending"] or states["running"]:
+    if not ledger["complete"]:
         console.print(f"To go on: python -m jobs.sweep --resume {out}", markup=False, soft_wrap=True)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
-    return 0 if set(states) <= {"complete", "stopped"} else 1
+    return 1 if states["failed"] else 0 if ledger["complete"] else 128 + signal.SIGINT
 
 
 _SHOWN = ("nfe", "tokens", "reward", "crps", "log_spectral_distance", "accuracy", "rouge_l")

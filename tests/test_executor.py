@@ -162,6 +162,22 @@ def test_a_reward_that_fails_now_and_then_costs_nothing_but_another_attempt():
     assert search.failures == []
 
 
+def test_a_search_that_stopped_at_its_failures_goes_on_once_what_failed_is_mended():
+    search = fresh(n_rollouts=100)
+
+    def broken(samples, problem):
+        raise ConnectionError("the service is down")
+
+    with pytest.raises(RolloutFailed):
+        run_search(search, SerialExecutor(PROCESS, FunctionReward(broken), PROBLEMS, 16))
+    before = len(search.failures)
+    assert before > 10
+    resumed = Search.restored(search.state())
+    run_search(resumed, SerialExecutor(PROCESS, SUM, PROBLEMS, 16))
+    np.testing.assert_array_equal(resumed.told, 100)
+    assert len(resumed.failures) == before
+
+
 @pytest.mark.parametrize("bad", [{"count": -1}, {"share": 1.5}])
 def test_a_tolerance_out_of_range_is_refused(bad):
     with pytest.raises(ValueError, match="tolerance"):

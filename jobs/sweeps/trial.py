@@ -34,7 +34,10 @@ class TrialWatch:
     ) -> None: ...
 
     def look(self, look: Look) -> None:
-        self._reports.show({**look.figures, **look.progress._asdict()})
+        progress = look.progress._asdict()
+        self._reports.show(
+            {**look.figures, **progress, "evaluations": progress["nfe"]}
+        )  # of all contexts, unlike a row's
         self.check()
 
     def check(self) -> None:
@@ -56,9 +59,10 @@ def run_trial(config: Mapping[str, Any], reports: Reports) -> Mapping[str, float
         said = io.StringIO()
         arguments = [*trial["arguments"], *config["execution"], *places.arguments(trial["name"], run)]
         code = search(_told(arguments), Console(file=said, width=200), TrialWatch(reports))
+        if code in (0, _STOPPED):
+            places.keep(trial["name"], run)
         if code != 0:
             raise RuntimeError(_why(run, said.getvalue()))
-        places.keep(trial["name"], run)
     figures = row_figures(run)
     if places.remote:
         shutil.rmtree(run.parent)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.opentslm.save import CHECKPOINT, save_soft_prompt
@@ -106,13 +107,16 @@ def held_out_problems(
 def find_or_train_stand_in(stage: int | str, seed: int = 0, report: Report | None = None) -> Path:
     """The directory of a stage's stand-in: shipped, or made before, or trained now and kept in the user's cache.
 
-    Training takes minutes; ``report(phase, step, of, loss)`` is called at every step of it.
+    Training takes minutes; ``report(phase, step, of, loss)`` is called at every step of it. Other processes of this
+    user that need the same one wait for it.
     """
     found = find_stand_in(stage, seed)
     if found is not None:
         return found
     target = _cached(stand_in_name(stage), seed)
-    return train_stand_in(stage, seed, target, report=report)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        return find_stand_in(stage, seed) or train_stand_in(stage, seed, target, report=report)
 
 
 def find_stand_in(stage: int | str, seed: int = 0) -> Path | None:

@@ -1,6 +1,8 @@
 """The stand-in that ships with the package."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from sadt_ray.data.stages.places import find_data
 from sadt_ray.processes.opentslm.load import load_opentslm
+from sadt_ray.stand_in import library
 from sadt_ray.stand_in.judge import answer_in, written
 from sadt_ray.stand_in.library import RECORD, SHIPPED, find_or_train_stand_in, held_out_problems
 
@@ -22,6 +25,23 @@ def test_it_is_small_has_no_optimizer_state_and_says_what_it_is():
     )
     assert "not OpenTSLM's weights" in json.loads((FOLDER / RECORD).read_text())["what"]
     assert find_or_train_stand_in("har", 0) == FOLDER
+
+
+def test_processes_that_need_the_same_stand_in_train_it_once(tmp_path, monkeypatch):
+    trained = []
+
+    def slowly(stage, seed, out, report=None):
+        trained.append(out)
+        time.sleep(0.2)
+        out.mkdir()
+        (out / "model_checkpoint.pt").touch()
+        return out
+
+    monkeypatch.setattr(library, "train_stand_in", slowly)
+    monkeypatch.setattr(library, "_cached", lambda name, seed: tmp_path / "made" / f"{name}-{seed}")
+    with ThreadPoolExecutor(3) as pool:
+        found = set(pool.map(lambda _: find_or_train_stand_in("har", 7), range(3)))
+    assert trained == list(found) == [tmp_path / "made" / "har-7"]
 
 
 @pytest.mark.skipif(find_data("har/har_windows_50hz.csv") is None, reason="no data collection here")
