@@ -11,6 +11,10 @@ def _etth1(seeds: tuple[int, ...], *methods: str, n_rollouts: tuple[int, ...]) -
     return Axes(dataset=("ETTh1",), method=methods, n_rollouts=n_rollouts, seed=seeds, forecast_flags=_WINDOWS)
 
 
+def _stages(*stages: str, methods: tuple[str, ...]) -> Axes:
+    return Axes(stage=stages, method=methods, n_rollouts=(4, 16), stage_flags="--num-examples 200")
+
+
 PRESETS: dict[str, tuple[Axes, ...]] = {
     "seed-table": (
         _etth1((0, 1, 2), "prior", n_rollouts=(200,)),
@@ -19,12 +23,8 @@ PRESETS: dict[str, tuple[Axes, ...]] = {
         _etth1((0, 1, 2), "snis", "dts", "dts-late", "sadt", n_rollouts=(200, 2000)),
     ),
     "stages": (
-        Axes(
-            stage=("1", "2", "3", "4", "5"),
-            method=("greedy", "self-consistency", "answer-vote", "dts", "sadt"),
-            n_rollouts=(4, 16),
-            stage_flags="--num-examples 100",
-        ),
+        _stages("1", "3", "4", "5", methods=("greedy", "self-consistency", "answer-vote", "dts", "sadt")),
+        _stages("2", methods=("greedy", "self-consistency", "dts", "sadt")),  # captions: there are no answers to list
     ),
     "scaling": (
         _etth1((0,), "prior", n_rollouts=(500,)),
