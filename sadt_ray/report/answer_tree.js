@@ -12,17 +12,26 @@ function prepare(t) {
   for (let i = 0; i < size; i++) (t.parent[i] < 0 ? t.roots : t.children[t.parent[i]]).push(i);
   t.sorted = (list) => [...list].sort((a, b) => rank(t[order], b) - rank(t[order], a) || a - b);
   t.open = new Set();
-  t.heaviest = new Set(above(t, heaviestLeaf(t)));
+  t.drawn = drawnLeaves(t);
+  t.heaviest = new Set(above(t, t.drawn[0] ?? -1));
   openPath(t);
   return t;
 }
 
-function heaviestLeaf(t) {
-  let best = -1;
-  for (let i = 0; i < t.parent.length; i++) {
-    if (!t.children[i].length && (best < 0 || t.weight[i] > t.weight[best])) best = i;
+// Texts to their end that the draw can bring, the heaviest first.
+function drawnLeaves(t) {
+  const leaves = t.parent.map((_, i) => i).filter((i) => !t.children[i].length && t.weight[i] > 0);
+  return leaves.sort((a, b) => t.weight[b] - t.weight[a] || a - b);
+}
+
+// From a node on, always the heaviest child: how its text most likely ends.
+function continuation(t, i) {
+  const path = [];
+  while (t.children[i].length) {
+    i = t.children[i].reduce((best, k) => (t.weight[k] > t.weight[best] ? k : best));
+    path.push(i);
   }
-  return best;
+  return path;
 }
 
 function above(t, i) {
@@ -102,13 +111,28 @@ function showTree(entry, answers) {
   renderTree(answers);
 }
 
-// The text down to a node, what it says itself set off.
+// The text down to a node, what it says itself set off, and in grey how it most likely goes on.
 function sayPath(i, answers) {
   marked = i;
-  const path = above(tree, i), facts = [`${percent(tree.weight[i])} of the draw`, `visits ${number(tree.visits[i])}`,
-    `soft value ${number(tree.value[i])}`, `answers below: ${mixWords(tree.claims[i] ?? [], answers) || "not said"}`];
-  const text = make("blockquote", { class: "text" }, path.slice(0, -1).map((n) => tree.text[n]).join(""), make("b", {}, tree.text[i]));
+  const path = above(tree, i), place = tree.drawn.indexOf(i), further = continuation(tree, i).map((n) => tree.text[n]).join("");
+  const facts = [...(place < 0 ? [] : [`text ${number(place + 1)} of ${number(tree.drawn.length)}`]),
+    `${percent(tree.weight[i])} of the draw`, `visits ${number(tree.visits[i])}`, `soft value ${number(tree.value[i])}`,
+    `best reward ${number(tree.reward[i])}`, `answers below: ${mixWords(tree.claims[i] ?? [], answers) || "not said"}`];
+  const text = make("blockquote", { class: "text" }, path.slice(0, -1).map((n) => tree.text[n]).join(""), make("b", {}, tree.text[i]),
+    further ? make("span", { class: "further", title: "the heaviest continuation" }, further) : null);
   el("said").replaceChildren(make("p", { class: "quiet" }, facts.join(" · ")), text);
+}
+
+// To the next text of the draw, or with -1 to the one before; the outline opens on the way to it.
+function stepText(by, answers) {
+  const count = tree.drawn.length, at = tree.drawn.indexOf(marked);
+  if (!count) return;
+  const i = tree.drawn[at < 0 ? (by > 0 ? 0 : count - 1) : (at + by + count) % count];
+  tree.open = new Set(above(tree, i).filter((n) => tree.children[n].length));
+  limit = ROWS;
+  sayPath(i, answers);
+  renderTree(answers);
+  el("nodes").querySelector(`[data-node="${i}"]`)?.scrollIntoView({ block: "nearest" });
 }
 
 function listenTree(answersOf) {
@@ -139,5 +163,7 @@ function listenTree(answersOf) {
   el("open").addEventListener("click", () => { tree.open = new Set(all()); renderTree(answersOf()); });
   el("close").addEventListener("click", () => { tree.open = new Set(); limit = ROWS; renderTree(answersOf()); });
   el("more").addEventListener("click", () => { limit += ROWS; renderTree(answersOf()); });
+  el("text-before").addEventListener("click", () => stepText(-1, answersOf()));
+  el("text-after").addEventListener("click", () => stepText(1, answersOf()));
   el("order").addEventListener("change", () => { order = el("order").value; renderTree(answersOf()); });
 }

@@ -112,6 +112,7 @@ def _tree(tree: TextTree, limit: int) -> dict[str, Any]:
         "visits": nodes.visits,
         "value": nodes.value,
         "weight": nodes.weight,
+        "reward": nodes.reward,
         "text": kept.added,
         "claims": np.round(kept.claims, 6),
     }

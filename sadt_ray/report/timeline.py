@@ -49,7 +49,7 @@ def timeline_chart(run: KeepsTime, width: float) -> Figure | None:
     if not shown:
         return None
     workers = 1 + max(line["worker"] for span in shown for line in span.lines)
-    figure = new_figure(width, 1.2 + min(0.3 * workers, 5.0))
+    figure = new_figure(width, 1.2 + min(max(0.3 * workers, 0.95), 5.0))
     axes = plain(figure.subplots())
     colours = method_colours([*run.methods, *(span.method for span in shown if span.method not in run.methods)])
     total = shown[-1].offset + shown[-1].seconds

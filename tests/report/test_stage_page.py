@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from html import unescape as html_text
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from sadt_ray.report.stage_data import StageRun, read_stage_run
 from sadt_ray.report.stage_examples import examples, pack_series, thinned
 from sadt_ray.report.stage_page import render_stage_page, write_stage_report
 from sadt_ray.report.stage_words import against, headline, stage_table
-from sadt_ray.report.text_trees import added_texts
+from sadt_ray.report.text_trees import TextTree, added_texts
 from sadt_ray.report.throughput import throughput_chart
 from sadt_ray.runs.answers import answered
 from sadt_ray.runs.tree_texts import node_answers
@@ -341,6 +342,13 @@ CLICKS = """<script>setTimeout(() => {
   view.dataset.closed = count("nodes", "[data-node]");
   root().dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
   view.dataset.again = count("nodes", "[data-node]");
+  const told = (selector) => get("said").querySelector(selector)?.textContent ?? "";
+  view.dataset.likely = told("b") + told(".further");
+  for (const [name, button] of [["first", "after"], ["second", "after"], ["last", "before"]]) {
+    for (let k = 0; k <= (name === "last"); k++) get("text-" + button).click();
+    view.dataset[name] = told(".text");
+    view.dataset[name + "fact"] = told("p");
+  }
   for (const key of ["visits", "value", "weight"]) choose("order", key);
   view.dataset.lines = count("series", "path.line") + " " + count("spectra", "path.template");
   view.dataset.gold = get("bars").querySelector("th.gold").textContent;
@@ -371,12 +379,26 @@ def test_in_a_browser_questions_trees_and_texts_are_shown_and_nothing_runs(
     nodes = str(len(tree))
     assert [said[name] for name in ("open", "closed", "again")] == [nodes, "1", nodes]
     assert said["path"] == "4"  # root, two sentences, the end
+    leaves = np.flatnonzero(~np.isin(np.arange(len(tree)), tree.nodes.parent) & (tree.nodes.weight > 0))
+    order = leaves[np.argsort(-tree.nodes.weight[leaves], kind="stable")]
+    stepped = [html_text(said[name]) for name in ("first", "second", "last")]
+    assert stepped == [whole_text(tree, row) for row in order[[0, 1, -1]]]
+    assert said["secondfact"].startswith(f"text 2 of {len(order)} · ")
+    assert "best reward 0 " in said["secondfact"]
+    assert said["likely"].endswith("Answer:")
+    assert len(said["likely"]) > len("Answer:")
     assert said["lines"] == "3 2"
     assert said["gold"] == "walking ◆ gold"
     assert [said[name] for name in ("differ", "tree", "right", "wrong")] == ["4", "2", "10", "2"]
     assert said["text"].startswith("dts says so.&lt;/script")
     assert said["none"].startswith("No tree was kept of this question and method")
     assert said["evil"] == "undefined"
+
+
+def whole_text(tree: TextTree, row: int) -> str:
+    """From the root down to the row."""
+    above = int(tree.nodes.parent[row])
+    return (whole_text(tree, above) if above >= 0 else "") + tree.added[row]
 
 
 def test_texts_made_up_here_are_those_of_states() -> None:
