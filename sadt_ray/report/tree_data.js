@@ -68,6 +68,7 @@ function layout(t, share) {
   }
   t.rows = Array.from({ length: t.depth + 1 }, () => []);
   for (const i of t.order) t.rows[t.level[i]].push(i);
+  t.sums = null;
   t.rows = t.rows.map((row) => Uint32Array.from(row).sort((a, b) => t.from[a] - t.from[b] || t.to[a] - t.to[b]));
 }
 
@@ -85,6 +86,7 @@ function makeRamp() {
 }
 
 function makeScale(t, name) {
+  t.sums = null;
   const logarithmic = name === "weight" || name === "visits";
   const column = t[name], usable = column.filter((v) => Number.isFinite(v) && (!logarithmic || v > 0));
   const finite = Float64Array.from(usable).sort();

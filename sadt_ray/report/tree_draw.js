@@ -1,5 +1,5 @@
-// The tree on a canvas. Every level is one array of nodes sorted by position: drawing is a scan of it, and neighbours
-// that share a pixel are merged, so that a frame costs little more for a million nodes than for a thousand.
+// The tree on a canvas. Every level is one array of nodes sorted by position: neighbours that share a
+// pixel are drawn as one, so that a frame costs little more for a million nodes than for a thousand.
 const canvas = el("canvas");
 let pen = canvas.getContext("2d");
 const MARGIN = { left: 64, right: 10, top: 16, bottom: 16 }; // pixels; the names of the levels stand to the left
@@ -21,36 +21,58 @@ const middleOf = (level) => rowTop(level) + rowHeight() / 2;
 const centre = (i) => toPixel((tree.from[i] + tree.to[i]) / 2);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function firstVisible(row, place) {
-  let low = 0, high = row.length;
+// The first number from low to high - 1 of which it is true, given that it is of all that follow; else high.
+function firstWhere(low, high, isSo) {
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (tree.to[row[middle]] <= place) low = middle + 1; else high = middle;
+    if (isSo(middle)) high = middle; else low = middle + 1;
   }
   return low;
 }
 
+const firstVisible = (row, place) => firstWhere(0, row.length, (k) => tree.to[row[k]] > place);
+
 // What a level shows: nodes at least a pixel wide, and runs of thinner ones merged to a pixel with their mean colour.
-// Where edges are drawn, a run ends where the edge would start at another pixel.
+// Where edges are drawn, a run ends where the edge would start at another pixel. Sums over the row make a run cost no
+// more for many nodes than for few.
 function visibleMarks(level, withEdges) {
-  const row = tree.rows[level], marks = [];
-  const origin = (i) => (withEdges && tree.parent[i] >= 0 ? Math.round(centre(tree.parent[i])) : 0);
-  let run = null;
-  const flush = () => { if (run && run.mass > 0) marks.push({ ...run, shade: run.shade / run.mass }); run = null; };
-  for (let k = firstVisible(row, view.from); k < row.length && tree.from[row[k]] < view.to; k++) {
-    const i = row[k], left = toPixel(tree.from[i]), right = toPixel(tree.to[i]), mass = tree.to[i] - tree.from[i];
+  const row = tree.rows[level], { mass, shade } = tree.sums[level], marks = [];
+  for (let k = firstVisible(row, view.from); k < row.length && tree.from[row[k]] < view.to;) {
+    const i = row[k], parent = tree.parent[i], left = toPixel(tree.from[i]), right = toPixel(tree.to[i]);
     if (right - left >= 1) {
-      flush();
-      marks.push({ parent: tree.parent[i], left, right, shade: scale(i) });
+      marks.push({ parent, left, right, shade: scale(i) });
+      k += 1;
       continue;
     }
-    if (run && (left >= run.left + 1 || run.origin !== origin(i))) flush();
-    run ??= { parent: tree.parent[i], origin: origin(i), left, right: left + 1, shade: 0, mass: 0 };
-    run.shade += mass * scale(i);
-    run.mass += mass;
+    const end = runEnd(row, k, left + 1, withEdges), whole = mass[end] - mass[k];
+    if (whole > 0) marks.push({ parent, left, right: left + 1, shade: Math.min(Math.max((shade[end] - shade[k]) / whole, 0), 1) });
+    k = end;
   }
-  flush();
   return marks;
+}
+
+// The first place after k that is beyond the pixel, or wide, or hangs from another pixel.
+function runEnd(row, k, pixel, withEdges) {
+  const place = toPlace(pixel), origin = (i) => Math.round(centre(tree.parent[i]));
+  let end = firstWhere(k + 1, row.length, (n) => tree.from[row[n]] >= place);
+  const last = row[end - 1];
+  if (end - 1 > k && toPixel(tree.to[last]) - toPixel(tree.from[last]) >= 1) end -= 1;
+  if (!withEdges || tree.parent[row[k]] < 0) return end;
+  const own = origin(row[k]);
+  return firstWhere(k + 1, end, (n) => origin(row[n]) !== own);
+}
+
+// Sums of width, and of width times colour, over the nodes of each level up to each of them.
+function sumUp(t) {
+  t.sums = t.rows.map((row) => {
+    const mass = new Float64Array(row.length + 1), shade = new Float64Array(row.length + 1);
+    row.forEach((i, k) => {
+      const width = t.to[i] - t.from[i];
+      mass[k + 1] = mass[k] + width;
+      shade[k + 1] = shade[k] + width * scale(i);
+    });
+    return { mass, shade };
+  });
 }
 
 function draw() {
@@ -79,6 +101,7 @@ function clipped(on, work) {
 
 // With the pen on the other canvas for as long as it takes.
 function drawBase() {
+  if (!tree.sums) sumUp(tree);
   const front = pen, withEdges = el("form").value === "branches", drawLevel = withEdges ? drawBranches : drawBlocks;
   [base.width, base.height] = [canvas.width, canvas.height];
   pen = base.getContext("2d");
@@ -124,7 +147,7 @@ function knot(mark, y) {
 function edge(x0, y0, x1, y1) {
   const bend = (y1 - y0) * 0.5;
   pen.moveTo(x0, y0);
-  pen.bezierCurveTo(x0, y0 + bend, x1, y1 - bend, x1, y1);
+  if (Math.abs(x1 - x0) < 2) pen.lineTo(x1, y1); else pen.bezierCurveTo(x0, y0 + bend, x1, y1 - bend, x1, y1);
 }
 
 function strokeEdge(x0, y0, x1, y1) {
