@@ -36,7 +36,7 @@ def write_page(run: Path) -> Path:
 
 
 def page_or_reason(run: Path) -> str:
-    """The last line that a search prints: where its page is, or how to have one."""
+    """The last line that a search or a sweep prints: where its page is, or how to have one."""
     try:
         return f"report: {write_page(run)}"
     except CannotDraw as reason:

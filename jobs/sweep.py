@@ -34,13 +34,13 @@ from rich.console import Console
 
 from actors.cluster import RayUnavailable, connect, disconnect
 from jobs.refusal import Refused, refusing
+from jobs.reporting import page_or_reason
 from jobs.resume import CONFIG, settled, without_resume
 from jobs.sweeps.grid import TrialSpec
 from jobs.sweeps.job import SweepJob
 from jobs.sweeps.places import RUNS, Places
 from jobs.sweeps.trial import run_trial
 from jobs.tables import print_table
-from sadt_ray.report.sweep_page import write_sweep_report
 from sadt_ray.runs.directory import create_run_directory, write_json
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
@@ -130,7 +130,7 @@ def show(out: Path, places: Places, console: Console) -> int:
             and not (out / row["run"] / "summary.json").exists()
         ):
             places.fetch(row["name"], out / row["run"])
-    page = write_sweep_report(out)
+    ending = page_or_reason(out)
     states = Counter(row["status"] for row in ledger["trials"])
     lines = [_line(row, out) for row in ledger["trials"]]
     known = [name for name in lines[0] if any(line[name] is not None for line in lines)]
@@ -142,7 +142,7 @@ def show(out: Path, places: Places, console: Console) -> int:
     console.print(f"{len(ledger['trials'])} trials: {said}; {ledger['seconds']:.0f} s", markup=False)
     if not ledger["complete"]:
         console.print(f"To go on: python -m jobs.sweep --resume {out}", markup=False, soft_wrap=True)
-    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    console.print(ending, markup=False, soft_wrap=True)
     return 1 if states["failed"] else 0 if ledger["complete"] else 128 + signal.SIGINT
 
 
