@@ -45,7 +45,7 @@ def trial_rows(sweep: Sweep) -> list[Row]:
         told = {"trial": said.pop("name"), **said, "trial_seconds": said.pop("seconds")}
         result = sweep.results.get(trial.name)
         told["damage"] = result.damage if result is not None else None
-        figures = result.rows if result is not None and result.rows else [{"method": trial.method}]
+        figures = result.rows if result is not None and result.rows else [{}]
         rows += [{**told, **figure} for figure in figures]
     return rows
 

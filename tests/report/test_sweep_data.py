@@ -9,6 +9,7 @@ from typing import Any
 
 import made_up_sweep as made_up
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import t as student
@@ -157,6 +158,28 @@ def test_a_stopped_trial_is_shown_but_never_ranked(settings: list[Setting]) -> N
     assert winner is one(settings, "sadt", 2000)
 
 
+def test_a_seed_that_was_stopped_early_leaves_the_setting_s_other_seeds_alone(tmp_path: Path) -> None:
+    entries = [made_up.trial(f"seed{seed}", "x", "dts", 10, seed) for seed in (1, 2)]
+    entries[1]["status"] = "stopped"
+    path = own_sweep(tmp_path, entries)
+    for entry, value in zip(entries, (1.0, 5.0), strict=True):
+        write_values(path, entry, {"a": ("A", value), "b": ("B", value)})
+    (setting,) = pool_settings(read_sweep(path))
+    assert (setting.seeds, setting.stopped, setting.figures["crps"].value) == ([1], False, 1.0)
+
+
+def test_the_best_must_be_clear_of_every_other_and_not_have_been_stopped(tmp_path: Path) -> None:
+    entries = [made_up.trial(method, "x", method, 10, 1) for method in ("sadt", "dts", "snis", "prior")]
+    entries[3]["status"] = "stopped"  # with all problems begun, and the lowest CRPS
+    path = own_sweep(tmp_path, entries)
+    for entry, values in zip(entries, ((1, 2, 3), (1.5, 1.7, 3.2), (9, 10, 11), (0, 1, 2)), strict=True):
+        write_values(path, entry, {str(k): (str(k), value) for k, value in enumerate(values)})
+    found = pool_settings(read_sweep(path))
+    assert clear_winner(found, CRPS) is None
+    without_rival = [setting for setting in found if setting.method != "dts"]
+    assert clear_winner(without_rival, CRPS) is found[0]
+
+
 def test_two_hundred_rollouts_are_compared_with_two_thousand_of_the_same_target(settings: list[Setting]) -> None:
     pairs = few_against_many(by_task(settings, "forecast")["ETTh1"])
     assert {(a.method, a.n_rollouts, b.n_rollouts) for a, b in pairs} == {("sadt", 200, 2000)}
@@ -246,6 +269,9 @@ def test_a_run_of_several_methods_counts_for_its_trial_s_method_alone(tmp_path: 
     summary = json.loads((run / "summary.json").read_text())
     summary["rows"].append({"method": "prior", "crps": 7.0})
     (run / "summary.json").write_text(json.dumps(summary))
+    scores = pq.read_table(run / "scores.parquet").to_pylist()
+    others = [{**row, "method": "prior", "value": 7.0} for row in scores]
+    pq.write_table(pa.Table.from_pylist(scores + others), run / "scores.parquet")
     sweep = read_sweep(path)
     (setting,) = pool_settings(sweep)
     assert setting.figures["crps"].value == 1.5
