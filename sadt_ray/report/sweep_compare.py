@@ -72,8 +72,8 @@ def with_minus_reference(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def ranked(of_task: Sequence[Setting], metric: Metric) -> list[Setting]:
-    """Best first, of those that were scored on all problems of their task."""
-    judged = [s for s in of_task if metric.name in s.figures and not is_partial(s, of_task)]
+    """Best first, of those that were scored on all problems of their task; never an oracle."""
+    judged = [s for s in of_task if metric.name in s.figures and not s.oracle and not is_partial(s, of_task)]
     return sorted(judged, key=lambda s: -metric.better * s.figures[metric.name].value)
 
 
@@ -110,7 +110,7 @@ def few_against_many(of_task: Sequence[Setting]) -> list[tuple[Setting, Setting]
         if budgets is None:
             continue
         few, many = ([s for s in group if s.n_rollouts == budget] for budget in budgets)
-        learned = any(is_learned(s.method) for s in few)
+        learned = any(is_learned(s.method) and not s.oracle for s in few)
         many.sort(key=lambda s: s.method != BASELINE)
         found += [pair for pair in product(few, many) if _worth(*pair, learned) and pair not in found]
     return found
@@ -122,6 +122,8 @@ def _target(setting: Setting) -> tuple[float | None, float | None]:
 
 def _worth(few: Setting, many: Setting, learned: bool) -> bool:
     """A pair to show: not of two forms of S-ADT, but of one at both budgets; nor with the prior as what is many."""
+    if few.oracle or many.oracle:
+        return False
     same = (few.method, few.alpha) == (many.method, many.alpha)
     if not learned:
         return same and few.method != "prior"
@@ -136,9 +138,14 @@ def compared_metrics(kind: str, settings: Sequence[Setting]) -> list[Metric]:
     return ([main] if main is not None and main.name in have else []) + rest
 
 
+def shown_method(setting: Setting) -> str:
+    """The method's name, an oracle's labelled as such."""
+    return method_name(setting.method) + " (oracle)" * setting.oracle
+
+
 def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> str:
     """The setting for a reader: its method, its rollouts and the axes that are named."""
-    parts = [method_name(setting.method)]
+    parts = [shown_method(setting)]
     if rollouts and setting.n_rollouts is not None:
         parts.append(f"{setting.n_rollouts:,} rollouts")
     parts += [f"{AXES[axis]} {getattr(setting, axis):g}" for axis in axes if getattr(setting, axis) is not None]
@@ -147,7 +154,7 @@ def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> 
 
 def short_label(setting: Setting) -> str:
     """Method and budget alone."""
-    return method_name(setting.method) + (f" {setting.n_rollouts:,}" if setting.n_rollouts is not None else "")
+    return shown_method(setting) + (f" {setting.n_rollouts:,}" if setting.n_rollouts is not None else "")
 
 
 def target_label(setting: Setting, axes: Sequence[str]) -> str:

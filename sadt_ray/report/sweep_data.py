@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,16 @@ class TrialResult:
         scores: of the trial's method, by figure.
         page: its report, relative to the sweep's directory; None without one.
         damage: what is wrong with its files, and what to do; None if nothing is.
+        notes: of the run itself.
+        stand_in: whether its model is a stand-in for a published checkpoint.
     """
 
     rows: list[dict[str, Any]]
     scores: dict[str, Scores]
     page: str | None
     damage: str | None = None
+    notes: tuple[str, ...] = ()
+    stand_in: bool = False
 
     def row(self, method: str) -> dict[str, Any]:
         """The summary of one method, figures under the names that all runs share; empty without one."""
@@ -92,6 +97,10 @@ class Sweep:
     complete: bool
     notes: list[str]
     nodes: list[dict[str, Any]]  # the lines of nodes.jsonl
+
+    def run_notes(self) -> list[tuple[str, int]]:
+        """What runs have to say, each sentence with the number of runs that say it."""
+        return Counter(note for result in self.results.values() for note in result.notes).most_common()
 
     def count(self, status: str) -> int:
         """Trials of that status."""
@@ -149,21 +158,29 @@ def _read_trial(entry: Mapping[str, Any], where: str) -> Trial:
 
 
 def _read_result(directory: Path, trial: Trial) -> TrialResult:
-    """What the run left; of one that is still going, or failed, nothing is expected."""
+    """What the run left; nothing is expected of one that still runs or failed, and not all of one that was stopped."""
     run = directory / str(trial.run)
     page = f"{trial.run}/report.html" if (run / "report.html").is_file() else None
-    if trial.status not in ("complete", "stopped"):
+    whole = all((run / name).is_file() for name in ("summary.json", "scores.parquet"))
+    if trial.status != "complete" and not (trial.status == "stopped" and whole):
         return TrialResult([], {}, page)
-    rows: list[dict[str, Any]] = []
+    told = TrialResult([], {}, page)
     try:
-        rows = _read_rows(run / "summary.json", trial.method)
-        return TrialResult(rows, _read_scores(run / "scores.parquet", trial), page)
+        summary = read_json(run / "summary.json")
+        notes = tuple(str(note) for note in summary.get("notes") or [])
+        rows = _read_rows(summary, run / "summary.json", trial.method)
+        told = replace(told, rows=rows, notes=notes, stand_in=_is_stand_in(run / "config.json"))
+        return replace(told, scores=_read_scores(run / "scores.parquet", trial))
     except (ValueError, OSError) as error:
-        return TrialResult(rows, {}, page, str(error))
+        return replace(told, damage=str(error))
 
 
-def _read_rows(path: Path, method: str) -> list[dict[str, Any]]:
-    rows = read_json(path).get("rows")
+def _is_stand_in(path: Path) -> bool:
+    return path.is_file() and bool(read_json(path).get("stand_in"))
+
+
+def _read_rows(summary: Mapping[str, Any], path: Path, method: str) -> list[dict[str, Any]]:
+    rows = summary.get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} must hold 'rows', a list of objects: run the trial again")
     if not any(row.get("method") == method for row in rows):

@@ -38,6 +38,8 @@ from sadt_ray.report.sweep_settings import Setting, pool_settings
 from sadt_ray.report.sweep_words import best_of_tasks, how_much
 
 KINDS = tuple(KIND_NAMES)
+MAX_NOTES = 12
+"""Of runs, the most frequent first."""
 
 
 def write_sweep_report(directory: Path) -> Path:
@@ -65,7 +67,7 @@ def render_sweep_page(sweep: Sweep, settings: Sequence[Setting]) -> str:
     return Template(read("sweep_page.html").read_text(encoding="utf-8")).substitute(
         style="".join(read(f"{name}.css").read_text(encoding="utf-8") for name in ("page", "sweep_page")),
         title=escape(f"Sweep: {sweep.directory.resolve().name}"),
-        warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(sweep)),
+        warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(sweep, settings)),
         headline=escape(headline(settings)[0]),
         detail="".join(f'<p class="lead">{escape(sentence)}</p>' for sentence in headline(settings)[1:]),
         how_much=escape(how_much(sweep)),
@@ -80,7 +82,7 @@ def render_sweep_page(sweep: Sweep, settings: Sequence[Setting]) -> str:
         effects="".join(_effect(group) for group in effects),
         unfinished=unfinished_section(sweep),
         nodes=chart_section("Nodes and trials over time", nodes),
-        notes="".join(f"<li>{escape(note)}</li>" for note in [*sweep.notes, *_HOW]),
+        notes="".join(f"<li>{escape(note)}</li>" for note in _notes(sweep)),
         config=folded({**sweep.config, **_totals(sweep)}),
         charts=script_safe([_packed(group) for group in groups]),
         plotly=get_plotlyjs() if groups else "const Plotly = { react() {} };",
@@ -98,7 +100,7 @@ _HOW = (
 )
 
 
-def warnings(sweep: Sweep) -> list[str]:
+def warnings(sweep: Sweep, settings: Sequence[Setting]) -> list[str]:
     """What a reader must know before any number."""
     said = []
     if not sweep.complete:
@@ -108,7 +110,22 @@ def warnings(sweep: Sweep) -> list[str]:
         said.append(
             f"{lost} run{'s' * (lost != 1)} cannot be read, and {'are' if lost != 1 else 'is'} left out; see below."
         )
+    tasks = {t.task for t in sweep.trials if t.name in sweep.results and sweep.results[t.name].stand_in}
+    if tasks:
+        named = ", ".join(sorted(tasks))
+        said.append(f"The model is a stand-in, tiny and trained in minutes, not a published checkpoint: {named}.")
+    oracles = sorted({s.task for s in settings if s.oracle})
+    if oracles:
+        said.append(f"Oracle: its reward reads the gold answer, a ceiling and never a result: {', '.join(oracles)}.")
     return said
+
+
+def _notes(sweep: Sweep) -> list[str]:
+    """The sweep's own, its runs', and how figures are to be read."""
+    runs = sweep.run_notes()
+    told = [f"{note} ({count} run{'s' * (count != 1)})" for note, count in runs[:MAX_NOTES]]
+    more = [f"{len(runs) - MAX_NOTES} more notes stand on the pages of single runs."] * (len(runs) > MAX_NOTES)
+    return [*sweep.notes, *told, *more, *_HOW]
 
 
 def _found(sentence: str) -> str:

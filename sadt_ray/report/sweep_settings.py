@@ -29,6 +29,7 @@ class Setting:
         scores: of every problem and seed, by figure.
         others: means over seeds of what is only known as a whole (seconds, macro-F1), by figure.
         stopped: its trials were ended early, so that problems may be missing.
+        oracle: its reward reads the gold answers: a ceiling, never a result.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Setting:
     scores: dict[str, Scores]
     others: dict[str, Estimate]
     stopped: bool = False
+    oracle: bool = False
 
     @cached_property
     def figures(self) -> dict[str, Estimate]:
@@ -122,9 +124,12 @@ def _pool(key: tuple[Any, ...], trials: Sequence[Trial], sweep: Sweep) -> Settin
     scores = {metric: _joined([r.scores[metric] for r in results if metric in r.scores]) for metric in metrics}
     main = next((scores[name] for name in MAIN[used[0].kind] if name in scores), None)
     clusters = len(np.unique(main.cluster)) if main is not None else 0
-    others = _means([result.row(trial.method) for result, trial in zip(results, used, strict=True)], clusters)
+    rows = [result.row(trial.method) for result, trial in zip(results, used, strict=True)]
+    others, oracle = _means(rows, clusters), any(bool(row.get("oracle")) for row in rows)
     named = dict(zip(SETTING, key, strict=True))
-    return Setting(**named, trials=used, scores=scores, others=others, stopped=used[0].status != "complete")
+    return Setting(
+        **named, trials=used, scores=scores, others=others, stopped=used[0].status != "complete", oracle=oracle
+    )
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:

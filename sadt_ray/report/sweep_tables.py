@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
-from sadt_ray.report.style import method_colours, method_name
+from sadt_ray.report.style import method_colours
 from sadt_ray.report.sweep_cells import Cell, Grid, cost_cell, metric_cell, paired_cell
 from sadt_ray.report.sweep_compare import (
     by_task,
@@ -17,6 +17,7 @@ from sadt_ray.report.sweep_compare import (
     label,
     minus_reference,
     short_label,
+    shown_method,
     target_label,
     varied_axes,
 )
@@ -75,7 +76,7 @@ def _ordered(of_task: Sequence[Setting]) -> list[Setting]:
 
 
 def _method_cell(setting: Setting, colours: dict[str, str]) -> Cell:
-    name = method_name(setting.method)
+    name = shown_method(setting)
     return Cell(name, sort=name, kind="text method", colour=colours[setting.method])
 
 

@@ -158,6 +158,13 @@ def test_a_stopped_trial_is_shown_but_never_ranked(settings: list[Setting]) -> N
     assert winner is one(settings, "sadt", 2000)
 
 
+def test_a_stopped_trial_need_not_have_left_anything(tmp_path: Path) -> None:
+    entry = made_up.trial("stopped", "x", "dts", 10, 1, status="stopped")
+    sweep = read_sweep(own_sweep(tmp_path, [entry]))
+    assert sweep.results["stopped"].damage is None
+    assert pool_settings(sweep) == []
+
+
 def test_a_seed_that_was_stopped_early_leaves_the_setting_s_other_seeds_alone(tmp_path: Path) -> None:
     entries = [made_up.trial(f"seed{seed}", "x", "dts", 10, seed) for seed in (1, 2)]
     entries[1]["status"] = "stopped"

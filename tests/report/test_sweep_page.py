@@ -14,7 +14,7 @@ import pytest
 
 from jobs.reporting import write_page
 from sadt_ray.report.sweep_cells import Cell, Grid, to_html, to_markdown
-from sadt_ray.report.sweep_compare import by_task, with_minus_reference
+from sadt_ray.report.sweep_compare import by_task, few_against_many, with_minus_reference
 from sadt_ray.report.sweep_data import read_sweep
 from sadt_ray.report.sweep_headline import headline
 from sadt_ray.report.sweep_page import write_sweep_report
@@ -128,6 +128,34 @@ def test_failures_and_damage_are_told_with_error_and_command(page: str) -> None:
         word for row in rows for word in re.findall(r"stopped early|\w+", row)
     }
     assert "1 run cannot be read" in page
+
+
+def test_an_oracle_is_labelled_and_never_best_and_a_stand_in_is_named(tmp_path: Path) -> None:
+    named = (("dts", 4), ("dts", 40), ("sadt", 4))
+    entries = [made_up.trial(f"{m}-{n}", "3 har", m, n, 1, kind="stage") for m, n in named]
+    made_up.write_index(tmp_path, entries)
+    for entry, right in zip(entries, ([1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 1]), strict=True):
+        columns = {"problem": list("abcd"), "cluster": list("ABCD"), "correct": right}
+        row = {"oracle": entry["method"] == "sadt"}
+        made_up.write_run(tmp_path / entry["run"], entry["method"], columns, row, page=False)
+        (tmp_path / entry["run"] / "config.json").write_text(json.dumps({"stand_in": True}))
+    page = words(write_sweep_report(tmp_path).read_text(encoding="utf-8").partition("<script")[0])
+    assert "3 har: highest is DTS, 4 rollouts" in page
+    assert "S-ADT (oracle)" in page
+    assert "The model is a stand-in" in page
+    assert "a ceiling and never a result: 3 har." in page
+    pairs = few_against_many(pool_settings(read_sweep(tmp_path)))
+    assert [(few.method, many.method) for few, many in pairs] == [("dts", "dts")]
+
+
+def test_what_runs_note_is_told_once_with_their_number(tmp_path: Path) -> None:
+    entries = [made_up.trial(f"dts-{seed}", "ETTh1", "dts", 200, seed) for seed in (1, 2)]
+    made_up.write_index(tmp_path, entries)
+    for entry in entries:
+        made_up.write_forecast(tmp_path, entry)
+        path = tmp_path / entry["run"] / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"notes": ["No flow <yet>."]}))
+    assert "<li>No flow &lt;yet&gt;. (2 runs)</li>" in write_sweep_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_no_name_error_or_note_can_write_html(page: str) -> None:
