@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -211,13 +210,12 @@ def test_a_sweep_without_any_result_has_a_page_too(tmp_path: Path) -> None:
     assert "The sweep has not come to its end" in page
 
 
-def test_the_job_that_makes_reports_knows_a_sweep_by_its_trials(sweep_dir: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(sweep_dir, copy)
-    for name in ("report.html", "results.md"):
-        (copy / name).unlink()
-    assert write_page(copy) == copy / "report.html"
-    assert (copy / "results.md").is_file()
+def test_the_job_that_makes_reports_knows_a_sweep_by_its_trials(tmp_path: Path) -> None:
+    entry = made_up.trial("one", "ETTh1", "dts", 200, 1)
+    made_up.write_index(tmp_path, [entry])
+    made_up.write_forecast(tmp_path, entry)
+    assert write_page(tmp_path) == tmp_path / "report.html"
+    assert "ETTh1: only DTS, 200 rollouts" in (tmp_path / "results.md").read_text(encoding="utf-8")
 
 
 def test_markdown_holds_the_tables_and_no_markup_of_names(sweep_dir: Path) -> None:
