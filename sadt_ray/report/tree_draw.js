@@ -9,7 +9,9 @@ let view = { from: 0, to: 1 }; // the part of the width that is on show
 let size = { width: 0, height: 0 };
 let selected = -1, hovered = -1, frame = 0;
 const base = document.createElement("canvas"); // the tree without marks, drawn anew only where it has changed
-let baseIsOld = true;
+const SLOW = 12; // milliseconds; a tree that takes longer to draw is moved as a picture, and drawn when it rests
+let baseView = null; // the part of the width that the base shows; null, as where `sums` are: it is to be drawn anew
+let cost = 0, moving = 0; // milliseconds that drawing it took; the timer that runs while it moves
 
 // -- drawing -------------------------------------------------------------------------------------------------------
 const inner = () => size.width - MARGIN.left - MARGIN.right;
@@ -80,8 +82,9 @@ function draw() {
   if (!tree) return;
   pen.clearRect(0, 0, size.width, size.height);
   clipped(pen, () => {
-    if (baseIsOld) drawBase();
-    pen.drawImage(base, 0, 0, size.width, size.height);
+    const same = baseView && baseView.from === view.from && baseView.to === view.to;
+    if (!baseView || !tree.sums || (!same && !(moving && cost > SLOW))) drawBase();
+    placeBase();
     drawChosen();
     const marked = pathOf(selected);
     if (marked.length) drawPath(marked, css("--mark"), 2.5);
@@ -99,15 +102,24 @@ function clipped(on, work) {
   on.restore();
 }
 
+// Where it belongs in the view, stretched if need be.
+function placeBase() {
+  const ratio = base.width / size.width, left = toPixel(baseView.from), width = toPixel(baseView.to) - left;
+  pen.drawImage(base, MARGIN.left * ratio, 0, inner() * ratio, base.height, left, 0, width, size.height);
+}
+
 // With the pen on the other canvas for as long as it takes.
 function drawBase() {
+  const start = performance.now();
   if (!tree.sums) sumUp(tree);
   const front = pen, withEdges = el("form").value === "branches", drawLevel = withEdges ? drawBranches : drawBlocks;
   [base.width, base.height] = [canvas.width, canvas.height];
   pen = base.getContext("2d");
   pen.setTransform(front.getTransform());
   for (let level = 0; level <= tree.depth; level++) drawLevel(level, visibleMarks(level, withEdges));
-  [pen, baseIsOld] = [front, false];
+  pen = front;
+  baseView = { ...view };
+  cost = performance.now() - start;
 }
 
 function drawBlocks(level, marks) {
@@ -182,4 +194,9 @@ function drawLevelNames() {
 }
 
 const redraw = () => { frame ||= requestAnimationFrame(draw); };
-const redrawAll = () => { baseIsOld = true; redraw(); };
+const redrawAll = () => { baseView = null; redraw(); };
+const redrawMoved = () => {
+  clearTimeout(moving);
+  moving = setTimeout(() => { moving = 0; redraw(); }, 80);
+  redraw();
+};

@@ -71,7 +71,7 @@ function moveTo(from, to) {
   const width = Math.min(Math.max(to - from, 1e-9), 1);
   from = Math.min(Math.max(from, 0), 1 - width);
   view = { from, to: from + width };
-  redrawAll();
+  redrawMoved();
 }
 
 function zoom(factor, place) {

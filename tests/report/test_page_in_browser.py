@@ -66,17 +66,20 @@ ASK = """<script>setTimeout(() => {
     canvas.dataset.caption = document.querySelector("#tree-caption").textContent;
     canvas.dataset.drawn = document.querySelector("#tree-drawing .own").getTotalLength();
   };
-  const mark = ([choice, ...others]) => { // what is orange of each choice, once it is drawn
-    choose("tree-choice", choice);
+  const frames = ([[id, value], ...others], before) => { // of each choice, what is orange, and what it has changed
+    choose(id, value);
     canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
     requestAnimationFrame(() => { // the page's own frame comes first
       const all = pixels(), orange = (k) => all[k + 3] > 0 && all[k] > all[k + 1] + 60 && all[k] > all[k + 2] + 60;
-      const count = Array.from({ length: all.length / 4 }, (_, k) => orange(4 * k)).filter(Boolean).length;
-      canvas.dataset.marked = `${canvas.dataset.marked ?? ""} ${count}`;
-      if (others.length) mark(others);
+      const count = (isSo) => Array.from({ length: all.length / 4 }, (_, k) => isSo(4 * k)).filter(Boolean).length;
+      canvas.dataset.marked = `${canvas.dataset.marked ?? ""} ${count(orange)}`;
+      canvas.dataset.changed = `${canvas.dataset.changed ?? ""} ${count((k) => all[k] !== before?.[k])}`;
+      if (others.length) frames(others, all);
     });
   };
-  setTimeout(() => { const at = look(); walk(); click(at); mark(["none", "half", "all"]); }, 500);
+  const CHOICES = [["choice", "none"], ["choice", "half"], ["choice", "all"], ["choice", "none"], ["width", "weight"],
+    ["colour", "visits"], ["form", "blocks"]].map(([id, value]) => [`tree-${id}`, value]);
+  setTimeout(() => { const at = look(); walk(); click(at); frames(CHOICES); }, 500);
 }, 1000);</script></body>"""
 
 
@@ -133,7 +136,7 @@ def test_a_reader_steps_through_the_samples_drawn_round_and_round(dom: tuple[str
 
 
 def test_the_ways_to_the_samples_drawn_are_marked(dom: tuple[str, str]) -> None:
-    none, half, every = (int(count) for count in canvas_data(dom[0], "marked").split())
+    none, half, every = (int(count) for count in canvas_data(dom[0], "marked").split()[:3])
     assert none == 0
     assert 0 < half < every
 
@@ -142,3 +145,9 @@ def test_a_click_on_the_root_shows_the_series_of_all_samples(dom: tuple[str, str
     assert int(canvas_data(dom[0], "below")) == NUM_SAMPLES
     assert f"{NUM_SAMPLES} samples below it" in canvas_data(dom[0], "caption")
     assert float(canvas_data(dom[0], "drawn")) > 500
+
+
+def test_every_choice_draws_another_picture(dom: tuple[str, str]) -> None:
+    changed = [int(count) for count in canvas_data(dom[0], "changed").split()]
+    assert len(changed) == 7
+    assert min(changed) > 100
