@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from getpass import getuser
+from pathlib import Path
+from tempfile import gettempdir
+
 import numpy as np
+from filelock import FileLock
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Results
@@ -11,6 +16,12 @@ from sadt_ray.tree.search import Search
 
 
 def compile_kernels() -> None:
+    """Compile what this machine has not compiled yet; other processes of this user that want the same wait for it."""
+    with FileLock(Path(gettempdir()) / f"sadt-ray-kernels-{getuser()}.lock"):
+        _run_kernels()
+
+
+def _run_kernels() -> None:
     """Run every kernel of a search once, on one simulation of one level."""
     search = Search(SearchConfig(n_rollouts=2), ["warm-up"], np.zeros((1, 1), np.float32), 1)
     first, second = search.ask(1), search.ask(1)
