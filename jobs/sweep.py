@@ -169,10 +169,10 @@ def sweep(arguments: list[str], console: Console) -> int:
             return 0
         out = (job.out or Path("runs/sweep") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")).absolute()
         places = Places(settled(job.storage) or str(out))
+        join_cluster(job)
         if job.resume is None:
             begin(job, trials, arguments, out)
         places.open(job.preset)
-        join_cluster(job)
     with only_writer(out, name=".sweep-lock"):
         console.print(f"{len(trials)} trials into {out}", markup=False, soft_wrap=True)
         try:
