@@ -20,10 +20,10 @@ def write_page(run: Path) -> Path:
     """
     try:
         from sadt_ray.report.page import write_report
-        from sadt_ray.report.stage_data import is_stage_run
-        from sadt_ray.report.stage_page import write_stage_report
-        from sadt_ray.report.sweep_data import is_sweep
-        from sadt_ray.report.sweep_page import write_sweep_report
+        from sadt_ray.report.stage.data import is_stage_run
+        from sadt_ray.report.stage.page import write_stage_report
+        from sadt_ray.report.sweep.data import is_sweep
+        from sadt_ray.report.sweep.page import write_sweep_report
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in DRAWN_WITH:
             raise

@@ -21,7 +21,7 @@ READ = (
     "sadt_ray/data/stages/prompts.json",
     "sadt_ray/report/page.css",
     "sadt_ray/report/page.html",
-    "sadt_ray/report/tree_view.js",
+    "sadt_ray/report/tree/view.js",
     "sadt_ray/weights/diff_k_etth1.safetensors",
     "sadt_ray/weights/flow_etth1.safetensors",
     "sadt_ray/weights/stand-in-har/base/tokenizer.json",

@@ -21,7 +21,7 @@ from sadt_ray.report.style import HAIR, INK, SOFT
 from sadt_ray.report.summary_table import headline, summary_table
 from sadt_ray.report.throughput import KeepsTime, throughput_chart, throughput_text
 from sadt_ray.report.timeline import timeline_chart, timeline_text
-from sadt_ray.report.tree_page import tree_section
+from sadt_ray.report.tree.page import tree_section
 
 MAX_PROBLEMS = 8
 """Problems with pictures of their own; more would make the page slow to open."""

@@ -14,8 +14,8 @@ from sadt_ray import FunctionReward, Problem, dts
 from sadt_ray.api import start_search
 from sadt_ray.executor import run_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.report.leaf_series import pack_series
 from sadt_ray.report.run_data import Run, read_run, read_trees
+from sadt_ray.report.tree.leaf_series import pack_series
 from sadt_ray.runs.directory import write_samples, write_tree
 
 KEY = ("dts", "ETTh1/test/0000/OT")

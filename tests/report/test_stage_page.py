@@ -21,13 +21,13 @@ from test_page_in_browser import BROWSER, FLAGS
 from test_report_page import Page
 
 from jobs import report
-from sadt_ray.report import stage_examples
 from sadt_ray.report.run_data import NodeTable
-from sadt_ray.report.stage_data import StageRun, read_stage_run
-from sadt_ray.report.stage_examples import examples, pack_series, thinned
-from sadt_ray.report.stage_page import render_stage_page, write_stage_report
-from sadt_ray.report.stage_words import against, headline, stage_table
-from sadt_ray.report.text_trees import TextTree, added_texts
+from sadt_ray.report.stage import examples as stage_examples
+from sadt_ray.report.stage.data import StageRun, read_stage_run
+from sadt_ray.report.stage.examples import examples, pack_series, thinned
+from sadt_ray.report.stage.page import render_stage_page, write_stage_report
+from sadt_ray.report.stage.text_trees import TextTree, added_texts
+from sadt_ray.report.stage.words import against, headline, stage_table
 from sadt_ray.report.throughput import throughput_chart
 from sadt_ray.runs.answers import answered
 from sadt_ray.runs.tree_texts import node_answers

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import t as student
 
-from sadt_ray.report.sweep_compare import (
+from sadt_ray.report.sweep.compare import (
     by_task,
     clear_winner,
     few_against_many,
@@ -22,10 +22,10 @@ from sadt_ray.report.sweep_compare import (
     is_partial,
     with_minus_reference,
 )
-from sadt_ray.report.sweep_data import read_sweep
-from sadt_ray.report.sweep_files import as_table, setting_rows, trial_rows, write_files
-from sadt_ray.report.sweep_metrics import METRICS, Metric
-from sadt_ray.report.sweep_settings import Setting, compare, pool_settings
+from sadt_ray.report.sweep.data import read_sweep
+from sadt_ray.report.sweep.files import as_table, setting_rows, trial_rows, write_files
+from sadt_ray.report.sweep.metrics import METRICS, Metric
+from sadt_ray.report.sweep.settings import Setting, compare, pool_settings
 
 CRPS, REWARD = METRICS["forecast"][0], next(m for m in METRICS["forecast"] if m.name == "reward")
 

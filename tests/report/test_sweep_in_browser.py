@@ -12,7 +12,7 @@ from typing import Any
 import made_up_sweep as made_up
 import pytest
 
-from sadt_ray.report.sweep_page import write_sweep_report
+from sadt_ray.report.sweep.page import write_sweep_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)

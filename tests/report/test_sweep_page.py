@@ -12,14 +12,14 @@ import made_up_sweep as made_up
 import pytest
 
 from jobs.reporting import write_page
-from sadt_ray.report.sweep_cells import Cell, Grid, to_html, to_markdown
-from sadt_ray.report.sweep_compare import by_task, few_against_many, with_minus_reference
-from sadt_ray.report.sweep_data import read_sweep
-from sadt_ray.report.sweep_headline import headline
-from sadt_ray.report.sweep_page import write_sweep_report
-from sadt_ray.report.sweep_settings import Setting, pool_settings
-from sadt_ray.report.sweep_tables import leaderboard, task_table
-from sadt_ray.report.sweep_words import best_of_tasks, how_much
+from sadt_ray.report.sweep.cells import Cell, Grid, to_html, to_markdown
+from sadt_ray.report.sweep.compare import by_task, few_against_many, with_minus_reference
+from sadt_ray.report.sweep.data import read_sweep
+from sadt_ray.report.sweep.headline import headline
+from sadt_ray.report.sweep.page import write_sweep_report
+from sadt_ray.report.sweep.settings import Setting, pool_settings
+from sadt_ray.report.sweep.tables import leaderboard, task_table
+from sadt_ray.report.sweep.words import best_of_tasks, how_much
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from html import escape
 from typing import Any
 
 from sadt_ray.report.style import method_name
-from sadt_ray.report.sweep_compare import is_partial, label, short_label, target_label, varied_axes
-from sadt_ray.report.sweep_metrics import AXES, Metric
-from sadt_ray.report.sweep_settings import Setting, compare
+from sadt_ray.report.sweep.compare import is_partial, label, short_label, target_label, varied_axes
+from sadt_ray.report.sweep.metrics import AXES, Metric
+from sadt_ray.report.sweep.settings import Setting, compare
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
 """Of one method's settings; those that differ in colour share them."""

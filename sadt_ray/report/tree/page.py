@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sadt_ray.report.leaf_series import MAX_VALUES_IN_ALL, pack_series
 from sadt_ray.report.packing import pack_column, script_safe
 from sadt_ray.report.run_data import NodeTable, ProblemSeries, WeightedSamples
 from sadt_ray.report.style import method_name
+from sadt_ray.report.tree.leaf_series import MAX_VALUES_IN_ALL, pack_series
 
 MAX_NODES = 100_000
 """Nodes of one tree that a page carries at most."""
@@ -35,8 +35,8 @@ def tree_section(
         return ""
     packed = _packed(trees, samples or {}, problems or {})
     read = files("sadt_ray.report").joinpath
-    markup = read("tree_view.html").read_text(encoding="utf-8")
-    script = "\n".join(read(f"tree_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
+    markup = read("tree/view.html").read_text(encoding="utf-8")
+    script = "\n".join(read(f"tree/{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
     data = f'<script type="application/json" id="tree-data">{script_safe(packed)}</script>'
     return f"{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n"
 

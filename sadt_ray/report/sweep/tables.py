@@ -7,8 +7,8 @@ from html import escape
 from urllib.parse import quote
 
 from sadt_ray.report.style import method_colours
-from sadt_ray.report.sweep_cells import Cell, Grid, cost_cell, metric_cell, paired_cell
-from sadt_ray.report.sweep_compare import (
+from sadt_ray.report.sweep.cells import Cell, Grid, cost_cell, metric_cell, paired_cell
+from sadt_ray.report.sweep.compare import (
     by_task,
     clear_winner,
     compared_metrics,
@@ -21,10 +21,10 @@ from sadt_ray.report.sweep_compare import (
     target_label,
     varied_axes,
 )
-from sadt_ray.report.sweep_data import Sweep
-from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, COSTS, METRICS, REFERENCE, Metric
-from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
-from sadt_ray.report.sweep_words import decimal, plus_minus
+from sadt_ray.report.sweep.data import Sweep
+from sadt_ray.report.sweep.metrics import AXES, CLUSTER_NAMES, COSTS, METRICS, REFERENCE, Metric
+from sadt_ray.report.sweep.settings import Paired, Setting, compare, main_metric
+from sadt_ray.report.sweep.words import decimal, plus_minus
 
 LEADING = 2
 """Figures that come before the costs: the main one, and what it differs from the reference's by."""

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from sadt_ray.report.plots import WIDTH
-from sadt_ray.report.stage_data import StageRun
-from sadt_ray.report.stage_words import COLUMNS, known, main_metric
+from sadt_ray.report.stage.data import StageRun
+from sadt_ray.report.stage.words import COLUMNS, known, main_metric
 from sadt_ray.report.style import (
     HAIR,
     SOFT,

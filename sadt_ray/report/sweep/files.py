@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from sadt_ray.report.sweep_cells import to_markdown
-from sadt_ray.report.sweep_compare import by_task, minus_reference
-from sadt_ray.report.sweep_data import Sweep
-from sadt_ray.report.sweep_headline import headline
-from sadt_ray.report.sweep_metrics import COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, REFERENCE
-from sadt_ray.report.sweep_settings import SETTING, Setting, main_metric
-from sadt_ray.report.sweep_tables import few_many_table, leaderboard, task_table
-from sadt_ray.report.sweep_words import best_of_tasks, how_much
+from sadt_ray.report.sweep.cells import to_markdown
+from sadt_ray.report.sweep.compare import by_task, minus_reference
+from sadt_ray.report.sweep.data import Sweep
+from sadt_ray.report.sweep.headline import headline
+from sadt_ray.report.sweep.metrics import COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, REFERENCE
+from sadt_ray.report.sweep.settings import SETTING, Setting, main_metric
+from sadt_ray.report.sweep.tables import few_many_table, leaderboard, task_table
+from sadt_ray.report.sweep.words import best_of_tasks, how_much
 
 Row = dict[str, Any]
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import product
 
 from sadt_ray.report.style import method_name
-from sadt_ray.report.sweep_metrics import AXES, MAIN, METRICS, MINUS_REFERENCE, REFERENCE, Metric
-from sadt_ray.report.sweep_settings import Paired, Setting, compare, main_metric
+from sadt_ray.report.sweep.metrics import AXES, MAIN, METRICS, MINUS_REFERENCE, REFERENCE, Metric
+from sadt_ray.report.sweep.settings import Paired, Setting, compare, main_metric
 
 BASELINE = "dts"
 """The search that S-ADT is to equal with a tenth of the rollouts."""

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from sadt_ray.report.page import busy_sections, folded, inline_svg, section
 from sadt_ray.report.plots import WIDTH
-from sadt_ray.report.stage_data import StageRun, read_stage_run
-from sadt_ray.report.stage_examples import MAX_QUESTIONS, pack_examples
-from sadt_ray.report.stage_plots import stage_figures
-from sadt_ray.report.stage_words import headline, main_metric, stage_table
+from sadt_ray.report.stage.data import StageRun, read_stage_run
+from sadt_ray.report.stage.examples import MAX_QUESTIONS, pack_examples
+from sadt_ray.report.stage.plots import stage_figures
+from sadt_ray.report.stage.words import headline, main_metric, stage_table
 from sadt_ray.report.throughput import throughput_chart
 from sadt_ray.report.timeline import timeline_chart
 
@@ -54,8 +54,8 @@ def render_stage_page(run: StageRun, figures: dict[str, Figure]) -> str:
         "entropy": "Where a text decides its answer",
     }
     parts = {name: section(title, svg[name]) if name in svg else "" for name, title in titles.items()}
-    return Template(read("stage_page.html").read_text(encoding="utf-8")).substitute(
-        style=read("page.css").read_text(encoding="utf-8") + read("stage_page.css").read_text(encoding="utf-8"),
+    return Template(read("stage/page.html").read_text(encoding="utf-8")).substitute(
+        style=read("page.css").read_text(encoding="utf-8") + read("stage/page.css").read_text(encoding="utf-8"),
         title=escape(f"Stage {run.search['stage']}: {run.directory.name}" + ", stand-in" * run.stand_in),
         warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(run)),
         headline=escape(found),
@@ -89,8 +89,8 @@ def _examples(run: StageRun) -> str:
     read = files("sadt_ray.report").joinpath
     known = len(run.questions)
     note = "" if known <= MAX_QUESTIONS else f"{MAX_QUESTIONS} of {known} questions; the table and figures hold all."
-    markup = read("answer_view.html").read_text(encoding="utf-8")
-    script = "\n".join(read(f"answer_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
+    markup = read("stage/answer_view.html").read_text(encoding="utf-8")
+    script = "\n".join(read(f"stage/answer_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
     data = f'<script type="application/octet-stream" id="answers-data">{pack_examples(run)}</script>'
     return f'<p class="quiet">{note}</p>{markup}\n{data}\n<script>\n(() => {{\n{script}}})();\n</script>\n'
 

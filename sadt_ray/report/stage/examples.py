@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sadt_ray.report.stage_data import Question, StageRun
+from sadt_ray.report.stage.data import Question, StageRun
+from sadt_ray.report.stage.text_trees import TextTree
 from sadt_ray.report.style import method_colours
-from sadt_ray.report.text_trees import TextTree
-from sadt_ray.report.tree_page import heaviest_rows
+from sadt_ray.report.tree.page import heaviest_rows
 from sadt_ray.runs.answers import Answered, is_correct
 
 MAX_QUESTIONS = 300

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from sadt_ray.report.sweep_metrics import MINUS_REFERENCE, Metric
-from sadt_ray.report.sweep_settings import Paired, Setting
-from sadt_ray.report.sweep_words import decimal, plus_minus
+from sadt_ray.report.sweep.metrics import MINUS_REFERENCE, Metric
+from sadt_ray.report.sweep.settings import Paired, Setting
+from sadt_ray.report.sweep.words import decimal, plus_minus
 
 MAX_ROWS = 12
 """Of a table that stands at its full height; a longer one scrolls within its box."""

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from sadt_ray.metrics.clustered import Estimate, clustered_mean, paired_difference
-from sadt_ray.report.sweep_data import Scores, Sweep, Trial
-from sadt_ray.report.sweep_metrics import AXES, MAIN, Metric
+from sadt_ray.report.sweep.data import Scores, Sweep, Trial
+from sadt_ray.report.sweep.metrics import AXES, MAIN, Metric
 
 SETTING = ("kind", "task", "method", "n_rollouts", *AXES)
 """What makes a setting; everything of a trial that is part of the question, but the seed."""

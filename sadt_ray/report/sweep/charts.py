@@ -14,15 +14,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sadt_ray.report.style import method_colours
-from sadt_ray.report.sweep_compare import (
+from sadt_ray.report.sweep.compare import (
     by_task,
     compared_metrics,
     few_against_many,
     varied_axes,
 )
-from sadt_ray.report.sweep_metrics import AXES, COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, Metric
-from sadt_ray.report.sweep_settings import Setting
-from sadt_ray.report.sweep_traces import gain_trace, gains, line_traces
+from sadt_ray.report.sweep.metrics import AXES, COSTS, KIND_NAMES, METRICS, MINUS_REFERENCE, Metric
+from sadt_ray.report.sweep.settings import Setting
+from sadt_ray.report.sweep.traces import gain_trace, gains, line_traces
 
 NODE_LINES = (
     ("nodes", "#0072b2", "y"),

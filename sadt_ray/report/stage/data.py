@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sadt_ray.report.run_data import read_json, read_progress, require_file
+from sadt_ray.report.stage.text_trees import TextTree, read_text_trees
 from sadt_ray.report.style import method_name
-from sadt_ray.report.text_trees import TextTree, read_text_trees
 from sadt_ray.runs.answers import Answered, is_correct
 
 QUESTION_FIELDS = ("problem", "source", "label", "answer", "series", "question", "answers")

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from sadt_ray.report.packing import script_safe
 from sadt_ray.report.page import folded
-from sadt_ray.report.sweep_charts import (
+from sadt_ray.report.sweep.charts import (
     KIND_TITLES,
     ChartGroup,
     cost_charts,
@@ -20,12 +20,12 @@ from sadt_ray.report.sweep_charts import (
     few_many_chart,
     node_chart,
 )
-from sadt_ray.report.sweep_compare import with_minus_reference
-from sadt_ray.report.sweep_data import Sweep, read_sweep
-from sadt_ray.report.sweep_files import write_files
-from sadt_ray.report.sweep_headline import headline
-from sadt_ray.report.sweep_metrics import AXES, KIND_NAMES
-from sadt_ray.report.sweep_parts import (
+from sadt_ray.report.sweep.compare import with_minus_reference
+from sadt_ray.report.sweep.data import Sweep, read_sweep
+from sadt_ray.report.sweep.files import write_files
+from sadt_ray.report.sweep.headline import headline
+from sadt_ray.report.sweep.metrics import AXES, KIND_NAMES
+from sadt_ray.report.sweep.parts import (
     board_section,
     chart_section,
     few_many_section,
@@ -34,8 +34,8 @@ from sadt_ray.report.sweep_parts import (
     task_section,
     unfinished_section,
 )
-from sadt_ray.report.sweep_settings import Setting, pool_settings
-from sadt_ray.report.sweep_words import best_of_tasks, how_much
+from sadt_ray.report.sweep.settings import Setting, pool_settings
+from sadt_ray.report.sweep.words import best_of_tasks, how_much
 
 KINDS = tuple(KIND_NAMES)
 MAX_NOTES = 12
@@ -64,8 +64,8 @@ def render_sweep_page(sweep: Sweep, settings: Sequence[Setting]) -> str:
     effects = [group for kind in KINDS for group in effect_charts(settings, kind)]
     nodes = node_chart(sweep.nodes)
     groups = [group for group in (*costs.values(), *few.values(), *effects, nodes) if group is not None]
-    return Template(read("sweep_page.html").read_text(encoding="utf-8")).substitute(
-        style="".join(read(f"{name}.css").read_text(encoding="utf-8") for name in ("page", "sweep_page")),
+    return Template(read("sweep/page.html").read_text(encoding="utf-8")).substitute(
+        style="".join(read(f"{name}.css").read_text(encoding="utf-8") for name in ("page", "sweep/page")),
         title=escape(f"Sweep: {sweep.directory.resolve().name}"),
         warnings="".join(f'<p class="warning">{escape(text)}</p>' for text in warnings(sweep, settings)),
         headline=escape(headline(settings)[0]),
@@ -86,7 +86,7 @@ def render_sweep_page(sweep: Sweep, settings: Sequence[Setting]) -> str:
         config=folded({**sweep.config, **_totals(sweep)}),
         charts=script_safe([_packed(group) for group in groups]),
         plotly=get_plotlyjs() if groups else "const Plotly = { react() {} };",
-        script="\n".join(read(f"sweep_{part}.js").read_text(encoding="utf-8") for part in ("board", "charts")),
+        script="\n".join(read(f"sweep/{part}.js").read_text(encoding="utf-8") for part in ("board", "charts")),
     )
 
 

@@ -7,13 +7,13 @@ from html import escape
 
 from sadt_ray.report.page import section
 from sadt_ray.report.style import method_colours, method_name
-from sadt_ray.report.sweep_cells import to_html
-from sadt_ray.report.sweep_charts import ChartGroup
-from sadt_ray.report.sweep_compare import by_task, is_partial, varied_axes
-from sadt_ray.report.sweep_data import STATUSES, Sweep
-from sadt_ray.report.sweep_metrics import AXES, CLUSTER_NAMES, KIND_NAMES, METRICS, REFERENCE
-from sadt_ray.report.sweep_settings import Setting, main_metric
-from sadt_ray.report.sweep_tables import few_many_table, leaderboard, task_table, unfinished
+from sadt_ray.report.sweep.cells import to_html
+from sadt_ray.report.sweep.charts import ChartGroup
+from sadt_ray.report.sweep.compare import by_task, is_partial, varied_axes
+from sadt_ray.report.sweep.data import STATUSES, Sweep
+from sadt_ray.report.sweep.metrics import AXES, CLUSTER_NAMES, KIND_NAMES, METRICS, REFERENCE
+from sadt_ray.report.sweep.settings import Setting, main_metric
+from sadt_ray.report.sweep.tables import few_many_table, leaderboard, task_table, unfinished
 
 INTERVALS = "±: half-width of the 95 % interval, clustered: problems of one {unit}, and its seeds, count as one."
 FILTER_NAMES = {"n_rollouts": "rollouts", **AXES}

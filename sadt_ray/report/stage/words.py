@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from sadt_ray.metrics.clustered import Estimate, paired_difference
-from sadt_ray.report.stage_data import StageRun
+from sadt_ray.report.stage.data import StageRun
 from sadt_ray.report.style import method_colours, number
 
 Row = Mapping[str, Any]

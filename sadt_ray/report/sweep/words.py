@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 
 from sadt_ray.metrics.clustered import Estimate
-from sadt_ray.report.sweep_compare import (
+from sadt_ray.report.sweep.compare import (
     by_task,
     clear_winner,
     label,
     ranked,
     varied_axes,
 )
-from sadt_ray.report.sweep_data import Sweep
-from sadt_ray.report.sweep_metrics import METRICS, Metric
-from sadt_ray.report.sweep_settings import Setting, compare, main_metric
+from sadt_ray.report.sweep.data import Sweep
+from sadt_ray.report.sweep.metrics import METRICS, Metric
+from sadt_ray.report.sweep.settings import Setting, compare, main_metric
 
 
 def best_of_tasks(settings: Sequence[Setting]) -> list[str]:

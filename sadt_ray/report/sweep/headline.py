@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sadt_ray.report.style import method_name
-from sadt_ray.report.sweep_compare import BASELINE, by_task, compared_metrics, few_against_many, is_learned
-from sadt_ray.report.sweep_metrics import METRICS, Metric
-from sadt_ray.report.sweep_settings import Paired, Setting, compare
-from sadt_ray.report.sweep_words import best_of_tasks
+from sadt_ray.report.sweep.compare import BASELINE, by_task, compared_metrics, few_against_many, is_learned
+from sadt_ray.report.sweep.metrics import METRICS, Metric
+from sadt_ray.report.sweep.settings import Paired, Setting, compare
+from sadt_ray.report.sweep.words import best_of_tasks
 
 SAID = {
     "better": "is better than {it}{by} on {where}",
