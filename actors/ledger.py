@@ -15,6 +15,8 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from actors.tuning_config import WAITING
+
 TRIALS, NODES = "trials.json", "nodes.jsonl"
 _WRITE_EVERY = 1.0  # seconds
 _SILENCE = 60.0  # seconds
@@ -36,7 +38,8 @@ class Ledger(Callback):
         self._last: Mapping[str, float] = {}
         self._ended: set[str] = set()  # trials, as far as has been said
         self._stopped: set[str] = set()  # those that a scheduler ended early
-        self._order: list[str] = []  # in which they are listed, which Tune does not keep
+        self._listed: dict[str, Mapping[str, Any]] = {}  # all, in order: Tune knows none that it does not need yet
+        self._errors: dict[str, str] = {}  # of trials that failed: Tune keeps them in files, maybe far away
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
         """Time goes on where an earlier part of the sweep left it; who had ended is not said again."""
@@ -44,7 +47,7 @@ class Ledger(Callback):
         path = self._directory / TRIALS
         if path.exists():
             before = json.loads(path.read_text())
-            self._order = [row["name"] for row in before["trials"]]
+            self._listed = {row["name"]: {**row, **WAITING} for row in before["trials"]}
             self._before = before["seconds"]
             self._stopped = {row["name"] for row in before["trials"] if row["status"] == "stopped"}
             self._ended = self._stopped | {row["name"] for row in before["trials"] if row["status"] == "complete"}
@@ -66,8 +69,7 @@ class Ledger(Callback):
         return self._before + time.time() - self._began
 
     def _write(self, trials: Sequence[Trial]) -> None:
-        by_name = {row["name"]: row for row in map(self._row, trials)}
-        rows = [by_name[name] for name in self._order or by_name if name in by_name]
+        rows = list((self._listed | {row["name"]: row for row in map(self._row, trials)}).values())
         states = Counter(row["status"] for row in rows)
         waiting = states["pending"] + states["running"]
         content = {"trials": rows, "seconds": self._seconds, "complete": not waiting, "notes": []}
@@ -80,13 +82,22 @@ class Ledger(Callback):
         """A trial's line of ``trials.json``."""
         about, result = trial.config["trial"], trial.last_result or {}
         ended = "complete" if result.get("complete") else "stopped" if about["name"] in self._stopped else "pending"
+        status = _STATUS.get(trial.status, ended)
         return {
             **about,
-            "status": _STATUS.get(trial.status, ended),
-            "attempts": trial.num_failures + (trial.status != "PENDING"),
-            "error": _last_line(trial.get_error()) if trial.status == "ERROR" else None,
+            "status": status,
+            "attempts": trial.num_failures + (status not in ("pending", "failed")),
+            "error": self._error(about["name"], trial),
             "seconds": result.get("time_total_s"),
         }
+
+    def _error(self, name: str, trial: Trial) -> str | None:
+        """The last line of why it failed, if it did."""
+        if trial.status != "ERROR":
+            self._errors.pop(name, None)
+        elif name not in self._errors and (error := trial.get_error()) is not None:
+            self._errors[name] = str(error).strip().splitlines()[-1]
+        return self._errors.get(name)
 
     def _count_nodes(self, states: Mapping[str, int]) -> None:
         """One more line if anything has changed, or some seconds have passed; of nodes that have room for a trial."""
@@ -124,7 +135,3 @@ def write_whole(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".writing")
     unfinished.write_text(text + "\n")
     os.replace(unfinished, path)
-
-
-def _last_line(error: Exception | None) -> str | None:
-    return None if error is None else str(error).strip().splitlines()[-1]

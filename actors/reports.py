@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 
 class Reports:
@@ -18,9 +17,9 @@ class Reports:
         self._stop = threading.Event()
         self.figures: Mapping[str, float] = {}
 
-    def show(self, figures: Mapping[str, Any]) -> None:
-        """What is a number of these is what Tune, its schedulers and its loggers see."""
-        self.figures = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    def show(self, figures: Mapping[str, float]) -> None:
+        """What Tune, its schedulers and its loggers see."""
+        self.figures = figures
 
     @property
     def stopped(self) -> bool:

@@ -40,15 +40,12 @@ class Trial(tune.Trainable):
 
     def cleanup(self) -> None:
         """Stop the search if it runs, and let it write what it has."""
-        self._reports.stop()
-        wait([self._running], timeout=_STOP_WITHIN)
-        self._pool.shutdown(wait=False)
+        self._end(_STOP_WITHIN)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on as another trial: what this process has loaded is loaded."""
-        self.cleanup()
-        if not self._running.done():
-            return False
+        """Go on as another trial: what this process has loaded is loaded. The search before has all the time it takes
+        to end: to refuse would fail the trial that comes."""
+        self._end(None)
         self._begin(new_config)
         return True
 
@@ -57,6 +54,11 @@ class Trial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: object) -> None:
         """See there."""
+
+    def _end(self, patience: float | None) -> None:
+        self._reports.stop()
+        wait([self._running], timeout=patience)
+        self._pool.shutdown(wait=False)
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._reports, self._pool = Reports(), ThreadPoolExecutor(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -57,13 +58,16 @@ def run_sweep(sweep: Sweep, run: Run) -> None:
     Returns when every trial has ended, for good or bad, or when this process was asked to stop.
     """
     trainable = tune.with_resources(trial_class(run), tune.PlacementGroupFactory(sweep.resources.bundles()))
+    space = {"trial": tune.grid_search([dict(trial) for trial in sweep.trials]), **sweep.shared}
     experiment = f"{sweep.storage.rstrip('/')}/{TUNE}"
-    if tune.Tuner.can_restore(experiment):
-        tuner = tune.Tuner.restore(experiment, trainable, resume_unfinished=True, restart_errored=True)
+    if tune.Tuner.can_restore(experiment):  # where its state is damaged, or was not written yet, Tune begins anew
+        tuner = tune.Tuner.restore(
+            experiment, trainable, resume_unfinished=True, restart_errored=True, param_space=space
+        )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space={"trial": tune.grid_search([dict(trial) for trial in sweep.trials]), **sweep.shared},
+            param_space=space,
             tune_config=tune.TuneConfig(
                 scheduler=_scheduler(sweep.stopping),
                 max_concurrent_trials=sweep.at_once,
@@ -88,7 +92,8 @@ def _scheduler(stopping: EarlyStopping) -> TrialScheduler:
     if stopping.scheduler == "asha":
         return ASHAScheduler(**told, grace_period=stopping.after, max_t=_NO_END, reduction_factor=2)
     if stopping.scheduler == "median":
-        return MedianStoppingRule(**told, grace_period=stopping.after)
+        never: Any = math.inf  # is a trial paused to let others catch up: it would load everything again
+        return MedianStoppingRule(**told, grace_period=stopping.after, min_time_slice=never)
     return FIFOScheduler()
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
+
+WAITING = {"status": "pending", "attempts": 0, "error": None, "seconds": None}
+"""What ``trials.json`` says of a trial that has not begun."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,16 @@ class TrialResources:
         each = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
         learner = {"CPU": self.learner_cpus} if self.learner_cpus else {}
         return [learner, *[each] * self.num_workers] if self.num_workers else [each]
+
+    def check(self, room: Mapping[str, float]) -> None:
+        """Raises ValueError unless a trial fits into a cluster that has this and will not grow."""
+        for name in ("CPU", "GPU"):
+            taken, held = sum(bundle.get(name, 0.0) for bundle in self.bundles()), room.get(name, 0.0)
+            if taken > held:
+                raise ValueError(
+                    f"a trial takes {taken:g} {name}, and this machine has {held:g}; let it take less, or give the "
+                    "--address of a cluster"
+                )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ import tyro
 from rich.console import Console
 
 from actors.cluster import RayUnavailable, connect, disconnect
+from actors.tuning_config import WAITING
 from jobs.refusal import Refused, refusing
 from jobs.reporting import page_or_reason
 from jobs.resume import CONFIG, settled, without_resume
 from jobs.sweeps.grid import TrialSpec
-from jobs.sweeps.job import SweepJob
+from jobs.sweeps.job import SweepJob, axes_of
 from jobs.sweeps.places import RUNS, Places
 from jobs.sweeps.trial import run_trial
 from jobs.tables import print_table
@@ -64,7 +66,8 @@ def parse(arguments: list[str]) -> tuple[SweepJob, list[str]]:
     before, now = config["environment"]["sadt-ray"], describe_environment()["sadt-ray"]
     if before != now:
         raise ValueError(f"the sweep was begun by sadt-ray {before}, this is {now}; install {before} to resume it")
-    return replace(tyro.cli(SweepJob, args=config["arguments"]), out=job.resume, resume=job.resume), config["arguments"]
+    job = replace(tyro.cli(SweepJob, args=config["arguments"]), out=job.resume, resume=job.resume)
+    return replace(job, storage=config["sweep"].get("storage")), config["arguments"]
 
 
 def bound(arguments: Sequence[str]) -> list[str]:
@@ -81,14 +84,18 @@ def bound(arguments: Sequence[str]) -> list[str]:
 def begin(job: SweepJob, trials: Sequence[TrialSpec], arguments: list[str], out: Path) -> None:
     """Make the sweep's directory, with every trial still to come."""
     create_run_directory(out)
-    waiting = {"status": "pending", "attempts": 0, "error": None, "seconds": None}
-    rows = [{**trial.row(), "run": f"{RUNS}/{trial.name}", **waiting} for trial in trials]
+    rows = [{**trial.row(), "run": f"{RUNS}/{trial.name}", **WAITING} for trial in trials]
     write_json(out / TRIALS, {"trials": rows, "seconds": 0.0, "complete": False, "notes": []})
-    described = {"preset": job.preset, "axes": job.axes(), "search_arguments": job.execution.arguments()}
     write_json(
         out / CONFIG,
         {
-            "sweep": {**described, "blocks": job.settings()["blocks"]},
+            "sweep": {
+                "preset": job.preset,
+                "blocks": [asdict(block) for block in job.blocks()],
+                "axes": axes_of(trials),
+                "search_arguments": job.execution.arguments(),
+                "storage": settled(job.storage),
+            },
             "environment": describe_environment(),
             "command": shlex.join(["python", "-m", "jobs.sweep", *arguments]),
             "arguments": arguments,
@@ -104,8 +111,12 @@ def run_trials(job: SweepJob, out: Path, places: Places) -> None:
     extra = [] if job.report else ["--no-report"]
     rows = json.loads((out / TRIALS).read_text())["trials"]
     sweep = Sweep(
-        trials=[{name: row[name] for name in row if name not in _STATE} for row in rows],
-        shared={"storage": places.storage, "execution": [*execution.arguments(), *extra]},
+        trials=[{name: row[name] for name in row if name not in WAITING} for row in rows],
+        shared={
+            "storage": places.storage,
+            "execution": [*execution.arguments(), *extra],
+            "directory": str(Path.cwd()),
+        },
         storage=places.storage,
         ledger=out.absolute(),
         resources=execution.resources(),
@@ -117,18 +128,11 @@ def run_trials(job: SweepJob, out: Path, places: Places) -> None:
     run_sweep(sweep, run_trial)
 
 
-_STATE = ("status", "attempts", "error", "seconds")
-
-
 def show(out: Path, places: Places, console: Console) -> int:
     """Bring the runs here, write the page and print what was found; returns the exit code."""
     ledger = json.loads((out / TRIALS).read_text())
     for row in ledger["trials"]:
-        if (
-            places.remote
-            and row["status"] in ("complete", "stopped")
-            and not (out / row["run"] / "summary.json").exists()
-        ):
+        if row["status"] in ("complete", "stopped"):
             places.fetch(row["name"], out / row["run"])
     ending = page_or_reason(out)
     states = Counter(row["status"] for row in ledger["trials"])
@@ -159,21 +163,22 @@ def _line(row: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 def sweep(arguments: list[str], console: Console) -> int:
     """A whole sweep, as a command line asks for it; returns the exit code. Raises Refused for bad input."""
-    with refusing():
-        job, arguments = parse(arguments)
-        trials = job.trials()
-        if job.dry_run:
-            for trial in trials:
-                console.print(trial.row()["command"], markup=False, soft_wrap=True, highlight=False)
-            console.print(f"{len(trials)} trials", markup=False)
-            return 0
-        out = (job.out or Path("runs/sweep") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")).absolute()
-        places = Places(settled(job.storage) or str(out))
-        join_cluster(job)
-        if job.resume is None:
-            begin(job, trials, arguments, out)
-        places.open(job.preset)
-    with only_writer(out, name=".sweep-lock"):
+    with ExitStack() as held:
+        with refusing():
+            job, arguments = parse(arguments)
+            trials = job.trials()
+            if job.dry_run:
+                for trial in trials:
+                    console.print(trial.row()["command"], markup=False, soft_wrap=True, highlight=False)
+                console.print(f"{len(trials)} trials", markup=False)
+                return 0
+            out = (job.out or Path("runs/sweep") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")).absolute()
+            places = Places(settled(job.storage) or str(out))
+            join_cluster(job)
+            if job.resume is None:
+                begin(job, trials, arguments, out)
+            held.enter_context(only_writer(out, name=".sweep-lock"))
+            places.open(job.preset)
         console.print(f"{len(trials)} trials into {out}", markup=False, soft_wrap=True)
         try:
             run_trials(job, out, places)
@@ -183,14 +188,20 @@ def sweep(arguments: list[str], console: Console) -> int:
 
 
 def join_cluster(job: SweepJob) -> None:
-    """Join the cluster, or start one here. Raises ValueError if that cannot be, or Tune is not installed."""
+    """Join the cluster, or start one here.
+
+    Raises ValueError if that cannot be, or Tune is not installed, or a trial would wait here for room for ever.
+    """
+    address = job.execution.address or os.environ.get("RAY_ADDRESS")
     try:
-        connect(job.execution.address or os.environ.get("RAY_ADDRESS"))
+        room = connect(address)
         import actors.tuning  # noqa: F401
     except RayUnavailable as error:
         raise ValueError(str(error)) from None
     except ImportError as error:
         raise ValueError(f"a sweep needs Ray Tune ({error}); pip install 'sadt-ray[tune]'") from None
+    if address is None:
+        job.execution.resources().check(room)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from sadt_ray.rewards.stages.templates import LabelTemplates, log_spectra
 
 def write_questions(run: Path, task: StageTask) -> None:
     """One line a question: series, text, gold answer if known, spectrum and the templates of its answers."""
-    with (run / "questions.jsonl").open("w", encoding="utf-8") as file:
+    unfinished = run / "questions.jsonl.writing"
+    with unfinished.open("w", encoding="utf-8") as file:
         for problem in task.problems:
             file.write(json.dumps(_question(problem, task), ensure_ascii=False) + "\n")
+    os.replace(unfinished, run / "questions.jsonl")
 
 
 def _question(problem: Problem, task: StageTask) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -67,8 +68,8 @@ class TrialSpec:
     def name(self) -> str:
         """Of the trial and of its run directory."""
         marks = {"n": self.n_rollouts, "l": self.inv_temperature, "w": self.spectral_weight, "a": self.alpha}
-        given = [f"{mark}{value:g}" for mark, value in marks.items() if value is not None]
-        return "-".join([self.task.replace(" ", "-"), self.method, *given, f"seed{self.seed}"])
+        given = [f"{mark}{str(value).removesuffix('.0')}" for mark, value in marks.items() if value is not None]
+        return "-".join([re.sub(r"[^\w.]+", "-", self.task), self.method, *given, f"seed{self.seed}"])
 
     def row(self) -> dict[str, Any]:
         """As it is filed: what ``trials.json`` says of it before it begins."""

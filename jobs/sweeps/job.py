@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from actors.tuning_config import EarlyStopping, Tracker, TrialResources
+from jobs.execution import Execution
 from jobs.sweeps.grid import Axes, TrialSpec, trials_of
 from jobs.sweeps.presets import PRESETS
 
@@ -27,8 +29,8 @@ class TrialExecution:
     a time use the cores."""
     cpus_per_worker: float = 1.0
     """CPUs of each worker, or of that one process."""
-    gpus_per_worker: float = 0.0
-    """GPUs of each, or a fraction of one: .25 has four share a GPU."""
+    gpus_per_worker: float | None = None
+    """GPUs of each, or a fraction of one: .25 has four share a GPU; by default 1 on a cuda device, else 0."""
     device: str = "cpu"
     """Where the prior runs: cpu or cuda."""
     learner_cpus: float = 0.0
@@ -39,23 +41,28 @@ class TrialExecution:
     """How often a trial that fails is tried again, from where it was."""
 
     def __post_init__(self) -> None:
-        for name, least in (("num_workers", 0), ("cpus_per_worker", 0), ("gpus_per_worker", 0), ("retries", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.cpus_per_worker + self.gpus_per_worker == 0:
+        Execution(device=self.device, gpus_per_worker=self.gpus_per_worker)  # refuses what searches would
+        for name in ("num_workers", "cpus_per_worker", "learner_cpus", "retries"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.cpus_per_worker + self.gpus() == 0:
             raise ValueError("a worker must take some CPU or GPU; give --cpus-per-worker or --gpus-per-worker")
         if self.at_once is not None and self.at_once < 1:
             raise ValueError(f"at_once must be at least 1, got {self.at_once}")
 
+    def gpus(self) -> float:
+        """Of each worker."""
+        return float(self.device.startswith("cuda")) if self.gpus_per_worker is None else self.gpus_per_worker
+
     def resources(self) -> TrialResources:
-        return TrialResources(self.num_workers, self.cpus_per_worker, self.gpus_per_worker, self.learner_cpus)
+        return TrialResources(self.num_workers, self.cpus_per_worker, self.gpus(), self.learner_cpus)
 
     def arguments(self) -> list[str]:
         """For the search of a trial."""
         if not self.num_workers:
             return ["--executor", "serial", "--device", self.device]
-        given = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker", "gpus_per_worker", "device")}
-        flags = {"executor": "ray", **given}
+        given = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker", "device")}
+        flags = {"executor": "ray", **given, "gpus_per_worker": self.gpus()}
         return [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
@@ -114,15 +121,11 @@ class SweepJob:
         """See ``trials_of``."""
         return trials_of(self.blocks())
 
-    def axes(self) -> dict[str, Sequence[Any]]:
-        """Every value of every axis, as the page names them."""
-        columns = [trial.row() for trial in self.trials()]
-        names = ("task", "method", "n_rollouts", "inv_temperature", "spectral_weight", "alpha", "seed")
-        return {name: sorted({row[name] for row in columns} - {None}) for name in names}
 
-    def settings(self) -> dict[str, Any]:
-        """What the results follow from."""
-        return {"preset": self.preset, "blocks": [asdict(block) for block in self.blocks()]}
+def axes_of(trials: Sequence[TrialSpec]) -> dict[str, Sequence[Any]]:
+    """Every value of every axis, as the page names them."""
+    names = ("task", "method", "n_rollouts", "inv_temperature", "spectral_weight", "alpha", "seed")
+    return {name: sorted({getattr(trial, name) for trial in trials} - {None}) for name in names}
 
 
 def _with_given(block: Axes, given: dict[str, Any]) -> Axes:

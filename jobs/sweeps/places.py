@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,21 @@ class Places:
         return Path(self.storage) / RUNS / name
 
     def arguments(self, name: str, run: Path) -> list[str]:
-        """What the trial's search is told beside its own arguments: where to begin, or where to go on."""
-        if self.remote:
-            kept = f"{self.storage.rstrip('/')}/checkpoints/{name}"
-            filesystem, path = fs.FileSystem.from_uri(f"{kept}/{CONFIG}")
-            if filesystem.get_file_info(path).type == fs.FileType.NotFound:
-                return ["--out", str(run), "--checkpoint-to", kept]
-            return ["--resume", kept, "--out", str(run)]
+        """What the trial's search is told beside its own arguments: where to begin, or where to go on.
+
+        A directory that it cannot go on in is removed: its process died while it began, or it goes on from elsewhere.
+        """
         begun = (run / CONFIG).exists() and any((run / file).exists() for file in ("problems.parquet", QUESTIONS))
-        return ["--resume", str(run)] if begun else ["--out", str(run)]
+        if begun and not self.remote:
+            return ["--resume", str(run)]
+        shutil.rmtree(run, ignore_errors=True)
+        if not self.remote:
+            return ["--out", str(run)]
+        kept = f"{self.storage.rstrip('/')}/checkpoints/{name}"
+        filesystem, path = fs.FileSystem.from_uri(f"{kept}/{CONFIG}")
+        if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+            return ["--out", str(run), "--checkpoint-to", kept]
+        return ["--resume", kept, "--out", str(run)]
 
     def keep(self, name: str, run: Path) -> None:
         """Bring a run that has ended to the storage."""
@@ -69,16 +76,16 @@ class Places:
             filesystem, path = self._at(f"{RUNS}/{name}")
             fs.copy_files(str(run), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem)
 
-    def fetch(self, name: str, to: Path) -> bool:
-        """Bring a run from the storage; whether it is there."""
-        if not self.remote:
-            return (to / "summary.json").exists()
+    def fetch(self, name: str, to: Path) -> None:
+        """Bring a run from the storage, whole, unless it is there already or nowhere."""
         filesystem, path = self._at(f"{RUNS}/{name}")
-        if filesystem.get_file_info(path).type == fs.FileType.NotFound:
-            return False
-        to.mkdir(parents=True, exist_ok=True)
-        fs.copy_files(path, str(to), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
-        return True
+        if to.exists() or filesystem.get_file_info(path).type == fs.FileType.NotFound:
+            return
+        unfinished = to.with_name(f"{to.name}.writing")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        fs.copy_files(path, str(unfinished), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
+        unfinished.rename(to)
 
     def _at(self, name: str) -> tuple[fs.FileSystem, str]:
         if self.remote:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,10 +36,7 @@ class TrialWatch:
     ) -> None: ...
 
     def look(self, look: Look) -> None:
-        progress = look.progress._asdict()
-        self._reports.show(
-            {**look.figures, **progress, "evaluations": progress["nfe"]}
-        )  # of all contexts, unlike a row's
+        self._reports.show(_shown({**look.figures, **look.progress._asdict()}))
         self.check()
 
     def check(self) -> None:
@@ -46,27 +45,35 @@ class TrialWatch:
 
 
 def run_trial(config: Mapping[str, Any], reports: Reports) -> Mapping[str, float]:
-    """Begin the search, or go on with it; returns the figures of its row.
+    """Begin the search, or go on with it; returns what it showed last, and the figures of its row.
 
     Raises RuntimeError with what the search said if it did not come to its end.
     """
+    with contextlib.suppress(OSError):
+        os.chdir(config.get("directory", "."))  # which flags name files from, where this node has it
+    name, places = config["trial"]["name"], Places(config["storage"])
+    places.check()
+    run = places.run_directory(name)
+    try:
+        places.fetch(name, run)  # of a process that ended before Tune had heard of it
+        if not is_complete(run):
+            arguments = [*config["trial"]["arguments"], *config["execution"], *places.arguments(name, run)]
+            _search(_told(arguments), name, places, run, reports)
+        return {**last_shown(run), **row_figures(run)}
+    finally:
+        if places.remote:
+            shutil.rmtree(run.parent, ignore_errors=True)
+
+
+def _search(arguments: list[str], name: str, places: Places, run: Path, reports: Reports) -> None:
     from jobs.search import run as search  # loads torch: on the node, not in the program that starts the sweep
 
-    trial, places = config["trial"], Places(config["storage"])
-    places.check()
-    run = places.run_directory(trial["name"])
-    if not is_complete(run):
-        said = io.StringIO()
-        arguments = [*trial["arguments"], *config["execution"], *places.arguments(trial["name"], run)]
-        code = search(_told(arguments), Console(file=said, width=200), TrialWatch(reports))
-        if code in (0, _STOPPED):
-            places.keep(trial["name"], run)
-        if code != 0:
-            raise RuntimeError(_why(run, said.getvalue()))
-    figures = row_figures(run)
-    if places.remote:
-        shutil.rmtree(run.parent)
-    return figures
+    said = io.StringIO()
+    code = search(arguments, Console(file=said, width=200), TrialWatch(reports))
+    if code in (0, _STOPPED):
+        places.keep(name, run)
+    if code != 0:
+        raise RuntimeError(_why(run, said.getvalue()))
 
 
 def is_complete(run: Path) -> bool:
@@ -77,8 +84,22 @@ def is_complete(run: Path) -> bool:
 
 def row_figures(run: Path) -> dict[str, float]:
     """The numbers of the run's only method."""
-    row = json.loads((run / "summary.json").read_text())["rows"][0]
-    return {name: value for name, value in row.items() if isinstance(value, int | float)}
+    return _numbers(json.loads((run / "summary.json").read_text())["rows"][0])
+
+
+def last_shown(run: Path) -> dict[str, float]:
+    """What a search showed last: a short one ends before it is looked at, and Tune compares trials by this."""
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    return _shown({name: float(value) if value in ("inf", "-inf") else value for name, value in line.items()})
+
+
+def _shown(figures: Mapping[str, Any]) -> dict[str, float]:
+    """With the evaluations of all contexts, which a row gives for one."""
+    return _numbers({**figures, "evaluations": figures["nfe"]})
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if isinstance(value, int | float)}
 
 
 def _told(arguments: list[str]) -> list[str]:
