@@ -223,6 +223,15 @@ def test_without_an_exact_tenth_the_largest_budget_meets_what_is_nearest_to_it(t
     assert budgets(100) is None
 
 
+def test_few_are_rollouts_that_s_adt_has_not_the_one_of_a_greedy_answer(tmp_path: Path) -> None:
+    methods = (("greedy", 1), ("sadt", 4), ("sadt", 16))
+    entries = [made_up.trial(f"{method}{n}", "x", method, n, 1, kind="stage") for method, n in methods]
+    path = own_sweep(tmp_path, entries)
+    for entry in entries:
+        write_values(path, entry, {"a": ("A", 1.0)})
+    assert few_and_many(pool_settings(read_sweep(path))) == (4, 16)
+
+
 def test_a_damaged_run_is_named_with_what_to_do_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = made_up.write_sweep(tmp_path / "sweep")
     whole = pool_settings(read_sweep(path))

@@ -67,9 +67,16 @@ function themed(group, chart, choice, data) {
   return made;
 }
 
+// A task that lacks the chosen figure shows the first that it has.
+function fitting(group, chart, choice) {
+  const has = (key) => chart.figure.data.some((trace) => (trace.meta.y[key] ?? []).some((value) => value !== null));
+  return has(choice.y) ? choice : { ...choice, y: Object.keys(group.y).find(has) ?? choice.y };
+}
+
 function drawGroup(group) {
-  const choice = chosen(group);
+  const asked = chosen(group);
   group.charts.forEach((chart, number) => {
+    const choice = fitting(group, chart, asked);
     const place = document.getElementById(`${group.name}-${number}`);
     const data = chart.figure.data.map((trace) => picked(trace, choice));
     if (chart.figure.layout.shapes) place.style.height = "auto";

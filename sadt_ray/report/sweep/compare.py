@@ -87,14 +87,23 @@ def clear_winner(of_task: Sequence[Setting], metric: Metric) -> Setting | None:
 
 
 def few_and_many(settings: Sequence[Setting]) -> tuple[int, int] | None:
-    """The budgets to compare: 200 and 2,000; else the largest with its tenth; else the largest and what is nearest."""
-    budgets = sorted({s.n_rollouts for s in settings if s.n_rollouts is not None})
-    exact = [(few, many) for few, many in product(budgets, budgets) if few * TENTH == many]
+    """The budgets to compare: 200 and 2,000; else the largest with its tenth; else the largest and what is nearest.
+
+    Few are those of S-ADT, where it ran.
+    """
+    budgets = _budgets(settings)
+    scarce = _budgets([s for s in settings if is_learned(s.method)]) or budgets
+    exact = [(few, many) for few, many in product(scarce, budgets) if few * TENTH == many]
     if exact:
         return AS_CLAIMED if AS_CLAIMED in exact else exact[-1]
-    if len(budgets) < 2:
+    fewer = [few for few in scarce if few < max(budgets)]
+    if not fewer:
         return None
-    return min(budgets[:-1], key=lambda few: abs(math.log(few * TENTH / budgets[-1]))), budgets[-1]
+    return min(fewer, key=lambda few: abs(math.log(few * TENTH / budgets[-1]))), budgets[-1]
+
+
+def _budgets(settings: Sequence[Setting]) -> list[int]:
+    return sorted({s.n_rollouts for s in settings if s.n_rollouts is not None})
 
 
 def few_against_many(of_task: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
@@ -143,11 +152,15 @@ def shown_method(setting: Setting) -> str:
     return method_name(setting.method) + " (oracle)" * setting.oracle
 
 
+def rollouts_of(budget: int) -> str:
+    return f"{budget:,} rollout{'s' * (budget != 1)}"
+
+
 def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> str:
     """The setting for a reader: its method, its rollouts and the axes that are named."""
     parts = [shown_method(setting)]
     if rollouts and setting.n_rollouts is not None:
-        parts.append(f"{setting.n_rollouts:,} rollouts")
+        parts.append(rollouts_of(setting.n_rollouts))
     parts += [f"{AXES[axis]} {getattr(setting, axis):g}" for axis in axes if getattr(setting, axis) is not None]
     return ", ".join(parts)
 

@@ -16,6 +16,7 @@ from sadt_ray.report.sweep.compare import (
     is_partial,
     label,
     minus_reference,
+    rollouts_of,
     short_label,
     shown_method,
     target_label,
@@ -123,7 +124,7 @@ def task_table(of_task: Sequence[Setting]) -> Grid:
         name = label(s, axes, rollouts=False)
         row = rows.setdefault(name, [Cell(name, colour=colours[s.method]), *[Cell("")] * len(budgets)])
         row[1 + budgets.index(s.n_rollouts)] = _task_cell(s, scored, main, s is winner)
-    head = [main.shown, *("–" if n is None else f"{n:,} rollouts" for n in budgets)]
+    head = [main.shown, *("–" if n is None else rollouts_of(n) for n in budgets)]
     return Grid(head, list(rows.values()))
 
 
