@@ -81,9 +81,10 @@ def bound(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def begin(job: SweepJob, trials: Sequence[TrialSpec], arguments: list[str], out: Path) -> None:
-    """Make the sweep's directory, with every trial still to come."""
+def begin(job: SweepJob, trials: Sequence[TrialSpec], arguments: list[str], out: Path, places: Places) -> None:
+    """Make the sweep's directory, with every trial still to come. One whose storage is refused stays empty."""
     create_run_directory(out)
+    places.open(job.preset)
     rows = [{**trial.row(), "run": f"{RUNS}/{trial.name}", **WAITING} for trial in trials]
     write_json(out / TRIALS, {"trials": rows, "seconds": 0.0, "complete": False, "notes": []})
     write_json(
@@ -176,9 +177,8 @@ def sweep(arguments: list[str], console: Console) -> int:
             places = Places(settled(job.storage) or str(out))
             join_cluster(job)
             if job.resume is None:
-                begin(job, trials, arguments, out)
+                begin(job, trials, arguments, out, places)
             held.enter_context(only_writer(out, name=".sweep-lock"))
-            places.open(job.preset)
         console.print(f"{len(trials)} trials into {out}", markup=False, soft_wrap=True)
         try:
             run_trials(job, out, places)

@@ -15,6 +15,7 @@ from jobs.resume import CONFIG, QUESTIONS
 MARK = "sweep.json"
 """File by which a node knows that it sees the sweep's storage."""
 RUNS = "runs"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,20 @@ class Places:
         return ["--resume", kept, "--out", str(run)]
 
     def keep(self, name: str, run: Path) -> None:
-        """Bring a run that has ended to the storage."""
-        if self.remote:
-            filesystem, path = self._at(f"{RUNS}/{name}")
-            fs.copy_files(str(run), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem)
+        """Bring a run that has ended to the storage, in place of what was kept when it was stopped before.
+
+        Its summary comes last: where that is, all is.
+        """
+        if not self.remote:
+            return
+        filesystem, path = self._at(f"{RUNS}/{name}")
+        if filesystem.get_file_info(path).type != fs.FileType.NotFound:
+            filesystem.delete_dir(path)
+        filesystem.create_dir(path, recursive=True)
+        summary = (run / SUMMARY).rename(run.parent / SUMMARY)
+        for here, there in ((run, path), (summary, f"{path}/{SUMMARY}")):
+            fs.copy_files(str(here), there, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem)
+        summary.rename(run / SUMMARY)
 
     def fetch(self, name: str, to: Path) -> None:
         """Bring a run from the storage, whole, unless it is there already or nowhere."""

@@ -73,7 +73,8 @@ def test_trials_that_failed_are_reported_and_a_resumed_sweep_runs_them_again(fol
     failed = sweep(folder, *grid, flags, "--out", out)
     assert failed.returncode == 1
     assert "the scale is out of order" in failed.stdout
-    assert json.loads((out / "trials.json").read_text())["trials"][0]["status"] == "failed"
+    row = json.loads((out / "trials.json").read_text())["trials"][0]
+    assert (row["status"], row["attempts"]) == ("failed", 1)
     (folder / "broken").unlink()
     healed = sweep(folder, "--resume", out)
     assert healed.returncode == 0, healed.stdout + healed.stderr

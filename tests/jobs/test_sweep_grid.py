@@ -9,7 +9,7 @@ from jobs.search_job import SearchJob
 from jobs.stages.job import StageJob
 from jobs.sweep import bound, parse, sweep
 from jobs.sweeps.grid import Axes, trials_of
-from jobs.sweeps.job import SweepJob
+from jobs.sweeps.job import SweepJob, TrialExecution
 from jobs.sweeps.presets import PRESETS
 
 
@@ -42,6 +42,26 @@ def test_every_trial_of_a_preset_is_a_search_of_its_own_that_its_command_repeats
         assert words[:3] == ["python", "-m", "jobs.search"]
         job = tyro.cli(SearchJob if trial.kind == "forecast" else StageJob, args=words[3:])
         assert (job.method, job.n_rollouts, job.seed) == ((trial.method,), trial.n_rollouts, trial.seed)
+
+
+def test_trials_that_differ_in_a_last_digit_have_names_of_their_own():
+    axes = Axes(dataset=("a/b",), method=("dts",), n_rollouts=(1_000_000, 1_000_001), inv_temperature=(2, 2.0000001))
+    names = {trial.name for trial in trials_of([axes])}
+    assert len(names) == 4
+    assert "a-b-dts-n1000000-l2-w1-seed0" in names
+
+
+def test_a_trial_on_cuda_takes_a_gpu_unless_it_is_told_otherwise():
+    assert TrialExecution(device="cuda").resources().bundles() == [{"CPU": 1.0, "GPU": 1.0}]
+    assert TrialExecution(device="cuda", gpus_per_worker=0.25).resources().bundles() == [{"CPU": 1.0, "GPU": 0.25}]
+    assert TrialExecution().resources().bundles() == [{"CPU": 1.0}]
+
+
+def test_a_trial_that_would_wait_for_room_for_ever_is_refused():
+    resources = TrialExecution(num_workers=2, learner_cpus=1).resources()
+    resources.check({"CPU": 3.0})
+    with pytest.raises(ValueError, match="a trial takes 3 CPU, and this machine has 2"):
+        resources.check({"CPU": 2.0})
 
 
 def test_tasks_take_turns_so_that_a_sweep_cut_short_has_something_of_each():
