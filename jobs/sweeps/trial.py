@@ -50,7 +50,7 @@ def run_trial(config: Mapping[str, Any], reports: Reports) -> Mapping[str, float
     Raises RuntimeError with what the search said if it did not come to its end.
     """
     with contextlib.suppress(OSError):
-        os.chdir(config.get("directory", "."))  # which flags name files from, where this node has it
+        os.chdir(config["directory"])  # which flags name files from, where this node has it
     name, places = config["trial"]["name"], Places(config["storage"])
     places.check()
     run = places.run_directory(name)
