@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,23 @@ def sweep(arguments: list[str], console: Console) -> int:
         return show(out, places, console)
 
 
+_TRACKERS = {
+    "tensorboard": ("tensorboardX", "'sadt-ray[tune]'"),
+    "mlflow": ("mlflow", "'sadt-ray[track]'"),
+    "wandb": ("wandb", "wandb"),
+}
+
+
 def join_cluster(job: SweepJob) -> None:
     """Join the cluster, or start one here.
 
-    Raises ValueError if that cannot be, or Tune is not installed, or a trial would wait here for room for ever.
+    Raises ValueError if that cannot be, or what is needed is not installed, or a trial would wait here for room for
+    ever.
     """
+    for tracker in job.track:
+        module, package = _TRACKERS[tracker]
+        if find_spec(module) is None:
+            raise ValueError(f"--track {tracker} needs {module}; pip install {package}")
     address = job.execution.address or os.environ.get("RAY_ADDRESS")
     try:
         room = connect(address)

@@ -7,7 +7,7 @@ import tyro
 
 from jobs.search_job import SearchJob
 from jobs.stages.job import StageJob
-from jobs.sweep import bound, parse, sweep
+from jobs.sweep import bound, join_cluster, parse, sweep
 from jobs.sweeps.grid import Axes, trials_of
 from jobs.sweeps.job import SweepJob, TrialExecution
 from jobs.sweeps.presets import PRESETS
@@ -62,6 +62,12 @@ def test_a_trial_that_would_wait_for_room_for_ever_is_refused():
     resources.check({"CPU": 3.0})
     with pytest.raises(ValueError, match="a trial takes 3 CPU, and this machine has 2"):
         resources.check({"CPU": 2.0})
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr("jobs.sweep.find_spec", lambda module: None)
+    with pytest.raises(ValueError, match=r"--track mlflow needs mlflow; pip install 'sadt-ray\[track\]'"):
+        join_cluster(SweepJob(track=("mlflow",)))
 
 
 def test_tasks_take_turns_so_that_a_sweep_cut_short_has_something_of_each():
