@@ -143,7 +143,7 @@ def show(out: Path, places: Places, console: Console) -> int:
     print_table(console, [{name: line[name] for name in known} for line in lines])
     for row in ledger["trials"]:
         if row["error"]:
-            console.print(f"{row['name']}: {row['error']}", markup=False)
+            console.print(f"{row['name']}: {row['error']}", markup=False, soft_wrap=True)
     said = ", ".join(f"{count} {state}" for state, count in states.items())
     console.print(f"{len(ledger['trials'])} trials: {said}; {ledger['seconds']:.0f} s", markup=False)
     if not ledger["complete"]:
