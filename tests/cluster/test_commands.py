@@ -1,4 +1,4 @@
-"""The searches that the manifest and the page on clusters tell people to run are ones that the program understands."""
+"""The searches and sweeps that the manifest and the documents tell people to run are understood."""
 
 import re
 import shlex
@@ -8,18 +8,22 @@ import pytest
 import tyro
 import yaml
 
+from jobs.search import asks_a_stage
 from jobs.search_job import SearchJob
+from jobs.stages.job import StageJob
+from jobs.sweep import parse
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/how-to").glob("*.md"))]
 
 
-def searches_of_the_page():
-    """The arguments of every jobs.search in a block of shell commands."""
-    page = (ROOT / "docs/cluster.md").read_text()
-    for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            if "python -m jobs.search" in line:
-                yield shlex.split(line.partition("jobs.search")[2], comments=True)
+def commands_of_the_pages(program):
+    """The arguments of a program wherever a block of shell commands runs it."""
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if f"python -m {program} " in line:
+                    yield shlex.split(line.partition(program)[2], comments=True)
 
 
 def search_of_the_manifest():
@@ -27,13 +31,21 @@ def search_of_the_manifest():
     return shlex.split(manifest["spec"]["entrypoint"])[3:]
 
 
-SEARCHES = [search_of_the_manifest(), *searches_of_the_page()]
+SEARCHES = [search_of_the_manifest(), *commands_of_the_pages("jobs.search")]
+SWEEPS = [arguments for arguments in commands_of_the_pages("jobs.sweep") if "--resume" not in arguments]
 
 
-@pytest.mark.parametrize("arguments", SEARCHES, ids=" ".join)
+@pytest.mark.parametrize("arguments", [words for words in SEARCHES if "--help" not in words], ids=" ".join)
 def test_a_search_that_people_are_told_to_run_is_understood(arguments):
-    tyro.cli(SearchJob, args=arguments)
+    tyro.cli(StageJob if asks_a_stage(arguments) else SearchJob, args=arguments)
 
 
-def test_all_searches_are_found():
-    assert len(SEARCHES) >= 6
+@pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
+def test_a_sweep_that_people_are_told_to_run_has_trials(arguments):
+    job, _ = parse(arguments)
+    assert len(job.trials()) > 1
+
+
+def test_all_commands_are_found():
+    assert len(SEARCHES) >= 20
+    assert len(SWEEPS) >= 5
