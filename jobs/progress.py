@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 
@@ -16,7 +17,7 @@ _LINE_EVERY = 30.0  # seconds, in a log
 
 
 class SearchBar:
-    """A progress bar over the budgets of all problems; a line now and then where that is a log.
+    """A progress bar over the budgets of all problems; in a log a line now and then, and one at the end.
 
     Use as a context manager.
     """
@@ -26,11 +27,12 @@ class SearchBar:
         self._total = num_problems * (config.n_rollouts or config.max_nfe or 0)
         self._bar = Progress(
             TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
             console=console,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(label, total=self._total, facts="")
         self._console, self._label, self._next_line = console, label, time.monotonic() + _LINE_EVERY
@@ -43,35 +45,43 @@ class SearchBar:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._bar.__exit__(kind, error, where)
+        self._log()
 
     def show(self, look: Look) -> None:
         """Bring the line up to date."""
-        done = self._reach(look.progress.simulations, look.progress.nfe)
+        self._reach(look.progress.simulations, look.progress.nfe)
         self._bar.update(self._task, facts=_facts(look))
-        if not self._console.is_terminal and time.monotonic() >= self._next_line:
+        if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY
-            self._console.print(f"{self._label}  {done / self._total:.0%}  {_facts(look)}", soft_wrap=True)
+            self._log()
 
     def finish(self, search: Search) -> None:
         """Where it ended: the last batches may have come after the last look, and of a short search all of them."""
         self._reach(search.simulations, int(search.nfe.sum()))
 
-    def _reach(self, simulations: int, nfe: int) -> int:
-        done = min(simulations if self._config.n_rollouts is not None else nfe, self._total)
-        self._bar.update(self._task, completed=done)
-        return done
+    def _reach(self, simulations: int, nfe: int) -> None:
+        done = simulations if self._config.n_rollouts is not None else nfe
+        self._bar.update(self._task, completed=min(done, self._total))
+
+    def _log(self) -> None:
+        if not self._console.is_terminal:
+            (task,) = self._bar.tasks
+            line = f"{self._label:<12}  {task.percentage:3.0f}%  {task.fields['facts']}"
+            self._console.print(line.rstrip(), soft_wrap=True, highlight=False)
 
 
 def _facts(look: Look) -> str:
     progress, figures = look.progress, look.figures
-    parts = [
-        f"{progress.rollouts_per_second:6.0f} rollouts/s",
-        f"best reward {progress.best_reward:.3f}",
-        f"mean {progress.mean_reward:.3f}",
-    ]
+    parts = [f"{progress.rollouts_per_second:,.0f} rollouts/s"] if progress.rollouts_per_second else []
+    if progress.best_reward > -math.inf:
+        parts.append(f"reward {progress.mean_reward:.3f}, best {progress.best_reward:.3f}")
     if "workers" in figures:
-        parts.append(f"{figures['workers']:.0f} workers" if figures["workers"] else "waiting for workers")
+        parts.append(_workers(int(figures["workers"])))
     for name, words in (("lost_batches", "batches lost"), ("set_aside", "set aside")):
         if figures.get(name):
             parts.append(f"{figures[name]:.0f} {words}")
     return "  ".join(parts)
+
+
+def _workers(count: int) -> str:
+    return {0: "waiting for workers", 1: "1 worker"}.get(count, f"{count} workers")

@@ -87,6 +87,7 @@ class StageRun:
                 watch.look(look)
 
             ended = running.search(plan, on_look, watch.check)
+            bar.finish(ended.search)
         self.record(method, plan, ended.search, ended.seconds)
         if ended.error is not None:
             raise ended.error

@@ -99,6 +99,7 @@ def conduct(
                 checkpoints,
                 recording.keep_trajectories,
                 {"positions": plan.positions, "swept": plan.sweep.swept},
+                plan.sweep.particles,
             )
         except ValueError as error:
             raise CannotResume(str(error)) from error

@@ -26,6 +26,7 @@ def begin_or_resume(
     checkpoints: Checkpoints | None = None,
     keep_trajectories: bool = True,
     facts: Mapping[str, Any] | None = None,
+    particles: int = 1,
 ) -> tuple[Search, Recorder]:
     """A search and its recorder: the given ones, not yet begun, or those of the latest checkpoint.
 
@@ -34,13 +35,14 @@ def begin_or_resume(
 
     Args:
         facts: what readers of the trajectories should know beside the search's own settings.
+        particles: of each simulation; each counts as a rollout.
 
     Raises:
         ValueError: for a checkpoint of another search or format, or trajectories that belong to neither.
     """
     found = checkpoints.latest() if checkpoints is not None else None
     if found is None:
-        recorder = Recorder(run, method, keep_trajectories, facts=facts)
+        recorder = Recorder(run, method, keep_trajectories, facts=facts, particles=particles)
         recorder.open(search)
         if checkpoints is not None:
             checkpoints.save(search.state(), {"recorder": recorder.facts(search)})
@@ -49,7 +51,7 @@ def begin_or_resume(
     check_same_search(state, search)
     search = Search.restored(state)
     search.forget(search.open_tickets())
-    recorder = Recorder(run, method, keep_trajectories, resume=saved["recorder"], facts=facts)
+    recorder = Recorder(run, method, keep_trajectories, resume=saved["recorder"], facts=facts, particles=particles)
     recorder.open(search)
     return search, recorder
 

@@ -49,6 +49,7 @@ class Recorder:
         seconds_between: time between two lines of ``metrics.jsonl``.
         resume: ``checkpoint_facts`` of the recorder to continue. What that one recorded later is removed.
         facts: what readers of the trajectories should know beside the search's own settings.
+        particles: of each simulation; each counts as a rollout.
 
     Attributes:
         last_line: the last line of ``metrics.jsonl``; empty before the first.
@@ -62,7 +63,9 @@ class Recorder:
         seconds_between: float = 0.5,
         resume: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
+        particles: int = 1,
     ) -> None:
+        self._particles = particles
         self._run, self._method, self._seconds_between = run, method, seconds_between
         self._keep_trajectories = keep_trajectories
         before = resume or {"seconds": 0.0, "simulations": 0, "nfe": 0, "nodes": 0, "parts": None}
@@ -167,10 +170,11 @@ class Recorder:
         self._reward_sum += float(finite.sum())
         self._best = max(self._best, float(new.max(initial=-np.inf)))
         since = self._first
+        rollouts = (search.simulations - since.simulations) * self._particles
         return Progress(
             simulations=search.simulations,
             nfe=int(search.nfe.sum()),
-            rollouts_per_second=(search.simulations - since.simulations) / max(self.seconds - since.seconds, 1e-9),
+            rollouts_per_second=rollouts / max(self.seconds - since.seconds, 1e-9),
             mean_reward=self._reward_sum / self._num_finite if self._num_finite else -np.inf,
             best_reward=self._best,
         )

@@ -37,3 +37,19 @@ def test_a_search_of_one_batch_that_nobody_looked_at_ends_where_it_ended():
     with bar_of(n_rollouts=10) as bar:  # stopped early, by a standard error
         bar.finish(SimpleNamespace(simulations=6, nfe=np.array([48, 48])))
         assert bar._bar.tasks[0].percentage == pytest.approx(30)
+
+
+def test_a_log_says_once_where_a_search_ended_however_narrow_it_is():
+    written = io.StringIO()
+    with SearchBar(Console(file=written, width=40), "sadt", SearchConfig(n_rollouts=10), num_problems=2) as bar:
+        bar.show(Look(look(5, 200).progress, {"workers": 1.0}))
+        bar.finish(SimpleNamespace(simulations=20, nfe=np.array([160, 160])))
+    assert written.getvalue().splitlines() == ["sadt          100%  1 rollouts/s  reward 0.000, best 0.000  1 worker"]
+
+
+def test_what_is_not_known_yet_is_not_shown():
+    progress = look(0, 0).progress
+    progress.rollouts_per_second, progress.best_reward, progress.mean_reward = 0.0, -np.inf, -np.inf
+    with bar_of(n_rollouts=10) as bar:
+        bar.show(Look(progress, {"workers": 0.0}))
+        assert bar._bar.tasks[0].fields["facts"] == "waiting for workers"

@@ -84,6 +84,14 @@ def test_rates_are_those_since_the_last_line(tmp_path, clock):
     assert (second["workers"], second["busy"]) == (3.0, 0.5)
 
 
+def test_every_particle_of_a_sweep_counts_as_a_rollout(tmp_path, clock):
+    search, simulate = begun()
+    recorder = Recorder(tmp_path, "sadt", particles=16)
+    clock.now += 2.0
+    simulate(10)
+    assert recorder(search).rollouts_per_second == 80.0
+
+
 def test_a_line_says_what_is_in_flight_set_aside_and_in_the_tree(tmp_path):
     search, simulate = begun()
     simulate(10)
