@@ -13,20 +13,13 @@ from typing import Annotated
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
 from jobs.train_flow import TrainFlowConfig, train_flow
 from jobs.train_tslm import TrainTslmConfig, train_tslm
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
+from jobs.training_bars import TrainingBars
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
@@ -34,14 +27,6 @@ from sadt_ray.processes.fit_denoiser import Progress as TrainingProgress
 from sadt_ray.processes.fit_denoiser import fit_denoiser
 from sadt_ray.processes.pretrained import save_prior
 from sadt_ray.processes.sampling import sample_prior
-
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("loss {task.fields[loss]}"),
-    TimeElapsedColumn(),
-)
 
 
 @dataclass(frozen=True)
@@ -76,8 +61,13 @@ def train_prior(config: TrainPriorConfig, console: Console) -> Path:
     settings = _settings(config, dataset)
     console.print(f"diff-k on {dataset.name}: {len(dataset.columns)} channels, {len(dataset.values):,} rows -> {out}")
     start = time.perf_counter()
-    with Progress(*_COLUMNS, console=console) as bars:
-        denoiser = fit_denoiser(dataset, settings, out.with_suffix(".checkpoint"), config.resume, _Bars(bars))
+    with TrainingBars(console) as bars:
+
+        def show(now: TrainingProgress) -> None:
+            losses = f"loss {now.train_loss:.3f}, best on val {now.best_loss:.4f} at {now.best_step}"
+            bars.show(now.stage, now.step, now.max_steps, losses)
+
+        denoiser = fit_denoiser(dataset, settings, out.with_suffix(".checkpoint"), config.resume, show)
     save_prior(out, denoiser, settings.sampler)
     minutes = (time.perf_counter() - start) / 60
     problems = problems_of(dataset, "val")
@@ -96,20 +86,6 @@ def _settings(config: TrainPriorConfig, dataset: SeriesDataset) -> FitConfig:
         return settings
     limit = {name: min(config.max_steps, getattr(settings, name).max_steps) for name in STAGES}
     return replace(settings, **{name: replace(getattr(settings, name), max_steps=limit[name]) for name in STAGES})
-
-
-class _Bars:
-    """Called after every training step: moves the bar of its stage, with the losses beside it."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, now: TrainingProgress) -> None:
-        if now.stage not in self._tasks:
-            self._tasks[now.stage] = self._bars.add_task(now.stage, total=now.max_steps, loss="")
-        loss = f"{now.train_loss:.3f}, best on val {now.best_loss:.4f} at {now.best_step}"
-        self._bars.update(self._tasks[now.stage], completed=now.step, loss=loss)
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs.learning import process_facts
 from jobs.search import build_task
 from jobs.search_job import SearchJob
+from jobs.training_bars import TrainingBars
 from sadt_ray.buffer import TrajectoryBuffer
 from sadt_ray.flow.examples import examples_of
 from sadt_ray.flow.inputs import FlowInputs
@@ -28,13 +28,6 @@ from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.walk import level_positions
 
 HARVEST = "python -m jobs.search --method smc-debiased --split train --num-windows 40 --harvest --out RUN"
-_COLUMNS = (
-    TextColumn("flow"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("{task.fields[losses]}"),
-    TimeElapsedColumn(),
-)
 _BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under which a flow is trained
 
 
@@ -109,9 +102,8 @@ def train_flow(config: TrainFlowConfig, console: Console) -> Path:
         f"to {training.config.max_inv_temperature:g}, at most {steps:,} steps -> {config.out}",
         soft_wrap=True,
     )
-    with Progress(*_COLUMNS, console=console) as bar:
-        task = bar.add_task("flow", total=steps, completed=training.step, losses="")
-        _fit(training, checkpoint, lambda shown: bar.update(task, completed=training.step, losses=shown))
+    with TrainingBars(console) as bars:
+        _fit(training, checkpoint, lambda losses: bars.show("flow", training.step, steps, losses))
     training.flow(facts=facts).save(config.out)
     record = {"config": asdict(training.config), "metrics": training.metrics(), "facts": facts}
     config.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from jobs.training_bars import TrainingBars
 from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.interfaces import Problem
 from sadt_ray.overlap import rouge_l
@@ -29,13 +29,6 @@ from sadt_ray.stand_in.library import (
 )
 from sadt_ray.stand_in.tsqa import real_tsqa_problems
 
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("loss {task.fields[loss]}"),
-    TimeElapsedColumn(),
-)
 _PHASES = {"encoder": "encoder alone", "texts": "texts alone", "joint": "together"}
 
 
@@ -73,8 +66,12 @@ def train_tslm(config: TrainTslmConfig, console: Console) -> Path:
     out = config.out or Path("runs/train") / f"{name}-seed{config.seed}"
     console.print(f"{WHAT}\n{name}, seed {config.seed} -> {out}", highlight=False)
     start, started = time.perf_counter(), time.process_time()
-    with Progress(*_COLUMNS, console=console) as bars:
-        model = fit_stand_in(corpus_of(name, config.seed), settings, config.seed, Bars(bars))
+    with TrainingBars(console) as bars:
+
+        def show(phase: str, step: int, of: int, loss: float) -> None:
+            bars.show(_PHASES[phase], step, of, f"loss {loss:.3f}")
+
+        model = fit_stand_in(corpus_of(name, config.seed), settings, config.seed, show)
     minutes, of_core = (time.perf_counter() - start) / 60, (time.process_time() - started) / 60
     problems = held_out_problems(name, config.seed, config.questions) if config.questions else []
     scores: dict[str, object] = {"minutes": round(minutes, 2), "minutes_of_a_core": round(of_core, 2)}
@@ -123,16 +120,3 @@ def _settings(config: TrainTslmConfig) -> FitStandInConfig:
         return settings
     phases = ("warm_up_steps", "text_steps", "joint_steps")
     return replace(settings, **{phase: min(config.max_steps, getattr(settings, phase)) for phase in phases})
-
-
-class Bars:
-    """Called after every step: moves the bar of its phase, with the loss beside it."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, phase: str, step: int, of: int, loss: float) -> None:
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(_PHASES[phase], total=of, loss="")
-        self._bars.update(self._tasks[phase], completed=step, loss=f"{loss:.3f}")
