@@ -34,7 +34,7 @@ class BenchConfig:
 def main() -> None:
     config = tyro.cli(BenchConfig, description=__doc__)
     if config.name not in NAMES:
-        raise SystemExit(f"there is no benchmark {config.name!r}; choose one of {', '.join(NAMES)}")
+        raise SystemExit(f"jobs.bench: there is no benchmark {config.name!r}; choose one of {', '.join(NAMES)}")
     bench = importlib.import_module(f"jobs.benches.{config.name}")
     console = Console()
     console.print(f"[bold]{bench.QUESTION}[/bold]")

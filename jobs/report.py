@@ -27,7 +27,7 @@ def main() -> None:
     try:
         page = write_page(config.run_dir)
     except (ValueError, CannotDraw) as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(f"jobs.report: {error}") from error
     beside = page.parent / "plots"
     plots = f"\nplots:  {beside}" * beside.is_dir()
     console.print(f"report: {page}{plots}", soft_wrap=True, highlight=False)

@@ -120,7 +120,7 @@ def _run(job: Callable[[], object], console: Console) -> None:
     try:
         job()
     except (ValueError, FileNotFoundError, FloatingPointError, ImportError) as error:
-        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"jobs.train: {error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         console.print("stopped; the same command with --resume continues")

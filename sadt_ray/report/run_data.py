@@ -100,7 +100,7 @@ def read_run(directory: Path) -> Run:
     """Read a run directory. Raises ValueError naming the file or column that is missing and what to do about it."""
     directory = Path(directory)
     if not directory.is_dir():
-        raise ValueError(f"{directory} is not a directory: give the run directory that jobs.search wrote with --out")
+        raise ValueError(f"{directory} is not a directory: give the one that jobs.search or jobs.sweep wrote")
     summary = read_json(directory / "summary.json")
     if "rows" not in summary or any("method" not in row for row in summary["rows"]):
         raise ValueError(
