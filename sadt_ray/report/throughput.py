@@ -89,8 +89,8 @@ def throughput_text(run: KeepsTime) -> list[str]:
 
 def _said(lines: Lines) -> str:
     parts = []
-    if rates := _values(lines, "nfe_per_second"):
-        parts.append(f"{np.median(rates):,.0f} NFE/s in the median")
+    if median := np.median(_values(lines, "nfe_per_second") or 0.0):  # none of a search that is over in a few lines
+        parts.append(f"{median:,.0f} NFE/s in the median")
     if shares := _values(lines, "utilisation"):
         parts.append(f"{np.mean(shares):.0%} of the workers' time in rollouts")
     if staleness := _values(lines, "staleness"):

@@ -55,7 +55,8 @@ function drawSpectra(question, chosen) {
     made.dataset.answer = k;
     return made;
   });
-  const ends = [0, last / 2, last].map((f) => word(x(f), height + 13, number(question.rate ? f * question.rate : f), "middle"));
+  const anchors = ["start", "middle", "end"];
+  const ends = [0, last / 2, last].map((f, k) => word(x(f), height + 13, number(question.rate ? f * question.rate : f), anchors[k]));
   const box = svg("svg", { viewBox: `0 0 ${WIDE} ${height + 34}`, role: "img", class: "drawn", "aria-label": "spectra" },
     svg("path", { d: `M${LEFT} ${height}H${WIDE - 6}`, class: "hair" }), ...drawn.filter(Boolean), line(observed, { class: "line" }), ...ends,
     word(LEFT - 5, 14, number(10 ** high), "end"), word(LEFT - 5, height - 6, number(10 ** low), "end"),

@@ -91,7 +91,7 @@ def _count_cell(setting: Setting, partial: bool) -> Cell:
     clusters = setting.figures[main.name].clusters if main else 0
     seeds = f"{len(setting.seeds)} seed{'s' * (len(setting.seeds) != 1)}"
     text = f"{len(setting.problems):,} × {seeds}"
-    below = f"{clusters:,} {CLUSTER_NAMES[setting.kind]}" + ", stopped early" * setting.stopped
+    below = _counted(clusters, setting.kind) + ", stopped early" * setting.stopped
     below += ", not all problems" * (partial and not setting.stopped)
     return Cell(text, below=below, sort=len(setting.problems) * len(setting.seeds), kind="partial" * partial)
 
@@ -167,7 +167,12 @@ def _wins(paired: Paired | None, kind: str) -> str:
     if paired is None:
         return ""
     ties = f", {paired.ties} alike" if paired.ties else ""
-    return f"{paired.wins} of {paired.difference.clusters} {CLUSTER_NAMES[kind]}{ties}"
+    return f"{paired.wins} of {_counted(paired.difference.clusters, kind)}{ties}"
+
+
+def _counted(clusters: int, kind: str) -> str:
+    name = CLUSTER_NAMES[kind]
+    return f"{clusters:,} {name.removesuffix('s') if clusters == 1 else name}"
 
 
 def _share_cell(few: Setting, many: Setting, cost: Metric) -> Cell:
