@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from getpass import getuser
+from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -16,8 +17,9 @@ from sadt_ray.tree.search import Search
 
 
 def compile_kernels() -> None:
-    """Compile what this machine has not compiled yet; other processes of this user that want the same wait for it."""
-    with FileLock(Path(gettempdir()) / f"sadt-ray-kernels-{getuser()}.lock"):
+    """Compile what this machine has not compiled yet; other processes of this installation and user wait for it."""
+    here = blake2b(str(Path(__file__).resolve()).encode(), digest_size=8).hexdigest()
+    with FileLock(Path(gettempdir()) / f"sadt-ray-kernels-{getuser()}-{here}.lock"):
         _run_kernels()
 
 
