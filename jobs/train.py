@@ -48,14 +48,13 @@ class TrainPriorConfig:
     """Of initial weights, batches and noise."""
     max_steps: int | None = None
     """At most so many steps a stage, for a quick trial."""
-    threads: int | None = None
-    """CPU threads; torch's choice by default."""
+    threads: int = 1
+    """CPU threads. On cores that others use too, two are many times slower than one."""
 
 
 def train_prior(config: TrainPriorConfig, console: Console) -> Path:
     """Fit, save, score on the validation part; returns the path of the weights."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads)
     dataset = load_dataset(config.dataset, config.data_file)
     out = config.out or Path("runs/train") / dataset.name / "diff_k.safetensors"
     settings = _settings(config, dataset)

@@ -65,8 +65,8 @@ class TrainFlowConfig:
     """Continue from the checkpoint beside --out, if there is one."""
     seed: int = 0
     """Of initial weights and batches."""
-    threads: int | None = None
-    """CPU threads; torch's choice by default."""
+    threads: int = 1
+    """CPU threads. On cores that others use too, two are many times slower than one."""
 
 
 class Source(NamedTuple):
@@ -84,8 +84,7 @@ def train_flow(config: TrainFlowConfig, console: Console) -> Path:
     """Read, featurise, train, save; returns the path of the weights."""
     if config.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {config.epochs}")
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads)
     buffer = TrajectoryBuffer(config.buffer_path)
     sources = [
         _source(directory, bool(facts.get("swept")), console)
