@@ -45,5 +45,5 @@ def test_a_users_mistake_is_one_line_and_status_2(monkeypatch, tmp_path, capsys)
             _main(monkeypatch, "prior", *arguments)
         assert exit_.value.code == 2
         output = capsys.readouterr().out
-        assert output.startswith("error:")
+        assert output.startswith("jobs.train: ")
         assert output.count("\n") == 1
