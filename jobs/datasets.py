@@ -34,5 +34,6 @@ def load_dataset_or_synthetic(dataset: str | None, data_file: Path | None, conso
     except DataNotFound as error:
         if data_file is not None:
             raise
-        console.print(f"{error}\nGoing on with the built-in synthetic hourly series.", style="yellow", markup=False)
+        said = f"{error}\nGoing on with the built-in synthetic hourly series."
+        console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
         return synthetic_hourly()
