@@ -28,11 +28,12 @@ def load_dataset(dataset: str | None, data_file: Path | None) -> SeriesDataset:
 
 
 def load_dataset_or_synthetic(dataset: str | None, data_file: Path | None, console: Console) -> SeriesDataset:
-    """The same, but where ETTh1 cannot be had a synthetic series stands in, and the console says so."""
+    """The same, but where nothing was asked for and ETTh1 cannot be had, a synthetic series stands in, and the console
+    says so."""
     try:
         return load_dataset(dataset, data_file)
     except DataNotFound as error:
-        if data_file is not None:
+        if data_file is not None or dataset is not None:
             raise
         said = f"{error}\nGoing on with the built-in synthetic hourly series."
         console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)

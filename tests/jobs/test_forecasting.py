@@ -3,10 +3,13 @@
 import signal
 
 import pytest
+from rich.console import Console
 
+from jobs import datasets
 from jobs.datasets import load_dataset
 from jobs.forecasting import build_reward, load_process
 from jobs.interrupt import InterruptGuard
+from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.rewards.second_opinion import SecondOpinionReward
 from sadt_ray.rewards.spectral import SpectralReward
 
@@ -32,6 +35,17 @@ def test_the_spectral_reward_is_added_unless_its_weight_is_zero():
 
     assert spectral_weights(2.0) == [2.0]
     assert spectral_weights(0.0) == []
+
+
+def test_a_synthetic_series_stands_in_for_etth1_unless_that_was_asked_for_by_name(monkeypatch, capsys):
+    def nowhere():
+        raise DataNotFound("ETTh1 is nowhere")
+
+    monkeypatch.setattr(datasets, "load_etth1", nowhere)
+    assert datasets.load_dataset_or_synthetic(None, None, Console()).name == "synthetic"
+    assert "ETTh1 is nowhere" in capsys.readouterr().out
+    with pytest.raises(DataNotFound, match="ETTh1 is nowhere"):
+        datasets.load_dataset_or_synthetic("ETTh1", None, Console())
 
 
 def test_a_file_is_called_after_itself_and_never_takes_another_series_prior(tmp_path):
