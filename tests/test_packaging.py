@@ -91,7 +91,7 @@ def test_a_search_without_extras_ends_and_says_how_to_have_its_report(tmp_path):
     assert "pip install 'sadt-ray[report]'" in done.stdout.splitlines()[-1]
     report = python_without_extras("from jobs.report import main; main()", tmp_path / "run")
     assert report.returncode == 1
-    assert report.stderr.startswith("reports need matplotlib: pip install 'sadt-ray[report]'")
+    assert "jobs.report: reports need matplotlib: pip install 'sadt-ray[report]'" in report.stderr
 
 
 def test_every_dependency_is_pinned_to_a_version_that_is_allowed():
