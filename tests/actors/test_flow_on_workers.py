@@ -66,6 +66,10 @@ class Watched(RayExecutor):
         return finished
 
 
+class Enough(Exception):
+    """What was waited for has come."""
+
+
 @pytest.fixture
 def executor(cluster):
     """Makes executors over workers of their own, and ends those after the test."""
@@ -132,14 +136,18 @@ def test_a_worker_that_was_restarted_has_the_weights_with_its_first_call(executo
 
 def test_nodes_of_the_tree_are_looked_at_again_by_the_newest_flow_whatever_dies(executor, monkeypatch):
     monkeypatch.setattr("actors.executor._LOOK_ROWS", 50)
-    search, running = fresh(alpha=0.5), executor(2)
+    search, running = fresh(1_000_000, alpha=0.5), executor(2)  # longer than any look takes
     grown = fresh(100, alpha=0.5)
     run_search(grown, SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rolling=ROLLING))
     level = grown.tree.column("level")
     nodes = np.flatnonzero((level > 0) & (level < 4))
     asked = NodeStates(nodes, grown.states.values[nodes], level[nodes], grown.problem_of_nodes()[nodes])
     assert len(nodes) > 200
-    found = {}
+    local = SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rolling=ROLLING, flow=flow(2))
+    local.look_at(asked)
+    (looked,) = local.looked_at()
+    assert looked.nfe == 0
+    newest, found = dict(zip(looked.node.tolist(), looked.log_flow.tolist(), strict=True)), {}
 
     def look(search):
         if running.newest == 0:
@@ -150,10 +158,8 @@ def test_nodes_of_the_tree_are_looked_at_again_by_the_newest_flow_whatever_dies(
             running.remote(0).__ray_call__.remote(lambda self: os._exit(1))
         for looked in running.looked_at():
             found.update(zip(looked.node.tolist(), looked.log_flow.tolist(), strict=True))
+        if found == pytest.approx(newest, abs=1e-5):
+            raise Enough
 
-    run_search(search, running, look)
-    local = SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rolling=ROLLING, flow=flow(2))
-    local.look_at(asked)
-    (looked,) = local.looked_at()
-    assert found == pytest.approx(dict(zip(looked.node.tolist(), looked.log_flow.tolist(), strict=True)), abs=1e-5)
-    assert looked.nfe == 0
+    with pytest.raises(Enough):
+        run_search(search, running, look)
