@@ -15,7 +15,7 @@ from jobs.execution import Execution
 from jobs.sweeps.grid import Axes, TrialSpec, trials_of
 from jobs.sweeps.presets import PRESETS
 
-_FLAGS = {"forecast_flags": "", "stage_flags": ""}
+_FLAGS = ("forecast_flags", "stage_flags")
 
 
 @dataclass(frozen=True)
