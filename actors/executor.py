@@ -14,12 +14,11 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskErr
 from actors.gauges import Gauges
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import HeldFlow, RemoteWorker
-from sadt_ray.batch_times import MAX_HELD, BatchTimes
-from sadt_ray.executor import Finished, NodeFlows, NodeStates
+from sadt_ray.engine.executor import MAX_HELD, BatchTimes, Finished, NodeFlows, NodeStates
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Tickets
-from sadt_ray.roller import Rolling
-from sadt_ray.runs.conduct import SearchFailed
+from sadt_ray.rollout.spec import RolloutSpec
+from sadt_ray.runs.recording import SearchFailed
 
 _SICK = 3  # calls in a row that raised, after which a worker is restarted: its device may be in no state to go on
 _LOOK_ROWS = 2048  # nodes looked at in one call, so that batches do not wait long behind it
@@ -72,7 +71,7 @@ class RayExecutor:
 
     Args:
         workers: ready or not.
-        rolling: how the search's tickets are rolled out.
+        rollout_spec: how the search's tickets are rolled out.
         batch_size: tickets a call.
         deadline: how long a call may take before its worker is killed and restarted.
 
@@ -85,13 +84,13 @@ class RayExecutor:
     def __init__(
         self,
         workers: Iterable[RemoteWorker],
-        rolling: Rolling,
+        rollout_spec: RolloutSpec,
         batch_size: BatchSize,
         deadline: Deadline | None = None,
         spare: int = 1,
     ) -> None:
         self._rolling, self._batch_size, self._deadline, self._spare = (
-            rolling,
+            rollout_spec,
             batch_size,
             deadline or Deadline(),
             spare,

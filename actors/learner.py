@@ -14,8 +14,8 @@ import torch
 from ray.exceptions import RayError
 
 from sadt_ray.flow.flow import Flow
-from sadt_ray.learner import Learner, Learning
-from sadt_ray.teacher import Lesson
+from sadt_ray.flow.learner import Learner, LearnerSpec
+from sadt_ray.flow.weight_source import LearnerUpdate
 
 _ASK_EVERY = 0.25  # seconds
 _ASK_AGAIN = 2.0  # seconds, after a learner that did not answer
@@ -36,7 +36,7 @@ class LearnerActor:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def latest(self, replica: Sequence[Any], learning: Learning, known: int) -> Lesson:
+    def latest(self, replica: Sequence[Any], learning: LearnerSpec, known: int) -> LearnerUpdate:
         """At once, whatever the learner is at; at the first call it begins.
 
         Args:
@@ -47,9 +47,9 @@ class LearnerActor:
         if self._thread is None:
             self._thread = threading.Thread(target=self._learn, args=(replica, learning), daemon=True)
             self._thread.start()
-        return self._lesson(known)
+        return self._update(known)
 
-    def finish(self, replica: Sequence[Any], learning: Learning) -> Lesson:
+    def finish(self, replica: Sequence[Any], learning: LearnerSpec) -> LearnerUpdate:
         """End the training, and publish what there is."""
         self._stop.set()
         if self._thread is not None:
@@ -57,17 +57,19 @@ class LearnerActor:
         if self._learner is None:  # it has died, or was never asked for anything
             self._learner = learning.begin(*ray.get(replica[0]))
         self._learner.finish()
-        return self._lesson(-1)
+        return self._update(-1)
 
-    def _lesson(self, known: int) -> Lesson:
+    def _update(self, known: int) -> LearnerUpdate:
         learner = self._learner
         if learner is None:
-            return Lesson(None, {}, 0.0, self._error)
+            return LearnerUpdate(None, {}, 0.0, self._error)
         learner.outdo(known)
         flow, age = learner.latest, time.monotonic() - learner.published_at
-        return Lesson(flow if flow is not None and flow.version > known else None, learner.figures, age, self._error)
+        return LearnerUpdate(
+            flow if flow is not None and flow.version > known else None, learner.figures, age, self._error
+        )
 
-    def _learn(self, replica: Sequence[Any], learning: Learning) -> None:
+    def _learn(self, replica: Sequence[Any], learning: LearnerSpec) -> None:
         torch.set_num_threads(1)
         errors = 0
         while not self._stop.is_set() and errors < _ERRORS:
@@ -89,10 +91,10 @@ class RemoteLearner(NamedTuple):
 
     actor: Any
     replica: Sequence[Any]
-    learning: Learning
+    learning: LearnerSpec
 
     def latest(self, known: int) -> Any:
-        """A reply that holds a ``Lesson``."""
+        """A reply that holds a ``LearnerUpdate``."""
         return self.actor.latest.remote(self.replica, self.learning, known)
 
     def finish(self) -> Any:
@@ -100,8 +102,8 @@ class RemoteLearner(NamedTuple):
         return self.actor.finish.remote(self.replica, self.learning)
 
 
-class RemoteTeacher:
-    """A ``Teacher`` over a ``LearnerActor``: a question is on its way now and then, and nobody waits for the answer.
+class RemoteWeightSource:
+    """A ``WeightSource`` over a ``LearnerActor``: it is asked now and then, and nobody waits for the answer.
 
     A learner that is dead does not answer, is made anew by Ray, and is asked again.
 
@@ -113,9 +115,9 @@ class RemoteTeacher:
     def __init__(self, learner: RemoteLearner, known: int = -1) -> None:
         self._learner, self._known, self._ask_at = learner, known, 0.0
         self._reply: Any = None
-        self._lesson, self._heard, self._losses = Lesson(None, {}, 0.0, ""), time.monotonic(), 0
+        self._update, self._heard, self._losses = LearnerUpdate(None, {}, 0.0, ""), time.monotonic(), 0
 
-    def news(self) -> Flow | None:
+    def newer_weights(self) -> Flow | None:
         if self._reply is None:
             if time.monotonic() >= self._ask_at:
                 self._reply = self._learner.latest(self._known)
@@ -124,15 +126,15 @@ class RemoteTeacher:
             return None
         reply, self._reply = self._reply, None
         try:
-            self._lesson = ray.get(reply)
+            self._update = ray.get(reply)
         except RayError:
             self._losses += 1
-            self._lesson = Lesson(None, {}, 0.0, "")
+            self._update = LearnerUpdate(None, {}, 0.0, "")
             self._ask_at = time.monotonic() + _ASK_AGAIN
             return None
         self._heard = time.monotonic()
         self._ask_at = self._heard + _ASK_EVERY
-        flow = self._lesson.flow
+        flow = self._update.flow
         if flow is not None:
             self._known = flow.version
         return flow
@@ -140,10 +142,10 @@ class RemoteTeacher:
     def figures(self) -> Mapping[str, float]:
         """The learner's, as it told them last; ``learner_age``: seconds ago; ``learner_losses``: answers lost."""
         age = time.monotonic() - self._heard
-        return {**self._lesson.figures, "learner_age": age, "learner_losses": float(self._losses)}
+        return {**self._update.figures, "learner_age": age, "learner_losses": float(self._losses)}
 
 
-def start_learner(replica: Sequence[Any], learning: Learning, **options: Any) -> RemoteLearner:
+def start_learner(replica: Sequence[Any], learning: LearnerSpec, **options: Any) -> RemoteLearner:
     """Ask Ray for a learner, with ``options`` such as where it lives. It need not be up yet."""
     actor = ray.remote(LearnerActor).options(
         **{"num_cpus": learning.cpus, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2, **options}

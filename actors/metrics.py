@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
 
-from sadt_ray.runs.conduct import Look
+from sadt_ray.engine.loop import SearchStats
+from sadt_ray.tree.search import Search
 
 _DESCRIPTIONS = {
     "simulations": "Simulations backed up.",
@@ -29,7 +30,6 @@ _DESCRIPTIONS = {
     "weights_lag": "Seconds for which a newer flow had been in use when a batch came back.",
     "longest_weights_lag": "The longest of these.",
     "learner_steps": "Training steps of the learner.",
-    "learner_families": "Families of siblings that the learner can learn from.",
     "learner_validation": "Loss of its last validation.",
     "learner_base": "The same of the look-ahead that the flow began with.",
     "learner_nfe": "Evaluations of the process that features and training are worth.",
@@ -39,7 +39,7 @@ _DESCRIPTIONS = {
 
 
 class Meters:
-    """One gauge a figure."""
+    """An observer that shows each figure of a search as a gauge of Ray's."""
 
     def __init__(self, method: str) -> None:
         self._tags = {"method": method}
@@ -48,10 +48,10 @@ class Meters:
             name: Gauge(f"sadt_{name}", description=text, tag_keys=("method",)) for name, text in _DESCRIPTIONS.items()
         }
 
-    def show(self, look: Look) -> None:
-        """Set every gauge that the look has a figure for, if there are new ones."""
-        if look.figures is self._shown:
+    def after_batch(self, search: Search, stats: SearchStats) -> None:
+        """Set every gauge that there is a figure for, whenever the search's gauges were renewed."""
+        if stats.gauges is self._shown:
             return
-        self._shown = look.figures
-        for name in self._gauges.keys() & look.figures.keys():
-            self._gauges[name].set(look.figures[name], self._tags)
+        self._shown, figures = stats.gauges, stats.figures()
+        for name in self._gauges.keys() & figures.keys():
+            self._gauges[name].set(figures[name], self._tags)

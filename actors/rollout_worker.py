@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import ray
 
-from sadt_ray.executor import NodeFlows, NodeStates
+from sadt_ray.engine.executor import NodeFlows, NodeStates
 from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Results, Reward, Tickets
-from sadt_ray.roller import Roller, Rollers, Rolling
+from sadt_ray.rollout.spec import RolloutFactory, RolloutFn, RolloutSpec
 
 
 class RolloutWorker:
@@ -38,28 +38,31 @@ class RolloutWorker:
         self._process, self._problems = process, problems
         self._scorer = reward.bind(problems)
         self._bound_to: object = None  # the search at hand
-        self._roll: Roller | None = None
+        self._roll: RolloutFn | None = None
         self._version: int | None = None  # of the weights that it has
 
-    def run(self, rolling: Rolling, tickets: Tickets, flow: Flow | None = None) -> Results:
+    def run(self, rollout_spec: RolloutSpec, tickets: Tickets, flow: Flow | None = None) -> Results:
         """Roll the tickets out. Binds the problems anew when another search begins, not when newer weights come."""
-        rollers, version = self._rollers_of(rolling), None if flow is None else flow.version
+        rollout_factory, version = self._factory_for(rollout_spec), None if flow is None else flow.version
         if self._roll is None or self._version != version:
-            self._roll, self._version = rollers.roller(flow), version
+            self._roll, self._version = rollout_factory.rollout_fn(flow), version
         return self._roll(tickets)
 
-    def look_at(self, rolling: Rolling, nodes: NodeStates, flow: Flow) -> NodeFlows:
+    def look_at(self, rollout_spec: RolloutSpec, nodes: NodeStates, flow: Flow) -> NodeFlows:
         """lambda F of nodes of the search."""
-        log_flow, nfe = self._rollers_of(rolling).log_flow(flow, nodes.state, nodes.level, nodes.problem)
+        log_flow, nfe = self._factory_for(rollout_spec).log_flow(flow, nodes.state, nodes.level, nodes.problem)
         return NodeFlows(nodes.node, nodes.problem, log_flow, nfe)
 
-    def _rollers_of(self, rolling: Rolling) -> Rollers:
-        if self._bound_to != rolling:
-            process = self._process.with_branch_steps(rolling.branch_steps)
+    def _factory_for(self, rollout_spec: RolloutSpec) -> RolloutFactory:
+        if self._bound_to != rollout_spec:
+            process = self._process.with_branch_steps(rollout_spec.branch_steps)
             chain = process.bind(self._problems)
-            self._rollers, self._roll = Rollers(chain, self._scorer, process.num_levels, rolling), None
-            self._bound_to = rolling
-        return self._rollers
+            self._rollout_factory, self._roll = (
+                RolloutFactory(chain, self._scorer, process.num_levels, rollout_spec),
+                None,
+            )
+            self._bound_to = rollout_spec
+        return self._rollout_factory
 
 
 class HeldFlow(NamedTuple):
@@ -95,13 +98,17 @@ class WorkerActor:
         self._loaded(replica)
         return socket.gethostname()
 
-    def run(self, replica: Sequence[Any], rolling: Rolling, tickets: Tickets, flow: HeldFlow | None = None) -> Results:
+    def run(
+        self, replica: Sequence[Any], rollout_spec: RolloutSpec, tickets: Tickets, flow: HeldFlow | None = None
+    ) -> Results:
         """See ``RolloutWorker.run``."""
-        return self._loaded(replica).run(rolling, tickets, None if flow is None else self._weights(flow))
+        return self._loaded(replica).run(rollout_spec, tickets, None if flow is None else self._weights(flow))
 
-    def look_at(self, replica: Sequence[Any], rolling: Rolling, nodes: NodeStates, flow: HeldFlow) -> NodeFlows:
+    def look_at(
+        self, replica: Sequence[Any], rollout_spec: RolloutSpec, nodes: NodeStates, flow: HeldFlow
+    ) -> NodeFlows:
         """See ``RolloutWorker.look_at``."""
-        return self._loaded(replica).look_at(rolling, nodes, self._weights(flow))
+        return self._loaded(replica).look_at(rollout_spec, nodes, self._weights(flow))
 
     def _loaded(self, replica: Sequence[Any]) -> RolloutWorker:
         if self._worker is None:
@@ -133,13 +140,13 @@ class RemoteWorker:
         """A reply that comes when the worker is up and loaded; an ``ActorUnavailableError`` while it restarts."""
         return self.actor.ready.remote(self.replica)
 
-    def run(self, rolling: Rolling, tickets: Tickets, flow: HeldFlow | None = None) -> Any:
+    def run(self, rollout_spec: RolloutSpec, tickets: Tickets, flow: HeldFlow | None = None) -> Any:
         """A reply that holds the results. Never tried again by Ray: whoever asked decides that."""
-        return self.actor.run.remote(self.replica, rolling, tickets, flow)
+        return self.actor.run.remote(self.replica, rollout_spec, tickets, flow)
 
-    def look_at(self, rolling: Rolling, nodes: NodeStates, flow: HeldFlow) -> Any:
+    def look_at(self, rollout_spec: RolloutSpec, nodes: NodeStates, flow: HeldFlow) -> Any:
         """A reply that holds what the flow says of nodes."""
-        return self.actor.look_at.remote(self.replica, rolling, nodes, flow)
+        return self.actor.look_at.remote(self.replica, rollout_spec, nodes, flow)
 
     def restart(self) -> None:
         """End whatever it does and start it anew."""

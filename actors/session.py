@@ -24,21 +24,22 @@ from actors.executor import RayExecutor, WorkersLost, last_line
 from actors.learner import RemoteLearner, start_learner
 from actors.pacing import Deadline
 from actors.rollout_worker import RemoteWorker, start_workers
-from actors.tree_owner import SHARE_IN_FLIGHT, Pace, Sent, TreeOwner
+from actors.tree_owner import SHARE_IN_FLIGHT, BatchPolicy, Sent, TreeOwner
+from sadt_ray.engine.loop import SearchResult, SearchStats
+from sadt_ray.engine.plan import SearchPlan
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.learner import LearnerSpec
+from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
-from sadt_ray.learner import Learning
-from sadt_ray.plan import SearchPlan
-from sadt_ray.runs.conduct import Ended, Look, Recording, SearchFailed
-from sadt_ray.teacher import Lesson
+from sadt_ray.runs.recording import Recording, SearchFailed
 from sadt_ray.tree.search import Search
 
-_LOOK_EVERY = 0.25  # seconds
+_POLL_EVERY = 0.25  # seconds
 _STOP_WITHIN = 60.0  # seconds in which a running batch should end
 _FINISH_WITHIN = 60.0  # seconds in which a learner should judge and write what it has
 _OWNER_DEATHS = 3  # at the same place
 _LOADING_DEATHS = 3  # of one worker, while it loads its replica
-_OWNER_THREADS = 4  # the search, look, stop, and one to spare
+_OWNER_THREADS = 4  # the search, stats, stop, and one to spare
 
 
 class OwnerLost(SearchFailed):
@@ -46,7 +47,7 @@ class OwnerLost(SearchFailed):
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerSpec:
     """How many workers, and what each takes of the cluster.
 
     Attributes:
@@ -95,11 +96,11 @@ class RaySession:
 
     Args:
         process, reward, problems: what the workers roll out.
-        crew: the workers.
+        worker_spec: the workers.
         recording: where records and checkpoints go.
-        pace: batch sizes.
+        batch_policy: batch sizes.
         resources: of the cluster, from ``cluster.connect``.
-        simulations: of the smallest search to come. Unless the crew says otherwise there are no more workers than a
+        simulations: of the smallest search to come. Unless num_workers is given there are no more workers than a
             twentieth of them keeps busy: more in flight would cost the trees too much.
         flow: that searches which are guided by one begin with.
         learning: for a learner beside the searches.
@@ -110,18 +111,18 @@ class RaySession:
         process: GenerativeProcess,
         reward: Reward,
         problems: Sequence[Problem],
-        crew: Crew,
+        worker_spec: WorkerSpec,
         recording: Recording,
-        pace: Pace,
+        batch_policy: BatchPolicy,
         resources: Mapping[str, float],
         simulations: int | None = None,
         deadline: Deadline | None = None,
         flow: Flow | None = None,
-        learning: Learning | None = None,
+        learning: LearnerSpec | None = None,
     ) -> None:
-        per_worker = RayExecutor.calls_per_worker * pace.batch_size
+        per_worker = RayExecutor.calls_per_worker * batch_policy.batch_size
         useful = None if simulations is None else int(SHARE_IN_FLIGHT * simulations / per_worker)
-        self.num_workers = crew.size(resources, useful)
+        self.num_workers = worker_spec.size(resources, useful)
         self.owner_restarts = 0
         group = get_current_placement_group()  # of a trial of a sweep: its workers stay in it
         place = "SPREAD" if group is None else PlacementGroupSchedulingStrategy(group)
@@ -130,9 +131,9 @@ class RaySession:
             process,
             reward,
             problems,
-            crew.device,
-            num_cpus=crew.cpus,
-            num_gpus=crew.gpus,
+            worker_spec.device,
+            num_cpus=worker_spec.cpus,
+            num_gpus=worker_spec.gpus,
             scheduling_strategy=place,
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -143,7 +144,7 @@ class RaySession:
             max_concurrency=_OWNER_THREADS,
             scheduling_strategy=here,
         )
-        self.owner: Any = owner.remote(recording, pace, deadline)
+        self.owner: Any = owner.remote(recording, batch_policy, deadline)
         self._flow = flow
         self.learner: RemoteLearner | None = None
         if learning is not None:
@@ -162,7 +163,7 @@ class RaySession:
         """
         starting, reason = dict(_start(worker) for worker in self.workers), ""
         while starting:
-            answered, _ = ray.wait(list(starting), timeout=_LOOK_EVERY)
+            answered, _ = ray.wait(list(starting), timeout=_POLL_EVERY)
             on_wait()
             for reply in answered:
                 start = starting.pop(reply)
@@ -173,7 +174,7 @@ class RaySession:
                     deaths = start.deaths + _has_come(start.up)
                     reason = f"it died {deaths} times while it loaded the process and the reward: {last_line(error)}"
                     if deaths < _LOADING_DEATHS:
-                        time.sleep(_LOOK_EVERY)
+                        time.sleep(_POLL_EVERY)
                         starting.update([_start(start.worker, deaths)])
                 except RayError as error:
                     reason = last_line(error)
@@ -194,30 +195,30 @@ class RaySession:
     def search(
         self,
         plan: SearchPlan,
-        on_look: Callable[[Look], None] | None = None,
+        on_stats: Callable[[SearchStats], None] | None = None,
         on_wait: Callable[[], None] = lambda: None,
-    ) -> Ended:
-        """Run one search. What ``on_look`` raises stops it between two batches and comes back in ``Ended.error``.
+    ) -> SearchResult:
+        """Run one search. What ``on_stats`` raises stops it between two batches and comes back in the result.
 
         Args:
-            on_look: called with what the owner shows, now and then.
+            on_stats: called with how far the search is, now and then.
             on_wait: called now and then also while the owner shows nothing. What it raises stops the search too.
 
         Raises:
             OwnerLost: when the owner dies three times without getting further.
-            CannotResume: see ``conduct``.
+            CannotResume: see ``run_recorded``.
         """
         furthest, deaths_there = -1, 0
         while True:
             call, done = self.owner.search.remote(plan, self.workers, self._flow, self.learner), -1
             try:
-                while not ray.wait([call], timeout=_LOOK_EVERY)[0]:
+                while not ray.wait([call], timeout=_POLL_EVERY)[0]:
                     on_wait()
-                    look = self._look()
-                    if look is not None:
-                        done = look.progress.simulations
-                        if on_look is not None:
-                            on_look(look)
+                    stats = self._stats()
+                    if stats is not None:
+                        done = stats.simulations
+                        if on_stats is not None:
+                            on_stats(stats)
             except BaseException as error:
                 return self._stopped(call, error)
             try:
@@ -233,35 +234,35 @@ class RaySession:
                     ) from None
                 self._wait_for_owner(on_wait)
 
-    def learned(self) -> Lesson | None:
+    def learned(self) -> LearnerUpdate | None:
         """End the learner, which publishes what it has, and return that; None if it does not answer."""
         if self.learner is None:
             return None
         try:
-            lesson: Lesson = ray.get(self.learner.finish(), timeout=_FINISH_WITHIN)
+            update: LearnerUpdate = ray.get(self.learner.finish(), timeout=_FINISH_WITHIN)
         except RayError:
             return None
-        return lesson
+        return update
 
     def _wait_for_owner(self, on_wait: Callable[[], None]) -> None:
         """Until it is up again."""
         while True:
             reply = self.owner.ready.remote()
-            while not ray.wait([reply], timeout=_LOOK_EVERY)[0]:
+            while not ray.wait([reply], timeout=_POLL_EVERY)[0]:
                 on_wait()
             try:
                 ray.get(reply)
                 return
             except ActorUnavailableError:
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_EVERY)
 
-    def _look(self) -> Look | None:
+    def _stats(self) -> SearchStats | None:
         try:
-            return ray.get(self.owner.look.remote(), timeout=5)
+            return ray.get(self.owner.stats.remote(), timeout=5)
         except (GetTimeoutError, RayActorError):
             return None
 
-    def _stopped(self, call: Any, reason: BaseException) -> Ended:
+    def _stopped(self, call: Any, reason: BaseException) -> SearchResult:
         """Have the search stopped, and say why."""
         try:
             ray.get(self.owner.stop.remote(), timeout=_STOP_WITHIN)
@@ -292,6 +293,6 @@ def _has_come(reply: Any) -> bool:
     return True
 
 
-def _ended(sent: Sent) -> Ended:
+def _ended(sent: Sent) -> SearchResult:
     error = None if sent.failure is None else SearchFailed(sent.failure)
-    return Ended(Search.restored(sent.state), sent.seconds, error)
+    return SearchResult(Search.restored(sent.state), sent.seconds, error)

@@ -8,20 +8,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from actors.executor import RayExecutor
-from actors.learner import RemoteLearner, RemoteTeacher
+from actors.learner import RemoteLearner, RemoteWeightSource
 from actors.metrics import Meters
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
+from sadt_ray.engine.loop import SearchStats
+from sadt_ray.engine.plan import SearchPlan, default_batch_size
 from sadt_ray.flow.flow import Flow
-from sadt_ray.plan import SearchPlan, default_batch_size
-from sadt_ray.runs.conduct import Look, Recording, conduct
+from sadt_ray.runs.recording import Recording, run_recorded
+from sadt_ray.tree.search import Search
 from sadt_ray.tree.state import SearchState
 
 _LARGEST_BATCH = 4096
 SHARE_IN_FLIGHT = 0.05  # of a search's simulations; more would cost its trees too much quality
 
 
-class Pace(NamedTuple):
+class BatchPolicy(NamedTuple):
     """How an owner feeds its workers.
 
     Attributes:
@@ -48,19 +50,19 @@ class Stopped(Exception):
 class TreeOwner:
     """Runs one search at a time over workers, recording and checkpointing it as it grows.
 
-    A plain class; ``actors.session`` makes a Ray actor of it, with threads of its own for ``look`` and ``stop``. An
+    A plain class; ``actors.session`` makes a Ray actor of it, with threads of its own for ``stats`` and ``stop``. An
     owner that was killed and restarted resumes a search from its last checkpoint when it is asked for it again.
 
     Args:
         recording: where records and checkpoints go.
-        pace: batch sizes.
+        batch_policy: batch sizes.
         deadline: see ``RayExecutor``.
     """
 
-    def __init__(self, recording: Recording, pace: Pace, deadline: Deadline | None = None) -> None:
-        self._recording, self._pace, self._deadline = recording, pace, deadline or Deadline()
+    def __init__(self, recording: Recording, batch_policy: BatchPolicy, deadline: Deadline | None = None) -> None:
+        self._recording, self._batch_policy, self._deadline = recording, batch_policy, deadline or Deadline()
         self._stop = threading.Event()
-        self._last_look: Look | None = None
+        self._stats: SearchStats | None = None
 
     def ready(self) -> str:
         """The name of the machine."""
@@ -79,31 +81,31 @@ class TreeOwner:
             flow: to begin with, for a plan that is guided by one.
             learner: may have a newer one at any time.
         """
-        self._last_look = None
+        self._stats = None
         first = self._first_batch(plan)
         size = BatchSize(first, self._largest_batch(plan, first, len(workers)))
-        executor = RayExecutor(workers, plan.rolling, size, self._deadline)
-        if flow is not None and plan.sweep.twist == "flow":
+        executor = RayExecutor(workers, plan.rollout_spec, size, self._deadline)
+        if flow is not None and plan.smc.twist == "flow":
             executor.use_flow(flow)
-        teacher = None if learner is None else RemoteTeacher(learner, -1 if flow is None else flow.version)
+        weight_source = None if learner is None else RemoteWeightSource(learner, -1 if flow is None else flow.version)
         meters = Meters(plan.name)
 
-        def look_on(look: Look) -> None:
-            self._last_look = look
-            meters.show(look)
-            if self._stop.is_set():
-                raise Stopped
-
         try:
-            ended = conduct(plan, executor, self._recording, look_on, teacher)
+            ended = run_recorded(plan, executor, self._recording, [self, meters], weight_source)
         finally:
             self._stop.clear()
         failure = None if ended.error is None else f"{type(ended.error).__name__}: {ended.error}"
         return Sent(ended.search.state(), ended.seconds, failure)
 
-    def look(self) -> Look | None:
+    def after_batch(self, search: Search, stats: SearchStats) -> None:
+        """Remember how far the search is. Raises Stopped if it was asked to stop."""
+        self._stats = stats
+        if self._stop.is_set():
+            raise Stopped
+
+    def stats(self) -> SearchStats | None:
         """How far the search is; None before its first batch."""
-        return self._last_look
+        return self._stats
 
     def stop(self) -> None:
         """End the search at hand between two batches."""
@@ -111,12 +113,12 @@ class TreeOwner:
 
     def _first_batch(self, plan: SearchPlan) -> int:
         """Sweeps have many rows a ticket."""
-        if self._pace.fixed or plan.sweep.particles == 1:
-            return self._pace.batch_size
-        return default_batch_size(len(plan.names), plan.sweep.particles)
+        if self._batch_policy.fixed or plan.smc.particles == 1:
+            return self._batch_policy.batch_size
+        return default_batch_size(len(plan.names), plan.smc.particles)
 
     def _largest_batch(self, plan: SearchPlan, first: int, num_workers: int) -> int:
-        if self._pace.fixed:
+        if self._batch_policy.fixed:
             return first
         slots = RayExecutor.calls_per_worker * num_workers + 1
         return min(max(int(SHARE_IN_FLIGHT * plan.simulations / slots), first), _LARGEST_BATCH)

@@ -10,13 +10,13 @@ The stand-in is a toy of a million parameters; what it answers says nothing abou
 import numpy as np
 
 from sadt_ray import method_named, sample
-from sadt_ray.data.stages.normalise import normalised_har_by_window
-from sadt_ray.data.stages.problems import stage_problem
+from sadt_ray.opentslm.answers import answered
+from sadt_ray.opentslm.data.normalise import normalised_har_by_window
+from sadt_ray.opentslm.data.problems import stage_problem
+from sadt_ray.opentslm.model.load import load_opentslm
+from sadt_ray.opentslm.rewards.build import build_stage_reward
+from sadt_ray.opentslm.stand_in.library import SHIPPED
 from sadt_ray.processes.language.process import CausalLMProcess
-from sadt_ray.processes.opentslm.load import load_opentslm
-from sadt_ray.rewards.stages.build import build_stage_reward
-from sadt_ray.runs.answers import answered
-from sadt_ray.stand_in.library import SHIPPED
 
 RNG = np.random.default_rng(0)
 SECONDS = np.arange(128) / 50
@@ -33,7 +33,7 @@ def window(name, cadence, strength, noise):
 def main():
     problems = [window("somebody in motion", 2.6, 1.0, 0.1), window("telephone on a table", 0.0, 0.0, 0.01)]
     process = CausalLMProcess(load_opentslm(SHIPPED / "stand-in-har"), max_tokens=80)
-    method = method_named("sadt", n_rollouts=4, growth=1, candidates=1, inv_temperature=1.0)  # four texts
+    method = method_named("sadt", n_rollouts=4, split_factor=1, num_candidates=1, inv_temperature=1.0)  # four texts
     found = sample(process, problems, build_stage_reward("format", "har"), method)
     for problem, drawn in zip(problems, found, strict=True):
         told = answered("sadt", problem, drawn, rollouts=4, tokens=0, reward_calls=0)

@@ -9,9 +9,9 @@ training this short brings sweeps to about what importance sampling does; one on
 
 import numpy as np
 
-from jobs.posterior.learning import learn_flow
-from jobs.posterior.mixture_flow import FlooredReward, guided, mixture_process
+from benchmarks.posterior.mixture_flow import FlooredReward, guided, mixture_process
 from sadt_ray import Problem, sample, snis
+from sadt_ray.flow.fit import learn_flow
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.methods import sweep
 from sadt_ray.processes.gaussian_mixture import DensityRatioReward, grid_prior, nine_mode_posterior
@@ -35,10 +35,10 @@ def main():
     harvest = sweep(
         n_rollouts=1_000,
         particles=1_000,
-        growth=1,
-        lean="never",
-        candidates=1,
-        resampling="families-4",
+        split_factor=1,
+        guidance="never",
+        num_candidates=1,
+        resampling="siblings-4",
         inv_temperature=1.0,
     )
     config = TrainingConfig(

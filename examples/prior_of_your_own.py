@@ -9,8 +9,8 @@ import numpy as np
 
 from sadt_ray import FunctionReward, Problem, dts, sample, snis
 from sadt_ray.interfaces import Step
+from sadt_ray.numerics.rng import normals
 from sadt_ray.processes.branching import checked_branch_steps
-from sadt_ray.rng import normals
 
 STEPS, PHI, LAM = 8, 0.9, 1.0
 PRESETS = {"none": (STEPS,), "start": (1, STEPS), "late": (6, 7, STEPS), "published": (2, 4, 6, STEPS)}

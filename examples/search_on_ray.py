@@ -15,23 +15,23 @@ from actors.cluster import connect, disconnect
 
 def main():
     resources = connect(sys.argv[1] if len(sys.argv) > 1 else None)  # before anything else imports Ray
-    from actors.session import Crew, RaySession
-    from actors.tree_owner import Pace
+    from actors.session import RaySession, WorkerSpec
+    from actors.tree_owner import BatchPolicy
     from sadt_ray.data.synthetic import synthetic_hourly
+    from sadt_ray.engine.plan import plan_search
     from sadt_ray.methods import dts
-    from sadt_ray.plan import plan_search
     from sadt_ray.processes.pretrained import load_pretrained
     from sadt_ray.rewards.spectral import SpectralReward
-    from sadt_ray.runs.conduct import Recording
+    from sadt_ray.runs.recording import Recording
 
     process, data = load_pretrained("diff-k", "ETTh1"), synthetic_hourly()
     problems = [data.problem("test", window, "channel_0") for window in range(2)]
     plan = plan_search(process, problems, dts(inv_temperature=50, n_rollouts=100))
     with tempfile.TemporaryDirectory() as run:
         recording = Recording(Path(run), checkpoint_to=f"{run}/checkpoints")
-        crew = Crew(num_workers=2)
+        crew = WorkerSpec(num_workers=2)
         with RaySession(
-            process, SpectralReward(), problems, crew, recording, Pace(batch_size=25), resources
+            process, SpectralReward(), problems, crew, recording, BatchPolicy(batch_size=25), resources
         ) as session:
             ended = session.search(plan)
     disconnect()

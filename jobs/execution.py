@@ -14,13 +14,14 @@ import torch
 from rich.console import Console
 
 from actors.cluster import RayUnavailable, connect, disconnect
-from sadt_ray.executor import SerialExecutor, Tolerance
+from sadt_ray.engine.loop import SearchResult, SearchStats, StatsTo, Tolerance
+from sadt_ray.engine.plan import SearchPlan, default_batch_size
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.learner import LearnerSpec
+from sadt_ray.flow.weight_source import InterleavedLearner, LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Reward
-from sadt_ray.learner import Learning
-from sadt_ray.plan import SearchPlan, default_batch_size
-from sadt_ray.runs.conduct import Ended, Look, Recording, conduct
-from sadt_ray.teacher import Lesson, Turns
+from sadt_ray.runs.recording import Recording, run_recorded
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,12 @@ class Session(Protocol):
     def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
         """Until a search could begin; ``on_wait`` is called now and then, and may raise."""
 
-    def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
-        """``on_look`` is called as the search goes on, ``on_wait`` also while it does not; both may raise."""
+    def search(
+        self, plan: SearchPlan, on_stats: Callable[[SearchStats], None], on_wait: Callable[[], None]
+    ) -> SearchResult:
+        """``on_stats`` is called as the search goes on, ``on_wait`` also while it does not; both may raise."""
 
-    def learned(self) -> Lesson | None:
+    def learned(self) -> LearnerUpdate | None:
         """End the learner; what it has to show, or None if it does not answer. For a session that has a learner."""
 
 
@@ -95,7 +98,7 @@ class SerialSession:
     batch_size: int | None  # None for what the search's sweeps are best served with
     recording: Recording
     flow: Flow | None = None
-    turns: Turns | None = None
+    turns: InterleavedLearner | None = None
 
     def __enter__(self) -> SerialSession:
         return self
@@ -107,27 +110,31 @@ class SerialSession:
     def wait_for_workers(self, on_wait: Callable[[], None]) -> None:
         """This process is ready."""
 
-    def search(self, plan: SearchPlan, on_look: Callable[[Look], None], on_wait: Callable[[], None]) -> Ended:
+    def search(
+        self, plan: SearchPlan, on_stats: Callable[[SearchStats], None], on_wait: Callable[[], None]
+    ) -> SearchResult:
         """Every batch is followed by a look, so nothing is waited for."""
-        flow = self.flow if plan.sweep.twist == "flow" else None
-        size = self.batch_size or default_batch_size(len(self.problems), plan.sweep.particles)
-        executor = SerialExecutor(self.process, self.reward, self.problems, size, rolling=plan.rolling, flow=flow)
+        flow = self.flow if plan.smc.twist == "flow" else None
+        size = self.batch_size or default_batch_size(len(self.problems), plan.smc.particles)
+        executor = SerialExecutor(
+            self.process, self.reward, self.problems, size, rollout_spec=plan.rollout_spec, flow=flow
+        )
         if self.turns is not None:
             self.turns.begin(-1 if flow is None else flow.version)
-        return conduct(plan, executor, self.recording, on_look, self.turns)
+        return run_recorded(plan, executor, self.recording, [StatsTo(on_stats)], self.turns)
 
-    def learned(self) -> Lesson | None:
+    def learned(self) -> LearnerUpdate | None:
         return None if self.turns is None else self.turns.finish()
 
 
-class Guidance(NamedTuple):
+class FlowSource(NamedTuple):
     """Where the flow of a session's searches comes from."""
 
     flow: Flow | None = None  # that they begin with
-    learning: Learning | None = None
+    learning: LearnerSpec | None = None
 
 
-NO_GUIDANCE = Guidance()
+NO_FLOW_SOURCE = FlowSource()
 
 
 class Opener(Protocol):
@@ -140,7 +147,7 @@ class Opener(Protocol):
         problems: list[Problem],
         recording: Recording,
         simulations: int,
-        guidance: Guidance = NO_GUIDANCE,
+        guidance: FlowSource = NO_FLOW_SOURCE,
     ) -> AbstractContextManager[Session]:
         """``simulations``: of the smallest search to come."""
 
@@ -186,12 +193,12 @@ def _serial_opener(execution: Execution) -> Opener:
         problems: list[Problem],
         recording: Recording,
         simulations: int,
-        guidance: Guidance = NO_GUIDANCE,
+        guidance: FlowSource = NO_FLOW_SOURCE,
     ) -> SerialSession:
         size = execution.batch_size
         learning = guidance.learning
         replica = process.with_device(execution.device) if isinstance(process, MovesToDevice) else process
-        turns = None if learning is None else Turns(learning.begin(process, reward, problems))
+        turns = None if learning is None else InterleavedLearner(learning.begin(process, reward, problems))
         return SerialSession(replica, reward, problems, size, recording, guidance.flow, turns)
 
     return open_session
@@ -199,15 +206,15 @@ def _serial_opener(execution: Execution) -> Opener:
 
 def _ray_opener(execution: Execution, address: str | None) -> Opener:
     resources = connect(address)
-    from actors.session import Crew, RaySession
-    from actors.tree_owner import Pace
+    from actors.session import RaySession, WorkerSpec
+    from actors.tree_owner import BatchPolicy
 
     gpus = execution.gpus_per_worker
     if gpus is None:
         gpus = 0.0 if execution.device == "cpu" else 1.0
     device = None if execution.device == "cpu" else execution.device
-    crew = Crew(execution.num_workers, execution.cpus_per_worker, gpus, device)
-    crew.size(resources, may_grow=address is not None)  # refused here, before a run directory exists
+    worker_spec = WorkerSpec(execution.num_workers, execution.cpus_per_worker, gpus, device)
+    worker_spec.size(resources, may_grow=address is not None)  # refused here, before a run directory exists
 
     def open_session(
         process: GenerativeProcess,
@@ -215,13 +222,22 @@ def _ray_opener(execution: Execution, address: str | None) -> Opener:
         problems: list[Problem],
         recording: Recording,
         simulations: int,
-        guidance: Guidance = NO_GUIDANCE,
+        guidance: FlowSource = NO_FLOW_SOURCE,
     ) -> RaySession:
         size = execution.batch_size or default_batch_size(len(problems))
-        pace = Pace(size, fixed=execution.batch_size is not None)
+        batch_policy = BatchPolicy(size, fixed=execution.batch_size is not None)
         flow, learning = guidance
         return RaySession(
-            process, reward, problems, crew, recording, pace, resources, simulations, flow=flow, learning=learning
+            process,
+            reward,
+            problems,
+            worker_spec,
+            recording,
+            batch_policy,
+            resources,
+            simulations,
+            flow=flow,
+            learning=learning,
         )
 
     return open_session

@@ -6,7 +6,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
 
-from sadt_ray.runs.conduct import Look
+from sadt_ray.engine.loop import SearchStats
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 
 @runtime_checkable
 class Watch(Protocol):
-    """Whoever watches a run, and may stop it: ``look`` and ``check`` raise Interrupted where that does no harm.
+    """Whoever watches a run, and may stop it: ``stats`` and ``check`` raise Interrupted where that does no harm.
 
     It is entered when the run begins, after all that can be wrong with the input has been looked at.
     """
@@ -39,8 +39,8 @@ class Watch(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None: ...
 
-    def look(self, look: Look) -> None:
-        """Called with what a search shows, now and then."""
+    def stats(self, stats: SearchStats) -> None:
+        """Called with how far a search is, now and then."""
 
     def check(self) -> None:
         """Called now and then, also while a search shows nothing."""
@@ -72,7 +72,7 @@ class InterruptGuard:
             raise Interrupted.by_signal(number)
         self._asked = number
 
-    def look(self, look: Look) -> None:
+    def stats(self, stats: SearchStats) -> None:
         self.check()
 
     def check(self) -> None:

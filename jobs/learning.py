@@ -8,18 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.execution import Guidance
+from jobs.execution import FlowSource
 from jobs.search_job import SearchJob
-from sadt_ray.buffer.following import trajectory_directories
+from sadt_ray.flow.buffer.following import trajectory_directories
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.learner import FLOW, LearnerConfig, LearnerSpec
 from sadt_ray.flow.shipped import shipped_flow
 from sadt_ray.flow.store import context_of
 from sadt_ray.flow.training_config import TrainingConfig
+from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, Problem
-from sadt_ray.learner import FLOW, LearnerConfig, Learning
 from sadt_ray.methods import Method
 from sadt_ray.processes.fingerprint import prior_fingerprint
-from sadt_ray.teacher import Lesson
 
 _BELOW, _ABOVE = 10.0, 1.6  # lambdas about that of the search, over and under which the flow is trained
 
@@ -49,7 +49,7 @@ def flow_notes(
     job: SearchJob, methods: Sequence[Method], flow: Flow | None, process: GenerativeProcess | None = None
 ) -> list[str]:
     """Where the look-ahead of methods that read a flow comes from, and whether it was learned for this prior."""
-    readers = ", ".join(method.name for method in methods if method.sweep.twist == "flow")
+    readers = ", ".join(method.name for method in methods if method.smc.twist == "flow")
     if not readers:
         return []
     if flow is None:
@@ -81,14 +81,14 @@ def process_facts(job: SearchJob, process: GenerativeProcess) -> str:
     )
 
 
-def guidance_of(
+def flow_source_of(
     job: SearchJob,
     methods: Sequence[Method],
     problems: Sequence[Problem],
     reward: str,
     run: Path,
     flow: Flow | None = None,
-) -> Guidance:
+) -> FlowSource:
     """What the flags ask for.
 
     Args:
@@ -97,13 +97,13 @@ def guidance_of(
 
     Raises ValueError for a flow or learning that would be of no use, or learning that could not begin.
     """
-    if (job.flow is not None or job.learn) and all(method.sweep.twist != "flow" for method in methods):
+    if (job.flow is not None or job.learn) and all(method.smc.twist != "flow" for method in methods):
         raise ValueError("no method reads a flow; name sweep, sadt or sadt-tree, or leave --flow and --learn out")
     if job.buffer_path and not job.learn:
         raise ValueError("--buffer-path is what a learner reads; add --learn, or use `python -m jobs.train flow`")
     lam = job.resolved_inv_temperature()
     if not job.learn:
-        return Guidance(flow)
+        return FlowSource(flow)
     if not job.trajectories:
         raise ValueError("a learner follows the trajectories of the search; leave --no-trajectories out")
     if len({context_of(problem.name) for problem in problems}) < 2:
@@ -115,7 +115,7 @@ def guidance_of(
     )
     home, paths = run.absolute(), [path.expanduser().absolute() for path in job.buffer_path]
     cpus = job.execution.learner_cpus
-    return Guidance(flow, Learning(home, [home / "trajectories", *paths], LearnerConfig(settings), cpus=cpus))
+    return FlowSource(flow, LearnerSpec(home, [home / "trajectories", *paths], LearnerConfig(settings), cpus=cpus))
 
 
 def _check_buffer(path: Path, reward: str) -> None:
@@ -130,25 +130,25 @@ def _check_buffer(path: Path, reward: str) -> None:
             raise ValueError(f"{directory} is of searches for {theirs}, this one is for {reward}")
 
 
-def learned_facts(lesson: Lesson | None) -> dict[str, Any]:
+def learned_facts(update: LearnerUpdate | None) -> dict[str, Any]:
     """For ``summary.json``."""
-    return {} if lesson is None else {name.removeprefix("learner_"): value for name, value in lesson.figures.items()}
+    return {} if update is None else {name.removeprefix("learner_"): value for name, value in update.figures.items()}
 
 
-def describe_lesson(lesson: Lesson | None, run: Path) -> str:
+def describe_update(update: LearnerUpdate | None, run: Path) -> str:
     """What the learner came to, in a sentence or two."""
-    if lesson is None:
+    if update is None:
         return "The learner did not answer at the end; what it last wrote is in the run directory."
-    error = f" It stopped at an error: {lesson.error}" if lesson.error else ""
-    steps, rows = lesson.figures.get("learner_steps", 0), lesson.figures.get("learner_rows", 0)
+    error = f" It stopped at an error: {update.error}" if update.error else ""
+    steps, rows = update.figures.get("learner_steps", 0), update.figures.get("learner_rows", 0)
     if not steps:
         return f"The learner found too little to learn from: {rows:,.0f} states.{error}"
-    judged = _judgement(lesson.figures)
-    cost = f"It cost {lesson.figures.get('learner_nfe', 0):,.0f} evaluations that are not in the table."
-    if lesson.flow is None:
+    judged = _judgement(update.figures)
+    cost = f"It cost {update.figures.get('learner_nfe', 0):,.0f} evaluations that are not in the table."
+    if update.flow is None:
         out = "No version was better on the windows held out than what it began with, so none was used"
     else:
-        out = f"Version {lesson.flow.version} of the flow is in {run / FLOW}"
+        out = f"Version {update.flow.version} of the flow is in {run / FLOW}"
     return f"{out}: {steps:,.0f} steps on {rows:,.0f} states{judged}. {cost}{error}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.tables import print_table
-from sadt_ray.executor import describe_failures
+from sadt_ray.engine.loop import describe_failures
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.runs.directory import write_json, write_samples, write_tree

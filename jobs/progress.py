@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.runs.conduct import Look
+from sadt_ray.engine.loop import SearchStats
 from sadt_ray.tree.search import Search
 
 _LINE_EVERY = 30.0  # seconds, in a log
@@ -47,10 +47,10 @@ class SearchBar:
         self._bar.__exit__(kind, error, where)
         self._log()
 
-    def show(self, look: Look) -> None:
+    def show(self, stats: SearchStats) -> None:
         """Bring the line up to date."""
-        self._reach(look.progress.simulations, look.progress.nfe)
-        self._bar.update(self._task, facts=_facts(look))
+        self._reach(stats.simulations, stats.nfe)
+        self._bar.update(self._task, facts=_facts(stats))
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY
             self._log()
@@ -70,11 +70,11 @@ class SearchBar:
             self._console.print(line.rstrip(), soft_wrap=True, highlight=False)
 
 
-def _facts(look: Look) -> str:
-    progress, figures = look.progress, look.figures
-    parts = [f"{progress.rollouts_per_second:,.0f} rollouts/s"] if progress.rollouts_per_second else []
-    if progress.best_reward > -math.inf:
-        parts.append(f"reward {progress.mean_reward:.3f}, best {progress.best_reward:.3f}")
+def _facts(stats: SearchStats) -> str:
+    figures = stats.figures()
+    parts = [f"{stats.rollouts_per_second:,.0f} rollouts/s"] if stats.rollouts_per_second else []
+    if stats.best_reward > -math.inf:
+        parts.append(f"reward {stats.mean_reward:.3f}, best {stats.best_reward:.3f}")
     if "workers" in figures:
         parts.append(_workers(int(figures["workers"])))
     for name, words in (("lost_batches", "batches lost"), ("set_aside", "set aside")):

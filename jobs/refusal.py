@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sadt_ray.executor import RolloutFailed
+from sadt_ray.engine.loop import RolloutFailed
 
 
 class Refused(ValueError):

@@ -19,9 +19,9 @@ def write_page(run: Path) -> Path:
         ValueError: if the directory is neither.
     """
     try:
+        from sadt_ray.opentslm.report.data import is_stage_run
+        from sadt_ray.opentslm.report.page import write_stage_report
         from sadt_ray.report.page import write_report
-        from sadt_ray.report.stage.data import is_stage_run
-        from sadt_ray.report.stage.page import write_stage_report
         from sadt_ray.report.sweep.data import is_sweep
         from sadt_ray.report.sweep.page import write_sweep_report
     except ModuleNotFoundError as missing:

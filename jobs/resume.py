@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
-from sadt_ray.checkpoint import Checkpoints
+from sadt_ray.engine.checkpoint import Checkpoints
 from sadt_ray.runs.environment import describe_environment
 
 CONFIG = "config.json"

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -36,7 +36,7 @@ from jobs.datasets import load_dataset_or_synthetic
 from jobs.execution import Session, choose_executor, close_executor
 from jobs.forecasting import Forecasting, build_reward, load_process, select_problems, with_opinions_if_needed
 from jobs.interrupt import Interrupted, InterruptGuard, Watch
-from jobs.learning import describe_lesson, flow_notes, given_flow, guidance_of, learned_facts
+from jobs.learning import describe_update, flow_notes, flow_source_of, given_flow, learned_facts
 from jobs.outcome import Outcome
 from jobs.progress import SearchBar
 from jobs.refusal import Refused, refusing
@@ -53,15 +53,15 @@ from jobs.resume import (
 )
 from jobs.search_job import SearchJob, build_methods
 from jobs.stages.run import run as answer_stage
-from sadt_ray.affordable import affordable
-from sadt_ray.executor import RolloutFailed, Tolerance
+from sadt_ray.budget import fitted
+from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance
+from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
 from sadt_ray.flow.flow import Flow
 from sadt_ray.methods import Method
-from sadt_ray.plan import SearchPlan, check_rolling, plan_search
-from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
 from sadt_ray.runs.directory import create_run_directory, write_json, write_problems
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
+from sadt_ray.runs.recording import CannotResume, Recording, SearchFailed
 from sadt_ray.tree.warm_up import compile_kernels
 
 
@@ -106,11 +106,11 @@ def run_methods(
         label = ", ".join(method.name for method in group)
         with SearchBar(console, label, group[0].search, len(task.problems)) as bar:
 
-            def on_look(look: Look, bar: SearchBar = bar) -> None:
-                bar.show(look)
-                watch.look(look)
+            def on_stats(stats: SearchStats, bar: SearchBar = bar) -> None:
+                bar.show(stats)
+                watch.stats(stats)
 
-            ended = session.search(plan_of[group[0].name], on_look, watch.check)
+            ended = session.search(plan_of[group[0].name], on_stats, watch.check)
             bar.finish(ended.search)
         outcome.add(group, ended.search, ended.seconds)
         if ended.error is not None:
@@ -171,10 +171,10 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
             resumed.check_settings(resolved_settings(job, task))
         plans = [plan_search(task.process, task.problems, method) for method in methods]
         for plan in plans:
-            check_rolling(plan, task.process, task.reward, task.problems[0], flow)
+            check_rollouts(plan, task.process, task.reward, task.problems[0], flow)
         executor, open_session = choose_executor(job.execution, console)
     run = job.out or Path("runs/search") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    guidance = guidance_of(job, methods, task.problems, repr(task.reward), run, flow)
+    guidance = flow_source_of(job, methods, task.problems, repr(task.reward), run, flow)
     if resumed is None:
         check_address(run, job.execution.checkpoint_to)
     if resumed is None or resumed.run is None:
@@ -184,18 +184,15 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         copy_config(run, job.execution.checkpoint_to)
     held.enter_context(only_writer(run, name=".run-lock"))
     refuse_complete(run)  # by a process that was faster
-    smallest = min(plan.simulations * plan.sweep.particles for plan in plans)  # sweeps lose little to each other
+    smallest = min(plan.simulations * plan.smc.particles for plan in plans)  # sweeps lose little to each other
     session = open_session(task.process, task.reward, task.problems, _recording(job, run), smallest, guidance)
     return Prepared(job, task, methods, plans, run, executor, session)
 
 
 def fitted_methods(job: SearchJob, task: Forecasting, flow: Flow | None) -> list[Method]:
-    """The methods of a job; of sweeps under a budget of evaluations, as many as a trial says that it pays for."""
-
-    def fit(make: Callable[[int], Method], max_nfe: int) -> Method:
-        return affordable(make, max_nfe, task.process, task.problems[0], task.reward, flow)
-
-    return build_methods(job, task.process.sampler.num_steps, fit)
+    """The methods of a job, with as many rollouts as their budgets pay for."""
+    methods = build_methods(job, task.process.sampler.num_steps)
+    return [fitted(method, task.process, task.problems[0], task.reward, flow) for method in methods]
 
 
 def _recording(job: SearchJob, run: Path) -> Recording:
@@ -222,9 +219,9 @@ def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int
                 run_methods(running, task, methods, plans, outcome, console, watch)
             finally:
                 if job.learn:
-                    lesson = running.learned()
-                    outcome.learned = learned_facts(lesson)
-                    outcome.notes.append(describe_lesson(lesson, run))
+                    update = running.learned()
+                    outcome.learned = learned_facts(update)
+                    outcome.notes.append(describe_update(update, run))
     except Interrupted as reason:
         elsewhere = job.execution.checkpoint_to
         outcome.notes.append(f"Stopped by {reason}: the budgets were not spent. To go on: --resume {elsewhere or run}")

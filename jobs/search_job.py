@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,10 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.execution import Execution
-from sadt_ray.methods import FLOWN_TREES, METHODS, SWEEPS, TREES, Method, method_named
+from sadt_ray.methods import METHODS, Method, method_named, parameters_of
 
 _DEFAULT_ROLLOUTS = 500
-_FAMILIES = "families-8"
+_SIBLINGS = "siblings-8"
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class SearchJob:
     channels are left out."""
     particles: int | None = None
     """Of a sweep; by default as few and large ones as make up the budget, up to 256."""
-    harvest: bool = False
-    """Record every particle, in families of 8 siblings, for `python -m jobs.train flow`."""
+    record_particles: Annotated[bool, tyro.conf.arg(aliases=["--harvest"])] = False
+    """Record every particle, in groups of 8 siblings, for `python -m jobs.train flow`."""
     alpha: float | None = None
     """Share of the flow in selection: exp(lambda [(1 - alpha) v + alpha F]); 1/2 for sadt-tree, 1 for sadt."""
     alpha_visits: float | None = None
@@ -120,52 +119,39 @@ class SearchJob:
         return {name: value for name, value in asdict(self).items() if name not in beside}
 
 
-def build_methods(job: SearchJob, num_steps: int, fit: Fit) -> list[Method]:
-    """The methods of a job with their settings.
+_METHOD_FLAGS = (
+    "until_ess", "until_se", "particles", "branch_steps", "selection_inv_temperature", "c_uct", "widen_c",
+    "widen_alpha", "virtual_loss", "alpha", "alpha_visits",
+)  # fmt: skip
+
+
+def build_methods(job: SearchJob, num_steps: int) -> list[Method]:
+    """The methods of a job with their settings; each flag goes to those that have a parameter of its name.
 
     Args:
         num_steps: evaluations of a rollout that looks at nothing.
-        fit: finds the rollouts that so many evaluations pay for, see ``affordable``.
 
-    Raises ValueError for a name that does not exist or a bad setting.
+    Raises ValueError for a name that does not exist, a bad setting, or a flag that none of the methods uses.
     """
     names = sorted(dict.fromkeys(job.method), key=lambda name: name != "prior")  # others are compared with it
-    return [_build_method(name, job, num_steps, fit) for name in names]
-
-
-Fit = Callable[[Callable[[int], Method], int], Method]
-
-
-def _build_method(name: str, job: SearchJob, num_steps: int, fit: Fit) -> Method:
+    given = {name: getattr(job, name) for name in _METHOD_FLAGS if getattr(job, name) not in (None, ())}
+    unused = [name for name in given if not any(name in parameters_of(method) for method in names)]
+    if unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise ValueError(
+            f"none of the methods {', '.join(names)} uses {flags}; leave it out, or name a method that does"
+        )
     max_nfe = job.max_nfe
     if job.n_rollouts is None and max_nfe is None:
         max_nfe = _DEFAULT_ROLLOUTS * num_steps
-    settings: dict[str, Any] = {"inv_temperature": job.resolved_inv_temperature(), "seed": job.seed}
-    settings |= _given(job, "until_ess", "until_se")
-    if name in SWEEPS:
-        settings |= _given(job, "particles") | _harvest(job)
-    else:
-        settings |= {"n_rollouts": job.n_rollouts, "max_nfe": max_nfe}
-    if name in TREES:
-        settings |= _given(job, "selection_inv_temperature", "c_uct", "widen_c", "widen_alpha", "virtual_loss")
-        settings |= {"branch_steps": job.branch_steps} if job.branch_steps else {}
-    if name in FLOWN_TREES:
-        settings |= _given(job, "alpha", "alpha_visits")
-    if name not in SWEEPS:
-        return method_named(name, **settings)
-    if job.n_rollouts is not None:
-        return method_named(name, n_rollouts=job.n_rollouts, **settings)
-    assert max_nfe is not None
-    return fit(lambda count: method_named(name, n_rollouts=count, **settings), max_nfe)
+    given |= {"inv_temperature": job.resolved_inv_temperature(), "seed": job.seed}
+    given |= {"n_rollouts": job.n_rollouts, "max_nfe": max_nfe} | _recording(job)
+    return [method_named(name, **{key: given[key] for key in given.keys() & parameters_of(name)}) for name in names]
 
 
-def _given(job: SearchJob, *names: str) -> dict[str, Any]:
-    """Flags that were given."""
-    return {name: getattr(job, name) for name in names if getattr(job, name) is not None}
-
-
-def _harvest(job: SearchJob) -> dict[str, Any]:
-    """A learner needs some of the sweeps; all of them in families would cost the search more than they teach."""
-    if job.harvest:
-        return {"harvest": True, "harvest_resampling": _FAMILIES}
-    return {"harvest": True, "harvest_resampling": _FAMILIES, "harvest_share": 0.25} if job.learn else {}
+def _recording(job: SearchJob) -> dict[str, Any]:
+    """A learner needs some of the tickets; to record all of them with siblings would cost the search more than it
+    teaches."""
+    if job.record_particles:
+        return {"record_particles": True, "record_resampling": _SIBLINGS}
+    return {"record_particles": True, "record_resampling": _SIBLINGS, "record_share": 0.25} if job.learn else {}

@@ -14,7 +14,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from jobs.benches.prior import SAMPLES, forecast_scores, problems_of
+from benchmarks.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
 from jobs.train_flow import TrainFlowConfig, train_flow
 from jobs.train_tslm import TrainTslmConfig, train_tslm

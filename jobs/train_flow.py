@@ -18,7 +18,7 @@ from jobs.learning import process_facts
 from jobs.search import build_task
 from jobs.search_job import SearchJob
 from jobs.training_bars import TrainingBars
-from sadt_ray.buffer import TrajectoryBuffer
+from sadt_ray.flow.buffer import TrajectoryBuffer
 from sadt_ray.flow.examples import examples_of
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.training import FlowTraining
@@ -48,7 +48,7 @@ class TrainFlowConfig:
     epochs: int = 20
     """Passes over all families."""
     batch: int = TrainingConfig.batch
-    """Families a step."""
+    """Siblings a step."""
     loss: str = TrainingConfig.loss
     """db, tb, tb-var, subtb-0.9, or a weighted sum such as 0.1*tb-var+db."""
     regression: str = TrainingConfig.regression

@@ -14,12 +14,12 @@ from rich.console import Console
 from jobs.training_bars import TrainingBars
 from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.interfaces import Problem
-from sadt_ray.overlap import rouge_l
-from sadt_ray.processes.opentslm.soft_prompt import SoftPromptModel
-from sadt_ray.stand_in.ecg import real_ecg_problems
-from sadt_ray.stand_in.fit import FitStandInConfig, answer_loss, fit_stand_in
-from sadt_ray.stand_in.judge import judge, written
-from sadt_ray.stand_in.library import (
+from sadt_ray.opentslm.model.soft_prompt import SoftPromptModel
+from sadt_ray.opentslm.rouge_bleu import rouge_l
+from sadt_ray.opentslm.stand_in.ecg import real_ecg_problems
+from sadt_ray.opentslm.stand_in.fit import FitStandInConfig, answer_loss, fit_stand_in
+from sadt_ray.opentslm.stand_in.judge import judge, written
+from sadt_ray.opentslm.stand_in.library import (
     WHAT,
     corpus_of,
     held_out_problems,
@@ -27,7 +27,7 @@ from sadt_ray.stand_in.library import (
     settings_of,
     stand_in_name,
 )
-from sadt_ray.stand_in.tsqa import real_tsqa_problems
+from sadt_ray.opentslm.stand_in.tsqa import real_tsqa_problems
 
 _PHASES = {"encoder": "encoder alone", "texts": "texts alone", "joint": "together"}
 

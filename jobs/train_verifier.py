@@ -12,9 +12,9 @@ from jobs.stages.pilot import run_pilot
 from jobs.stages.questions import training_questions
 from jobs.stages.task import TEMPLATES, VERIFIER, build_task, fit_templates
 from jobs.tables import format_cell
-from sadt_ray.rewards.stages.answer_verifier import fit_answer_verifier
-from sadt_ray.rewards.stages.templates import save_templates
-from sadt_ray.rewards.stages.verifier_file import save_verifier
+from sadt_ray.opentslm.rewards.answer_verifier import fit_answer_verifier
+from sadt_ray.opentslm.rewards.templates import save_templates
+from sadt_ray.opentslm.rewards.verifier_file import save_verifier
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sadt_ray.api import sample, search
     from sadt_ray.config import SearchConfig
     from sadt_ray.data.etth1 import load_csv, load_etth1
-    from sadt_ray.executor import RolloutFailed
+    from sadt_ray.engine.loop import RolloutFailed
     from sadt_ray.flow.flow import Flow
     from sadt_ray.interfaces import Problem
     from sadt_ray.methods import (
@@ -51,7 +51,7 @@ _HOME = {
     "JointProcess": "sadt_ray.processes.joint",
     "LimitReward": "sadt_ray.rewards.limit",
     "Problem": "sadt_ray.interfaces",
-    "RolloutFailed": "sadt_ray.executor",
+    "RolloutFailed": "sadt_ray.engine.executor",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
     "SecondOpinionReward": "sadt_ray.rewards.second_opinion",

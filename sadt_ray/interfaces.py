@@ -208,7 +208,7 @@ class Tickets:
 
 
 @dataclass(frozen=True)
-class Harvest:
+class ParticleRecord:
     """Particles of sweeps, for whoever learns from them: R rows, parents before children, in a forest below the nodes
     of the tickets. They are no nodes of the tree."""
 
@@ -249,7 +249,7 @@ class Results:
     weights_version: int = 0
     path_features: Float[np.ndarray, "R F"] | None = None
     failures: tuple[Failure, ...] = ()  # tickets of the batch that brought no result
-    harvest: Harvest | None = None  # particles beside the paths
+    particle_record: ParticleRecord | None = None  # particles beside the paths
 
     def __len__(self) -> int:
         return len(self.id)

@@ -1,18 +1,25 @@
-"""The methods by name: where the tree branches, how it is searched, how finished samples are weighted.
+"""The methods by name: where the tree branches, how it is searched, what a rollout is, how samples are weighted.
 
 Independent sampling is the tree with one level: every simulation starts at the root and runs to x_0. ``prior``,
 ``best-of-n`` and ``snis`` then differ in the final draw alone, and share one search where they share their budget.
+
+A method of your own is a function that returns a ``Method``. Wherever a method is named, ``module:function`` names it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
 from typing import Any
 
-from sadt_ray.config import SearchConfig
-from sadt_ray.sweep_config import PLAIN_ROLLOUT, SweepConfig, family_size
+from sadt_ray.config import Draw, SearchConfig, SelectionRule, WideningRule, load_function
+from sadt_ray.smc.config import PLAIN_ROLLOUT, Guidance, Scheme, SMCConfig, TwistFactory, siblings_per_parent
+
+BranchSteps = str | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -23,103 +30,579 @@ class Method:
         name: as on the command line and in tables.
         branch_steps: a preset of the process, or numbers of its steps.
         search: how the tree grows and is drawn from.
-        sweep: what a rollout is; one particle without a twist if not given.
+        smc: what a rollout is; one particle without a twist if not given.
+        sized: makes the method for a number of rollouts, where the budget is in function evaluations and what a
+            rollout costs is known only when process and reward are; ``budget.fit_to_budget`` resolves it. None
+            otherwise.
     """
 
     name: str
-    branch_steps: str | Sequence[int]
+    branch_steps: BranchSteps
     search: SearchConfig
-    sweep: SweepConfig = PLAIN_ROLLOUT
+    smc: SMCConfig = PLAIN_ROLLOUT
+    sized: Callable[[int], Method] | None = field(default=None, compare=False, repr=False)
 
     def same_search(self, other: Method) -> bool:
-        """Do the two differ in the final draw alone?"""
+        """Whether the two differ in the final draw alone."""
         drawn_alike = replace(
             self.search, draw=other.search.draw, draw_inv_temperature=other.search.draw_inv_temperature
         )
-        return (self.branch_steps, drawn_alike, self.sweep) == (other.branch_steps, other.search, other.sweep)
+        return (self.branch_steps, drawn_alike, self.smc) == (other.branch_steps, other.search, other.smc)
+
+    def with_seed(self, seed: int) -> Method:
+        """The same method with other random numbers."""
+        sized = self.sized
+        return replace(
+            self,
+            search=replace(self.search, seed=seed),
+            sized=None if sized is None else lambda count: sized(count).with_seed(seed),
+        )
 
 
-def prior(**settings: Any) -> Method:
-    """Samples of the prior, unweighted: what the reward does not touch."""
-    return _independent("prior", draw="uniform", **settings)
+def _method(function: Callable[..., Method]) -> Callable[..., Method]:
+    """Refuse parameters that the method does not have, naming the method and the nearest one that it has."""
+    known = list(signature(function).parameters)
+    name = function.__name__
+
+    @wraps(function)
+    def checked(**settings: Any) -> Method:
+        for given in settings:
+            if given not in known:
+                near = get_close_matches(given, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+                raise TypeError(f"{name}() has no parameter {given!r}; {hint}")
+        return function(**settings)
+
+    return checked
 
 
-def best_of_n(**settings: Any) -> Method:
-    """The sample with the highest reward: a mode, not a distribution."""
-    return _independent("best-of-n", draw="argmax", **settings)
+@_method
+def prior(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+) -> Method:
+    """Samples of the prior, unweighted: what sampling without the reward gives.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+    """
+    return _independent("prior", "uniform", locals())
 
 
-def snis(**settings: Any) -> Method:
-    """Self-normalised importance sampling: prior samples weighted by exp(lambda r)."""
-    return _independent("snis", draw="softmax", **settings)
+@_method
+def best_of_n(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+) -> Method:
+    """The sample with the highest reward of n prior samples: a mode, not a distribution.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+    """
+    return _independent("best-of-n", "argmax", locals())
 
 
-def dts(**settings: Any) -> Method:
-    """Diffusion Tree Sampling as published (arXiv 2506.20701): Boltzmann selection, evenly spaced branch steps."""
-    return _tree("dts", "published", **settings)
+@_method
+def snis(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+) -> Method:
+    """Self-normalised importance sampling: prior samples weighted by exp(lambda r).
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+    """
+    return _independent("snis", "softmax", locals())
 
 
-def dts_late(**settings: Any) -> Method:
+@_method
+def dts(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    branch_steps: BranchSteps = "published",
+    selection: str | SelectionRule = "boltzmann",
+    selection_inv_temperature: float | None = None,
+    c_uct: float = 1.0,
+    widening: str | WideningRule = "progressive",
+    widen_c: float = 2.0,
+    widen_alpha: float = 0.8,
+    virtual_loss: float = 0.0,
+    draw: Draw = "softmax",
+    draw_inv_temperature: float | None = None,
+) -> Method:
+    """Diffusion Tree Sampling as published (arXiv 2506.20701): Boltzmann selection, evenly spaced branch steps.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        branch_steps: steps of the chain after which states become nodes, or a preset of the process.
+        selection: rule that chooses a child: boltzmann, uct, or a rule of your own.
+        selection_inv_temperature: beta of Boltzmann selection; lambda if not given. Lower explores more.
+        c_uct: exploration constant of uct, in units of the reward.
+        widening: rule that says when a node gets another child: progressive, or one of your own.
+        widen_c: a node may have widen_c N^widen_alpha children after N visits.
+        widen_alpha: exponent of the same rule.
+        virtual_loss: weight by which selection counts rollouts in flight against a child, in units of the reward.
+        draw: how finished samples are weighted: softmax, argmax or uniform.
+        draw_inv_temperature: inverse temperature of the softmax draw; lambda if not given.
+    """
+    return _tree("dts", locals())
+
+
+@_method
+def dts_late(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    branch_steps: BranchSteps = "late",
+    selection: str | SelectionRule = "boltzmann",
+    selection_inv_temperature: float | None = None,
+    c_uct: float = 1.0,
+    widening: str | WideningRule = "progressive",
+    widen_c: float = 2.0,
+    widen_alpha: float = 0.5,
+    virtual_loss: float = 0.0,
+    draw: Draw = "softmax",
+    draw_inv_temperature: float | None = None,
+) -> Method:
     """DTS that branches where the reward is decided, late in the chain, and reaches those levels at small budgets.
 
-    With the published alpha = .8 a node has grandchildren only after some forty visits, so levels below the first stay
-    unused; alpha = .5 gives each level its share. Selection at lambda / 2 takes a third off the error of log Z that
-    comes with it, for a little of the mean reward (validation windows of ETTh1, docs/experiments.md).
+    With the published alpha = .8 a node has grandchildren only after some forty visits, so levels below the first
+    stay unused; alpha = .5 gives each level its share. Selection at lambda / 2, the default here, takes a third off
+    the error of log Z that comes with it, for a little of the mean reward (validation windows of ETTh1,
+    docs/experiments).
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        branch_steps: steps of the chain after which states become nodes, or a preset of the process.
+        selection: rule that chooses a child: boltzmann, uct, or a rule of your own.
+        selection_inv_temperature: beta of Boltzmann selection; lambda if not given. Lower explores more.
+        c_uct: exploration constant of uct, in units of the reward.
+        widening: rule that says when a node gets another child: progressive, or one of your own.
+        widen_c: a node may have widen_c N^widen_alpha children after N visits.
+        widen_alpha: exponent of the same rule.
+        virtual_loss: weight by which selection counts rollouts in flight against a child, in units of the reward.
+        draw: how finished samples are weighted: softmax, argmax or uniform.
+        draw_inv_temperature: inverse temperature of the softmax draw; lambda if not given.
     """
-    inv_temperature = settings.get("inv_temperature", SearchConfig.inv_temperature)
-    late = {"widen_alpha": 0.5, "selection_inv_temperature": inv_temperature / 2}
-    return _tree("dts-late", "late", **{**late, **settings})
+    if selection_inv_temperature is None:
+        selection_inv_temperature = inv_temperature / 2
+    return _tree("dts-late", locals())
 
 
-def dts_star(**settings: Any) -> Method:
-    """DTS*, the optimiser: UCT selection and a greedy final draw."""
-    return _tree("dts-star", "published", **{"selection": "uct", "draw": "argmax", **settings})
+@_method
+def dts_star(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    branch_steps: BranchSteps = "published",
+    selection: str | SelectionRule = "uct",
+    c_uct: float = 1.0,
+    widening: str | WideningRule = "progressive",
+    widen_c: float = 2.0,
+    widen_alpha: float = 0.8,
+    virtual_loss: float = 0.0,
+    draw: Draw = "argmax",
+    draw_inv_temperature: float | None = None,
+) -> Method:
+    """DTS*, the optimiser: UCT selection and a greedy final draw.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        branch_steps: steps of the chain after which states become nodes, or a preset of the process.
+        selection: rule that chooses a child: boltzmann, uct, or a rule of your own.
+        c_uct: exploration constant of uct, in units of the reward.
+        widening: rule that says when a node gets another child: progressive, or one of your own.
+        widen_c: a node may have widen_c N^widen_alpha children after N visits.
+        widen_alpha: exponent of the same rule.
+        virtual_loss: weight by which selection counts rollouts in flight against a child, in units of the reward.
+        draw: how finished samples are weighted: softmax, argmax or uniform.
+        draw_inv_temperature: inverse temperature of the softmax draw; lambda if not given.
+    """
+    return _tree("dts-star", locals())
 
 
-def fk(**settings: Any) -> Method:
-    """Feynman-Kac steering, twisted SMC by r(x0_hat) (Singhal et al. 2025; Wu et al. 2023 without gradients)."""
-    return _sweeps("fk", {"twist": "clean"}, **settings)
+@_method
+def fk(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    resampling: str | Scheme = "systematic",
+    ess_threshold: float = 0.5,
+    record_particles: bool = False,
+    record_share: float = 1.0,
+    record_resampling: str | None = None,
+) -> Method:
+    """Feynman-Kac steering, twisted SMC by r(x0_hat) (Singhal et al. 2025; Wu et al. 2023 without gradients).
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
+        ess_threshold: resample when the effective sample size falls below this share.
+        record_particles: return every particle with its parent, for training a flow.
+        record_share: share of the tickets whose particles are recorded.
+        record_resampling: resampling of the recorded tickets, if it differs.
+    """
+    return _particles("fk", locals(), twist="clean")
 
 
-def tds(**settings: Any) -> Method:
-    """Twisted Diffusion Sampler (Wu et al. 2023): the same, with proposals along the gradient of r(x0_hat)."""
-    return _sweeps("tds", {"twist": "clean", "lean": "always"}, **settings)
+@_method
+def tds(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    guidance_scale: float = 1.0,
+    particles: int | None = None,
+    resampling: str | Scheme = "systematic",
+    ess_threshold: float = 0.5,
+    record_particles: bool = False,
+    record_share: float = 1.0,
+    record_resampling: str | None = None,
+) -> Method:
+    """Twisted Diffusion Sampler (Wu et al. 2023): FK with proposals along the gradient of r(x0_hat).
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
+        ess_threshold: resample when the effective sample size falls below this share.
+        record_particles: return every particle with its parent, for training a flow.
+        record_share: share of the tickets whose particles are recorded.
+        record_resampling: resampling of the recorded tickets, if it differs.
+    """
+    return _particles("tds", locals(), twist="clean", guidance="always")
 
 
-def dps(**settings: Any) -> Method:
+@_method
+def dps(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    guidance_scale: float = 1.0,
+) -> Method:
     """Diffusion Posterior Sampling (Chung et al. 2023): proposals along the gradient of r(x0_hat), and no weights.
 
-    Biased at any budget: nothing makes up for what the proposal does. Its estimate of log Z means nothing.
+    Biased at any budget: nothing corrects for the proposal. Its estimate of log Z means nothing.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
     """
-    return _sweeps("dps", {"twist": "clean", "lean": "always", "weighted": False}, draw="uniform", **settings)
+    return _particles("dps", locals(), twist="clean", guidance="always", weighted=False, draw="uniform")
 
 
-def smc_debiased(**settings: Any) -> Method:
-    """SMC by r~, the look-ahead that takes the scatter of x_0 into account: the strongest that learns nothing."""
-    return _sweeps("smc-debiased", {"twist": "debiased"}, **settings)
+@_method
+def smc_debiased(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    resampling: str | Scheme = "systematic",
+    ess_threshold: float = 0.5,
+    record_particles: bool = False,
+    record_share: float = 1.0,
+    record_resampling: str | None = None,
+) -> Method:
+    """SMC by r~, the look-ahead that takes the scatter of x_0 into account: the strongest method that learns nothing.
 
-
-def sweep(**settings: Any) -> Method:
-    """Independent sweeps under the flow: guided, chosen among candidates, weighted. r~ until there is a flow."""
-    return _sweeps("sweep", _GUIDED, **settings)
-
-
-def sadt(**settings: Any) -> Method:
-    """S-ADT: a tree whose rollouts are sweeps under the flow, and whose selection reads the flow alone.
-
-    Selection that depends on states and counts, not on what rollouts happened to bring, keeps log Z unbiased. Fewer
-    than eight sweeps make no tree: all start at the root, as those of ``sweep`` do. (One large sweep from a single x_T
-    has the right weights and too little diversity: docs/experiments.md.)
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
+        ess_threshold: resample when the effective sample size falls below this share.
+        record_particles: return every particle with its parent, for training a flow.
+        record_share: share of the tickets whose particles are recorded.
+        record_resampling: resampling of the recorded tickets, if it differs.
     """
-    tree = _sweeps("sadt", _GUIDED, **{"branch_steps": "start", "alpha": 1.0, "widen_c": 2.0, **settings})
-    few = tree.search.n_rollouts is not None and tree.search.n_rollouts < _SMALLEST_TREE
-    return _sweeps("sadt", _GUIDED, **settings) if few and "branch_steps" not in settings else tree
+    return _particles("smc-debiased", locals(), twist="debiased")
 
 
-def sadt_tree(**settings: Any) -> Method:
-    """S-ADT as specified: single rollouts, selection by exp(lambda [(1 - alpha) v + alpha F]), alpha = 1/2."""
-    method = _tree("sadt-tree", "published", **{"alpha": 0.5, **settings})
-    return replace(method, sweep=SweepConfig(twist="flow"))
+@_method
+def sweep(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    twist: str | TwistFactory = "flow",
+    guidance: Guidance = "possible",
+    guidance_scale: float = 0.5,
+    split_factor: int = 4,
+    num_candidates: int = 4,
+    resampling: str | Scheme = "systematic",
+    ess_threshold: float = 0.7,
+    record_particles: bool = False,
+    record_share: float = 1.0,
+    record_resampling: str | None = None,
+) -> Method:
+    """Independent particle systems under the flow: guided, chosen among candidates, weighted. r~ until there is a flow.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        twist: approximation of the soft value: clean, debiased, flow, or a look-ahead of your own.
+        guidance: whether proposals follow the gradient of the twist: never, possible, always.
+        guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
+        split_factor: the system starts with so many times fewer particles and is split later.
+        num_candidates: next states that each particle chooses from by the twist, on average.
+        resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
+        ess_threshold: resample when the effective sample size falls below this share.
+        record_particles: return every particle with its parent, for training a flow.
+        record_share: share of the tickets whose particles are recorded.
+        record_resampling: resampling of the recorded tickets, if it differs.
+    """
+    return _particles("sweep", locals())
+
+
+@_method
+def sadt(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    branch_steps: BranchSteps | None = None,
+    selection: str | SelectionRule = "boltzmann",
+    selection_inv_temperature: float | None = None,
+    c_uct: float = 1.0,
+    widening: str | WideningRule = "progressive",
+    widen_c: float = 2.0,
+    widen_alpha: float = 0.8,
+    virtual_loss: float = 0.0,
+    alpha: float = 1.0,
+    alpha_visits: float | None = None,
+    particles: int | None = None,
+    twist: str | TwistFactory = "flow",
+    guidance: Guidance = "possible",
+    guidance_scale: float = 0.5,
+    split_factor: int = 4,
+    num_candidates: int = 4,
+    resampling: str | Scheme = "systematic",
+    ess_threshold: float = 0.7,
+    record_particles: bool = False,
+    record_share: float = 1.0,
+    record_resampling: str | None = None,
+) -> Method:
+    """S-ADT: a tree whose rollouts are particle systems under the flow, and whose selection reads the flow alone.
+
+    Selection that depends on states and counts, not on the rewards that rollouts happened to find, keeps log Z
+    unbiased. With fewer than eight particle systems there is no tree, unless ``branch_steps`` are given: all start
+    at the root, as those of ``sweep`` do. (One large system from a single x_T has the right weights and too little
+    diversity: docs/experiments.)
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        branch_steps: steps of the chain after which states become nodes, or a preset of the process.
+        selection: rule that chooses a child: boltzmann, uct, or a rule of your own.
+        selection_inv_temperature: beta of Boltzmann selection; lambda if not given. Lower explores more.
+        c_uct: exploration constant of uct, in units of the reward.
+        widening: rule that says when a node gets another child: progressive, or one of your own.
+        widen_c: a node may have widen_c N^widen_alpha children after N visits.
+        widen_alpha: exponent of the same rule.
+        virtual_loss: weight by which selection counts rollouts in flight against a child, in units of the reward.
+        alpha: share of the flow in selection, which reads (1 - alpha) v + alpha F.
+        alpha_visits: visits after which half of alpha is left; None for a constant alpha.
+        particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        twist: approximation of the soft value: clean, debiased, flow, or a look-ahead of your own.
+        guidance: whether proposals follow the gradient of the twist: never, possible, always.
+        guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
+        split_factor: the system starts with so many times fewer particles and is split later.
+        num_candidates: next states that each particle chooses from by the twist, on average.
+        resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
+        ess_threshold: resample when the effective sample size falls below this share.
+        record_particles: return every particle with its parent, for training a flow.
+        record_share: share of the tickets whose particles are recorded.
+        record_resampling: resampling of the recorded tickets, if it differs.
+    """
+    return _particles("sadt", locals(), few=True)
+
+
+@_method
+def sadt_tree(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    branch_steps: BranchSteps = "published",
+    selection: str | SelectionRule = "boltzmann",
+    selection_inv_temperature: float | None = None,
+    c_uct: float = 1.0,
+    widening: str | WideningRule = "progressive",
+    widen_c: float = 2.0,
+    widen_alpha: float = 0.8,
+    virtual_loss: float = 0.0,
+    draw: Draw = "softmax",
+    draw_inv_temperature: float | None = None,
+    alpha: float = 0.5,
+    alpha_visits: float | None = None,
+    twist: str | TwistFactory = "flow",
+) -> Method:
+    """S-ADT as specified: single rollouts, selection by exp(lambda [(1 - alpha) v + alpha F]).
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; each particle counts as one. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        branch_steps: steps of the chain after which states become nodes, or a preset of the process.
+        selection: rule that chooses a child: boltzmann, uct, or a rule of your own.
+        selection_inv_temperature: beta of Boltzmann selection; lambda if not given. Lower explores more.
+        c_uct: exploration constant of uct, in units of the reward.
+        widening: rule that says when a node gets another child: progressive, or one of your own.
+        widen_c: a node may have widen_c N^widen_alpha children after N visits.
+        widen_alpha: exponent of the same rule.
+        virtual_loss: weight by which selection counts rollouts in flight against a child, in units of the reward.
+        draw: how finished samples are weighted: softmax, argmax or uniform.
+        draw_inv_temperature: inverse temperature of the softmax draw; lambda if not given.
+        alpha: share of the flow in selection, which reads (1 - alpha) v + alpha F.
+        alpha_visits: visits after which half of alpha is left; None for a constant alpha.
+        twist: approximation of the soft value: clean, debiased, flow, or a look-ahead of your own.
+    """
+    return _tree("sadt-tree", locals())
 
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -139,65 +622,96 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 
 
-SWEEPS = frozenset({"fk", "tds", "dps", "smc-debiased", "sweep", "sadt"})
-"""Methods whose rollouts are sweeps of particles."""
-FLOWN_TREES = frozenset({"sadt", "sadt-tree"})
-"""Methods whose selection reads the flow."""
-TREES = frozenset({"dts", "dts-late", "dts-star"}) | FLOWN_TREES
-"""Methods whose trees have more than one level, or may."""
+def method_function(name: str) -> Callable[..., Method]:
+    """The function that makes a method: one of ``METHODS``, or a function of your own, ``module:function``.
+
+    Raises ValueError for a name that does not exist, naming those that do.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if ":" in name:
+        return load_function(name, "a method")
+    raise ValueError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}, or module:function")
 
 
 def method_named(name: str, **settings: Any) -> Method:
-    """A method by name, with fields of ``SearchConfig``. Raises ValueError naming the methods there are."""
-    if name not in METHODS:
-        raise ValueError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}")
-    return METHODS[name](**settings)
+    """A method by name, with its parameters. Raises ValueError for an unknown name, TypeError for a parameter that the
+    method does not have."""
+    method = method_function(name)(**settings)
+    if not isinstance(method, Method):
+        raise ValueError(f"{name} returned {method!r}, not a sadt_ray.Method")
+    return method
 
 
-def _independent(name: str, **settings: Any) -> Method:
-    shared = {"widen_c": math.inf, "selection": "boltzmann", "selection_inv_temperature": None}
-    return Method(name, "none", SearchConfig(**{**settings, **shared}))
+def parameters_of(name: str) -> frozenset[str]:
+    """The names of a method's parameters."""
+    return frozenset(signature(method_function(name)).parameters)
 
 
-def _tree(name: str, branching: str, branch_steps: str | Sequence[int] | None = None, **settings: Any) -> Method:
-    return Method(name, branching if branch_steps is None else branch_steps, SearchConfig(**settings))
+_DEFAULT_ROLLOUTS = 200
+_PARTICLES = 64  # of a method whose size is not known yet
+_LARGEST_SYSTEM = 256
+_SMALLEST_TREE = 8  # particle systems
+_SMC_SETTINGS = {each.name for each in fields(SMCConfig)}
 
 
-_GUIDED: dict[str, Any] = {
-    "twist": "flow", "lean": "possible", "lean_scale": 0.5, "candidates": 4, "growth": 4, "ess_threshold": 0.7,
-}  # fmt: skip
-_PARTICLES = 64  # of a sweep under a budget of evaluations, if nobody says otherwise
-_LARGEST_SWEEP = 256
-_SMALLEST_TREE = 8  # sweeps
-_SWEEP_SETTINGS = {field.name for field in fields(SweepConfig)}
+def _independent(name: str, draw: Draw, settings: Mapping[str, Any]) -> Method:
+    return Method(name, "none", SearchConfig(**_with_budget(settings), draw=draw, widen_c=math.inf))
 
 
-def _sweeps(
-    name: str,
-    sweep: dict[str, Any],
-    branch_steps: str | Sequence[int] = "none",
-    **settings: Any,
-) -> Method:
-    """Sweeps whose particles are counted as rollouts: as few sweeps, and as large ones, as make up ``n_rollouts``."""
-    sweep = {**sweep, **{key: settings.pop(key) for key in _SWEEP_SETTINGS & settings.keys()}}
-    search = SearchConfig(**{"draw": "softmax", "widen_c": math.inf, **settings})
-    particles = sweep.pop("particles", None)
-    if search.n_rollouts is not None and search.max_nfe is None:
-        sizes = [family_size(sweep.get(name) or "") for name in ("resampling", "harvest_resampling")]
-        multiple = sweep.get("growth", 1) * math.lcm(*sizes)
-        count, particles = sweeps_of(search.n_rollouts, particles, multiple)
-        search = replace(search, n_rollouts=count)
-    config = SweepConfig(particles=_PARTICLES if particles is None else particles, **sweep)
-    return Method(name, branch_steps, search, config)
+def _tree(name: str, settings: Mapping[str, Any]) -> Method:
+    given = _with_budget(settings)
+    branch_steps, twist = given.pop("branch_steps"), given.pop("twist", None)
+    smc = PLAIN_ROLLOUT if twist is None else SMCConfig(twist=twist)
+    return Method(name, branch_steps, SearchConfig(**given), smc)
 
 
-def sweeps_of(rollouts: int, particles: int | None = None, multiple: int = 1) -> tuple[int, int]:
-    """Number of sweeps, and particles of each, that make up so many rollouts or a few less; at least one sweep.
+def _particles(name: str, settings: Mapping[str, Any], few: bool = False, **fixed: Any) -> Method:
+    """Particle systems whose particles count as rollouts: as few systems, and as large ones, as make up the budget.
 
     Args:
-        particles: of a sweep, if it is decided; else sweeps are few and large, and of a multiple of ``multiple``.
+        few: whether too few systems for a tree all start at the root; methods that have no ``branch_steps`` always do.
+    """
+    given = {**settings, **fixed}
+    if given["n_rollouts"] is None and given["max_nfe"] is not None:
+
+        def sized(count: int) -> Method:
+            return _particles(name, {**settings, "n_rollouts": count, "max_nfe": None}, few, **fixed)
+
+        return _of_unknown_size(sized, given["max_nfe"])
+    given = _with_budget(given)
+    smc = {key: given.pop(key) for key in _SMC_SETTINGS & given.keys()}
+    sizes = [siblings_per_parent(smc.get(scheme) or "") for scheme in ("resampling", "record_resampling")]
+    multiple = smc.get("split_factor", 1) * math.lcm(*sizes)
+    count, smc["particles"] = split_rollouts(given["n_rollouts"], smc["particles"], multiple)
+    branch_steps = given.pop("branch_steps", "none")
+    if branch_steps is None:
+        branch_steps = "none" if few and count < _SMALLEST_TREE else "start"
+    if branch_steps == "none":
+        given |= {"widen_c": math.inf, "alpha": 0.0}
+    return Method(name, branch_steps, SearchConfig(**{**given, "n_rollouts": count}), SMCConfig(**smc))
+
+
+def _of_unknown_size(sized: Callable[[int], Method], max_nfe: int) -> Method:
+    """A method whose budget is in function evaluations, before it is known what a rollout costs."""
+    method = sized(_PARTICLES)
+    return replace(method, search=replace(method.search, n_rollouts=None, max_nfe=max_nfe), sized=sized)
+
+
+def _with_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """With the default budget if none is given."""
+    if settings["n_rollouts"] is None and settings["max_nfe"] is None:
+        return {**settings, "n_rollouts": _DEFAULT_ROLLOUTS}
+    return dict(settings)
+
+
+def split_rollouts(rollouts: int, particles: int | None = None, multiple: int = 1) -> tuple[int, int]:
+    """Number of particle systems, and particles of each, that make up so many rollouts or a few less; at least one.
+
+    Args:
+        particles: per system, if it is decided; else systems are few and large, and of a multiple of ``multiple``.
     """
     if particles is not None:
         return max(rollouts // max(particles, 1), 1), particles
-    count = -(-rollouts // _LARGEST_SWEEP)
+    count = -(-rollouts // _LARGEST_SYSTEM)
     return count, max(rollouts // count // multiple, 1) * multiple

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.prompt import Prompt
+from sadt_ray.processes.language.prompt import Prompt
 
 LABELS = ("walking", "running", "lying")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sadt_ray import SpectralReward, WeightedSum, dts, load_pretrained, search
 from sadt_ray.data.synthetic import synthetic_hourly
-from sadt_ray.executor import SerialExecutor
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.tree.search import Search
 
 

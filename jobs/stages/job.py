@@ -11,7 +11,7 @@ import tyro
 
 from jobs.execution import Execution
 from jobs.stages.methods import stage_methods
-from sadt_ray.stage_spec import StageSpec, stage_spec
+from sadt_ray.opentslm.stage_spec import StageSpec, stage_spec
 
 ROWS_AT_ONCE = 64
 """Tickets of a batch: what one replica evaluates together."""

@@ -50,7 +50,7 @@ STAGE_METHODS: dict[str, StageMethod] = {
         StageMethod("best-of-n", best_of_n, enumerated=False, rewarded=True),
         StageMethod("dts", dts, enumerated=True, rewarded=True, flat=False),
         StageMethod("dts-star", dts_star, enumerated=True, rewarded=True, flat=False),
-        StageMethod("sadt", partial(sadt, growth=1, candidates=1), enumerated=True, rewarded=True),
+        StageMethod("sadt", partial(sadt, split_factor=1, num_candidates=1), enumerated=True, rewarded=True),
     )
 }
 

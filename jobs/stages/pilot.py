@@ -9,8 +9,8 @@ import numpy as np
 
 from jobs.stages.pool import draw_rationales
 from sadt_ray.interfaces import Problem
+from sadt_ray.opentslm.rewards.agreement import Marginal
 from sadt_ray.processes.language.process import CausalLMProcess
-from sadt_ray.rewards.stages.agreement import Marginal
 
 _SEED = 1 << 20  # apart from the searches'
 

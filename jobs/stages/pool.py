@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 
 from sadt_ray.interfaces import Completions, Problem
+from sadt_ray.numerics.rng import derive_seed_grid, derive_seeds, uniforms
+from sadt_ray.opentslm.rewards.answers import UNPARSABLE, claimed_answers, prompt_of
 from sadt_ray.processes.language.answers import choices_after
 from sadt_ray.processes.language.process import CausalLMProcess
-from sadt_ray.rewards.stages.answers import UNPARSABLE, claimed_answers, prompt_of
-from sadt_ray.rng import derive_seed_grid, derive_seeds, uniforms
 
 _POOL, _ANSWERS = 11, 12  # streams
 _ROWS = 512

@@ -11,9 +11,9 @@ import numpy as np
 
 from jobs.stages.task import StageTask
 from sadt_ray.interfaces import Problem
-from sadt_ray.prompt import Prompt
-from sadt_ray.rewards.stages.answers import claim_of
-from sadt_ray.rewards.stages.templates import LabelTemplates, log_spectra
+from sadt_ray.opentslm.rewards.answers import claim_of
+from sadt_ray.opentslm.rewards.templates import LabelTemplates, log_spectra
+from sadt_ray.processes.language.prompt import Prompt
 
 
 def write_questions(run: Path, task: StageTask) -> None:

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from jobs.stages.job import StageJob
 from sadt_ray.data.etth1 import DataNotFound
-from sadt_ray.data.stages.load import load_stage
 from sadt_ray.interfaces import Problem
-from sadt_ray.stand_in.library import (
+from sadt_ray.opentslm.data.load import load_stage
+from sadt_ray.opentslm.stand_in.library import (
     find_or_train_stand_in,
     find_stand_in,
     held_out_problems,

@@ -37,14 +37,14 @@ from jobs.stages.question_file import write_questions
 from jobs.stages.scores import StageScores, score_methods
 from jobs.stages.task import StageTask, build_task
 from jobs.tables import print_table
-from sadt_ray.executor import RolloutFailed, Tolerance, describe_failures
+from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance, describe_failures
+from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
 from sadt_ray.methods import Method
-from sadt_ray.plan import SearchPlan, check_rolling, plan_search
-from sadt_ray.runs.answers import Answered, answered, read_answers, write_answers
-from sadt_ray.runs.conduct import CannotResume, Look, Recording, SearchFailed
+from sadt_ray.opentslm.answers import Answered, answered, read_answers, write_answers
 from sadt_ray.runs.directory import create_run_directory, write_json, write_tree
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
+from sadt_ray.runs.recording import CannotResume, Recording, SearchFailed
 from sadt_ray.runs.scores import answer_scores, write_scores
 from sadt_ray.tree.search import Search
 from sadt_ray.tree.warm_up import compile_kernels
@@ -77,16 +77,16 @@ class StageRun:
         process, reward = self.task.process_for(method), self.task.reward_for(method)
         search = in_turns(search, method, self.job)
         plan = plan_search(process, self.task.problems, search)
-        check_rolling(plan, process, reward, self.task.problems[0])
+        check_rollouts(plan, process, reward, self.task.problems[0])
         session = self.open_session(process, reward, self.task.problems, self.recording(), plan.simulations)
         with session as running, SearchBar(console, method.name, search.search, len(self.task.problems)) as bar:
             running.wait_for_workers(watch.check)
 
-            def on_look(look: Look) -> None:
-                bar.show(look)
-                watch.look(look)
+            def on_stats(stats: SearchStats) -> None:
+                bar.show(stats)
+                watch.stats(stats)
 
-            ended = running.search(plan, on_look, watch.check)
+            ended = running.search(plan, on_stats, watch.check)
             bar.finish(ended.search)
         self.record(method, plan, ended.search, ended.seconds)
         if ended.error is not None:
@@ -101,7 +101,7 @@ class StageRun:
             )
         if search.wanting().any():
             return
-        particles = plan.sweep.particles
+        particles = plan.smc.particles
         known = search.with_samples().tolist()  # a question whose texts were all worth nothing has none
         drawn = dict(zip(known, search.samples(problems=known), strict=True))
         for number, problem in enumerate(self.task.problems):
@@ -155,7 +155,7 @@ def in_turns(search: Method, method: StageMethod, job: StageJob) -> Method:
     All rationales of a flat method may run at once; a tree's should come a few at a time, or it has nothing to go by.
     """
     tickets = search.search.n_rollouts or 1
-    rows = (tickets if method.flat else max(tickets // 4, 1)) * search.sweep.particles
+    rows = (tickets if method.flat else max(tickets // 4, 1)) * search.smc.particles
     in_flight = 1 if job.execution.executor == "serial" else 2 * (job.execution.num_workers or 2)
     at_once = -(-(job.execution.batch_size or ROWS_AT_ONCE) // rows) * in_flight
     return replace(search, search=replace(search.search, at_once=at_once))

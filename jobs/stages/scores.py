@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.metrics.stages import score_stage
-from sadt_ray.runs.answers import Answered
-from sadt_ray.stage_spec import StageSpec
+from sadt_ray.opentslm.answers import Answered
+from sadt_ray.opentslm.metrics.stages import score_stage
+from sadt_ray.opentslm.stage_spec import StageSpec
 
 _SCORES = (
     "accuracy", "accuracy_se", "macro_f1", "macro_f1_se", "kappa", "kappa_se", "rouge_1", "rouge_2", "rouge_l",

@@ -17,27 +17,27 @@ from jobs.stages.pilot import Pilot, run_pilot
 from jobs.stages.questions import check_stage, questions, spread, stand_in
 from sadt_ray.data.etth1 import DataNotFound
 from sadt_ray.interfaces import Problem
-from sadt_ray.processes.language.blocks import Blocks
-from sadt_ray.processes.language.entropy import entropy_profile
-from sadt_ray.processes.language.process import CausalLMProcess, Loader
-from sadt_ray.processes.language.scoring import TextScoring
-from sadt_ray.processes.opentslm.load import load_opentslm
-from sadt_ray.rewards.combine import WeightedSum
-from sadt_ray.rewards.stages.answer_verifier import answer_features
-from sadt_ray.rewards.stages.build import Evidence, build_stage_reward, default_spec, needs
-from sadt_ray.rewards.stages.features import TextFeatures
-from sadt_ray.rewards.stages.oracle import label_shares
-from sadt_ray.rewards.stages.templates import (
+from sadt_ray.opentslm.model.load import load_opentslm
+from sadt_ray.opentslm.rewards.answer_verifier import answer_features
+from sadt_ray.opentslm.rewards.build import Evidence, build_stage_reward, default_spec, needs
+from sadt_ray.opentslm.rewards.features import TextFeatures
+from sadt_ray.opentslm.rewards.oracle import label_shares
+from sadt_ray.opentslm.rewards.templates import (
     LabelTemplates,
     fit_label_templates,
     load_templates,
     stage_templates_config,
     template_accuracy,
 )
-from sadt_ray.rewards.stages.verifier import Verifier
-from sadt_ray.rewards.stages.verifier_file import load_verifier
-from sadt_ray.runs.tree_texts import write_tree_texts
-from sadt_ray.stand_in.library import WHAT, stand_in_record
+from sadt_ray.opentslm.rewards.verifier import Verifier
+from sadt_ray.opentslm.rewards.verifier_file import load_verifier
+from sadt_ray.opentslm.stand_in.library import WHAT, stand_in_record
+from sadt_ray.opentslm.tree_texts import write_tree_texts
+from sadt_ray.processes.language.blocks import Blocks
+from sadt_ray.processes.language.entropy import entropy_profile
+from sadt_ray.processes.language.process import CausalLMProcess, Loader
+from sadt_ray.processes.language.scoring import TextScoring
+from sadt_ray.rewards.combine import WeightedSum
 from sadt_ray.tree.search import Search
 
 VERIFIER, TEMPLATES = "verifier.safetensors", "templates.safetensors"

@@ -15,8 +15,8 @@ import tyro
 from jobs.search_job import SearchJob
 from jobs.stages.job import StageJob
 from jobs.stages.methods import STAGE_METHODS
-from sadt_ray.methods import FLOWN_TREES, METHODS
-from sadt_ray.stage_spec import stage_spec
+from sadt_ray.methods import METHODS, parameters_of
+from sadt_ray.opentslm.stage_spec import stage_spec
 
 _FORECASTERS = ("prior", "snis", "dts", "dts-late", "sadt")
 _ANSWERERS = ("greedy", "self-consistency", "answer-vote", "sadt")
@@ -104,7 +104,7 @@ def _forecasts(axes: Axes) -> Iterator[TrialSpec]:
         axes.dataset, methods, _knobs(axes), axes.alpha or (None,), axes.seed
     ):
         given = {"dataset": dataset, "method": method, "n-rollouts": n_rollouts, "inv-temperature": inv_temperature}
-        given |= {"spectral-weight": weight, "alpha": alpha if method in FLOWN_TREES else None, "seed": seed}
+        given |= {"spectral-weight": weight, "alpha": alpha if "alpha" in parameters_of(method) else None, "seed": seed}
         arguments = _arguments(given, axes.forecast_flags)
         job = tyro.cli(SearchJob, args=arguments)
         lam, weight = job.resolved_inv_temperature(), job.spectral_weight

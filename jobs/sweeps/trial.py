@@ -17,7 +17,7 @@ from rich.console import Console
 from actors.reports import Reports
 from jobs.interrupt import Interrupted
 from jobs.sweeps.places import Places
-from sadt_ray.runs.conduct import Look
+from sadt_ray.engine.loop import SearchStats
 
 _STOPPED = 75  # exit code of a search that its sweep stopped: try again later, as mailers have it
 
@@ -35,8 +35,8 @@ class TrialWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None: ...
 
-    def look(self, look: Look) -> None:
-        self._reports.show(_shown({**look.figures, **look.progress._asdict()}))
+    def stats(self, stats: SearchStats) -> None:
+        self._reports.show(_shown(stats.figures()))
         self.check()
 
     def check(self) -> None:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadt_ray.flow.families import Families
 from sadt_ray.flow.losses import log_mean
 from sadt_ray.flow.network import FlowNetwork
+from sadt_ray.flow.siblings import SiblingGroups
 from sadt_ray.flow.training_config import TrainingConfig
 
 LOWEST = -1e4  # nats: of a reward of -inf
@@ -104,13 +104,15 @@ class PathBatch(NamedTuple):
     lam: Float[Tensor, " N"]
 
 
-def draw_families(families: Families, config: TrainingConfig, rng: np.random.Generator) -> Batch:
+def draw_families(families: SiblingGroups, config: TrainingConfig, rng: np.random.Generator) -> Batch:
     """Anywhere below the root."""
     rows = families.draw(config.batch, rng)
     return make_batch(rows, families.children(rows, rng), _draw_lam(config, len(rows), rng))
 
 
-def draw_paths(families: Families, config: TrainingConfig, num_positions: int, rng: np.random.Generator) -> PathBatch:
+def draw_paths(
+    families: SiblingGroups, config: TrainingConfig, num_positions: int, rng: np.random.Generator
+) -> PathBatch:
     """About ``config.batch`` families on whole paths. Raises ValueError if there are no whole paths."""
     if families.num_paths == 0:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sadt_ray.buffer import ROOT, Nodes
+from sadt_ray.flow.buffer import ROOT, Nodes
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.trajectories import FIRST_PARTICLE
 
@@ -84,7 +84,7 @@ def examples_of(
         bound: names of the problems that ``inputs`` were bound to. Rows of others are left out.
         positions: of every level of the nodes, root first: ``level_positions`` of the chain.
         rows: ascending, so that parents come first.
-        swept: whether the rows are known to be of searches by sweeps, see ``SweepConfig.swept``.
+        swept: whether the rows are known to be of searches by sweeps, see ``SMCConfig.swept``.
 
     Raises ValueError for a position that the process does not have.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.network import FlowConfig, FlowNetwork
 from sadt_ray.processes.walk import View
-from sadt_ray.twists import bounded
+from sadt_ray.smc.twists import bounded
 
 FORMAT = "sadt-ray flow 1"
 

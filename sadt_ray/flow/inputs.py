@@ -12,7 +12,7 @@ from torch import Tensor
 from sadt_ray.interfaces import Chain, Scorer, States
 from sadt_ray.processes.walk import KnowsResiduals, View, walk_from
 from sadt_ray.rewards.look_ahead import LookAhead, LooksAhead
-from sadt_ray.twists import debiased_look_ahead
+from sadt_ray.smc.twists import debiased_look_ahead
 
 _ROWS = 8192  # looked at together
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sadt_ray.flow.examples import Examples
-from sadt_ray.flow.families import Families, parent_rows
+from sadt_ray.flow.siblings import SiblingGroups, parent_rows
 from sadt_ray.flow.training_config import TrainingConfig
 
 _SLACK = 10  # when something must go, a tenth of the bound goes
@@ -32,7 +32,7 @@ class ExampleStore:
         self._config = config
         self._numbers: dict[str, int] = {}
         self._examples: Examples | None = None
-        self._split: tuple[Families, Families] | None = None
+        self._split: tuple[SiblingGroups, SiblingGroups] | None = None
         self._tensors: dict[str, Tensor] = {}
         self.held_out: dict[str, bool] = {}
 
@@ -59,11 +59,11 @@ class ExampleStore:
         self._split = None
 
     @property
-    def training(self) -> Families:
+    def training(self) -> SiblingGroups:
         return self._families()[0]
 
     @property
-    def validation(self) -> Families:
+    def validation(self) -> SiblingGroups:
         return self._families()[1]
 
     @property
@@ -102,14 +102,14 @@ class ExampleStore:
         held = np.array([self.held_out[context_of(name)] for name in self._examples.names])
         return ~held[self._examples.problem]
 
-    def _families(self) -> tuple[Families, Families]:
+    def _families(self) -> tuple[SiblingGroups, SiblingGroups]:
         if self._examples is None:
             raise ValueError("the training holds no rows yet")
         if self._split is None:
             training, config = self._training_rows(), self._config
             self._split = (
-                Families(self._examples, training, config.siblings, config.min_siblings, self._shuffler()),
-                Families(self._examples, ~training, config.siblings, config.min_siblings, self._shuffler()),
+                SiblingGroups(self._examples, training, config.siblings, config.min_siblings, self._shuffler()),
+                SiblingGroups(self._examples, ~training, config.siblings, config.min_siblings, self._shuffler()),
             )
         return self._split
 

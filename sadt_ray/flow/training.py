@@ -276,7 +276,7 @@ class FlowTraining:
         self._scaled = True
 
     def _new_validation(self) -> None:
-        """Families that stay the same until rows are added; the best flow is judged by them anew."""
+        """Groups that stay the same until rows are added; the best flow is judged by them anew."""
         families, config, rng = self._store.validation, self.config, np.random.default_rng(self.config.seed)
         if len(families) == 0:
             return

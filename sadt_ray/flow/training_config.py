@@ -26,7 +26,7 @@ class TrainingConfig:
     steps: int = 4_000
     """Length of the cycle."""
     batch: int = 256
-    """Families a step, and as many again on paths if the loss has them."""
+    """Groups of siblings per step, and as many again on paths if the loss has them."""
     siblings: int = 8
     """Most children of a family that are used at once."""
     min_siblings: int = 4

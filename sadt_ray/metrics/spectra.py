@@ -60,7 +60,7 @@ def log_psd(
 def _psd(series: Float[np.ndarray, "*batch time"], nperseg: int) -> Float[np.ndarray, "*batch frequencies"]:
     import torch
 
-    from sadt_ray.psd import welch
+    from sadt_ray.numerics.psd import welch
 
     return welch(torch.tensor(series), nperseg).numpy()
 

@@ -162,7 +162,7 @@ class DiffKDenoiser(nn.Module):
         spread = conditioning[0]
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
-    def glance(
+    def draft_denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
         """c_skip u, the denoiser of the Gaussian forecast: D without its network."""

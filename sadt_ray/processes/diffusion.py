@@ -18,10 +18,10 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import Path, Problem, States, Step
+from sadt_ray.numerics.rng import derive_seeds, normals
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.diffusion_walk import DiffusionWalk
 from sadt_ray.processes.schedule import karras_sigmas, posterior_coefficients
-from sadt_ray.rng import derive_seeds, normals
 
 _RESIDUAL_STREAM = 3
 
@@ -72,7 +72,9 @@ class KnowsCleanSpread(Protocol):
 class Glances(Protocol):
     """A denoiser with a cheap forerunner, which knows x0_hat well enough to choose by without an evaluation."""
 
-    def glance(self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning) -> Tensor:
+    def draft_denoised(
+        self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
+    ) -> Tensor:
         """Nearly D(x; sigma, c)."""
 
 
@@ -301,7 +303,7 @@ class DiffusionChain:
         return self._step_table.shape[1] + 1
 
     @property
-    def can_lean(self) -> bool:
+    def supports_guidance(self) -> bool:
         """Steps lean where Cov(x_0 | x_t) is known."""
         return self._clean_spread is not None
 
@@ -342,13 +344,13 @@ class DiffusionChain:
         decoding = getattr(self.denoiser, "decode_multiply_adds", 0)
         return (multiply_adds + decoding) / evaluation if evaluation else 0.0
 
-    def glance(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
+    def draft_denoised(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
         """x0_hat of rows below the root without an evaluation; None if the denoiser cannot tell."""
         if position == self.last_position:
             return x
         if not isinstance(self.denoiser, Glances):
             return None
-        return self.denoiser.glance(x, self._sigma_at(position), conditioning)
+        return self.denoiser.draft_denoised(x, self._sigma_at(position), conditioning)
 
     def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's features of rows at one position."""
@@ -364,7 +366,7 @@ class DiffusionChain:
             spread = torch.sqrt(spread.square() + ((self._noise_scale * (1 - keep)) * clean).square())
         return torch.lerp(denoised, x, keep), spread  # the last step of any other denoiser has spread 0
 
-    def lean(self, step: int, conditioning: Conditioning) -> Tensor:
+    def guidance_covariance(self, step: int, conditioning: Conditioning) -> Tensor:
         """(1 - keep) Cov(x_0 | x): how far the mean of a denoising step moves with x_0, along each coordinate."""
         assert self._clean_spread is not None
         sigma, keep, _ = self._step_table[:, step, None]

@@ -1,9 +1,9 @@
 """Walking down a denoising chain: one evaluation of the denoiser a step, shared by who looks and by the step itself.
 
-A denoiser that can ``glance`` at x0_hat for nothing is looked at that way; several candidates for the next state then
-cost no more evaluations than one.
+A denoiser with a cheap draft of x0_hat (``draft_denoised``) is looked at that way; several candidates for the next
+state then cost no more evaluations than one.
 
-A step that leans along the gradient g of log psi(x0_hat) moves the mean of the ancestral step by
+A step that guided along the gradient g of log psi(x0_hat) moves the mean of the ancestral step by
 
     (1 - keep) C g,    C = Cov(x_0 | x_t),
 
@@ -23,8 +23,8 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.numerics.rng import derive_seed_grid, normals
 from sadt_ray.processes.walk import Choice, View, chosen
-from sadt_ray.rng import derive_seed_grid, normals
 
 if TYPE_CHECKING:
     from sadt_ray.processes.diffusion import DiffusionChain
@@ -52,7 +52,7 @@ class DiffusionWalk:
         if self.position == 0:
             return View(0, self._problem, None, self._features)
         with torch.no_grad():
-            clean = self._chain.glance(self.position, self._x, self._conditioning)
+            clean = self._chain.draft_denoised(self.position, self._x, self._conditioning)
             clean = self._evaluated() if clean is None else clean
         self._leaf = clean.clone().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
@@ -104,7 +104,7 @@ class DiffusionWalk:
     def _chosen(
         self, mean: Tensor, spread: Tensor, shift: Tensor | None, seeds: np.ndarray, choice: Choice
     ) -> Float[np.ndarray, " B"]:
-        """One of several candidates, by what a glance at each promises."""
+        """One of several candidates, by what a draft_denoised at each promises."""
         rows = np.repeat(np.arange(len(seeds)), choice.candidates)
         index = self._chain.index(rows)
         noise = self._noise(derive_seed_grid(seeds, _CANDIDATES, choice.candidates).ravel())
@@ -114,7 +114,7 @@ class DiffusionWalk:
             log_ratio, noise = _log_ratio(noise, shift), noise + shift
         candidates = mean[index].addcmul(noise, spread.expand_as(mean)[index])
         conditioning = tuple(column[index] for column in self._conditioning)
-        clean = self._chain.glance(self.position + 1, candidates, conditioning)
+        clean = self._chain.draft_denoised(self.position + 1, candidates, conditioning)
         assert clean is not None
         view = View(
             self.position + 1,
@@ -137,7 +137,7 @@ class DiffusionWalk:
 
     def _shift(self, gradient: Tensor, spread: Tensor) -> Tensor:
         """Of the step's standard normal noise."""
-        shift = self._chain.lean(self.position - 1, self._conditioning) * gradient / spread
+        shift = self._chain.guidance_covariance(self.position - 1, self._conditioning) * gradient / spread
         length = shift.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return shift * (LONGEST_LEAN / length).clamp_max(1.0)
 

@@ -21,12 +21,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.denoiser import DiffKDenoiser
 from sadt_ray.processes.fit_config import STAGES, FitConfig, StageConfig, check_fit_config, default_fit_config
 from sadt_ray.processes.gaussian_forecast import forecast_loss
 from sadt_ray.processes.training_state import TrainingState, load_checkpoint, restore_optimizer, save_checkpoint
 from sadt_ray.processes.training_windows import WindowedSeries, Windows, augmented, normalised_windows
-from sadt_ray.rng import derive_seeds
 
 
 class Progress(NamedTuple):

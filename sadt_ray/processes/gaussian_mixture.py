@@ -18,9 +18,9 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from sadt_ray.interfaces import Problem, Scorer, States, Step
+from sadt_ray.numerics.rng import normals, uniforms
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.schedule import karras_sigmas
-from sadt_ray.rng import normals, uniforms
 
 NoiseLevel = float | np.ndarray  # one for all rows, or [B]
 

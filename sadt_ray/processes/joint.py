@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt64
 
 from sadt_ray.interfaces import Chain, GenerativeProcess, MovesToDevice, PredictsClean, Problem, States, Step
 from sadt_ray.processes.joint_walk import JointWalk, Parts
-from sadt_ray.processes.walk import KnowsResiduals, can_choose, can_lean, level_positions, walk_from
+from sadt_ray.processes.walk import KnowsResiduals, can_choose, level_positions, supports_guidance, walk_from
 
 
 def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
@@ -155,8 +155,8 @@ class JointChain:
         return level_positions(self.chain, self._num_levels)
 
     @property
-    def can_lean(self) -> bool:
-        return can_lean(self.chain)
+    def supports_guidance(self) -> bool:
+        return supports_guidance(self.chain)
 
     @property
     def can_choose(self) -> bool:

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.numerics.rng import derive_seed_grid
 from sadt_ray.processes.walk import Choice, View, Walk, chosen
-from sadt_ray.rng import derive_seed_grid
 
 _PARTS, _CANDIDATES = 9, 7  # streams of a row's seed
 

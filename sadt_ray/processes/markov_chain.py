@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 
 from sadt_ray.interfaces import Problem, States, Step
-from sadt_ray.logspace import soft_backup_enumerated
+from sadt_ray.numerics.logspace import soft_backup_enumerated
+from sadt_ray.numerics.rng import uniforms
 from sadt_ray.processes.branching import checked_branch_steps
-from sadt_ray.rng import uniforms
 
 _PAD = -1
 Prefix = tuple[int, ...]

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import Problem, States
+from sadt_ray.numerics.rng import normals, uniforms
 from sadt_ray.processes.gaussian_mixture import GaussianMixtureProcess, MixtureChain
 from sadt_ray.processes.walk import Choice, View, chosen
-from sadt_ray.rng import normals, uniforms
 
 _WAVES = 2 * np.pi / np.array([40.0, 20.0, 10.0, 5.0])
 
@@ -39,7 +39,7 @@ class WalkedMixtureProcess(GaussianMixtureProcess):
 class WalkedMixtureChain(MixtureChain):
     """Bound to problems. Candidates share the one evaluation from which the law of the next state follows."""
 
-    can_lean = False
+    supports_guidance = False
     can_choose = True
 
     def __init__(self, process: WalkedMixtureProcess, num_problems: int) -> None:

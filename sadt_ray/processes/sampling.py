@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from sadt_ray.interfaces import Chain, GenerativeProcess, Path, Problem, RunsDown, States
-from sadt_ray.rng import derive_seeds
+from sadt_ray.numerics.rng import derive_seeds
 
 
 def run_down(

@@ -1,7 +1,7 @@
 """Walking down a chain step by step with someone looking: what particle sweeps need of a process.
 
 A *walk* takes a batch of rows, all at one position, to x_0. At every position the rows can be looked at (a ``View``),
-copied and dropped (``take``) and moved on (``step``), where the step may be drawn from a proposal q that leans along a
+copied and dropped (``take``) and moved on (``step``), where the step may be drawn from a proposal q that guided along a
 gradient instead of from the prior p; ``step`` then returns log p/q. Positions are the finest steps that a chain has:
 0 is the root, ``num_positions`` - 1 is x_0; branch levels are some of them.
 """
@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from sadt_ray.interfaces import Chain, States
-from sadt_ray.rng import uniforms
+from sadt_ray.numerics.rng import uniforms
 
 _CHOICE_STREAM = 1 << 25  # and the position
 
@@ -31,8 +31,8 @@ class View:
     Attributes:
         position: of all rows.
         problem: of each row.
-        clean: x0_hat = E[x_0 | x_t] in the units of the data, float32 [B, ...]: of the denoiser, or of its ``glance``;
-            None where the chain cannot tell.
+        clean: x0_hat = E[x_0 | x_t] in the units of the data, float32 [B, ...]: of the denoiser, or its cheap draft
+            (``draft_denoised``); None where the chain cannot tell.
         features: of the states, [B, F], made when called.
     """
 
@@ -80,7 +80,7 @@ class Walk(Protocol):
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """To the next position, from the prior; returns log p/q of a proposal that leans or chooses."""
+        """To the next position, from the prior; returns log p/q of a proposal that guided or chooses."""
 
     def take_nfe(self) -> Int[np.ndarray, " B"]:
         """Evaluations of each row since this was last asked."""
@@ -95,7 +95,7 @@ class Walks(Protocol):
         """Position of every branch level, the root's 0 first."""
 
     @property
-    def can_lean(self) -> bool:
+    def supports_guidance(self) -> bool:
         """Whether steps can follow a gradient."""
 
     @property
@@ -118,9 +118,9 @@ def level_positions(chain: Chain, num_levels: int) -> Int[np.ndarray, " levels"]
     return chain.level_positions if isinstance(chain, Walks) else np.arange(num_levels + 1)
 
 
-def can_lean(chain: Chain) -> bool:
+def supports_guidance(chain: Chain) -> bool:
     """Whether the steps of the chain's walks can follow a gradient."""
-    return isinstance(chain, Walks) and chain.can_lean
+    return isinstance(chain, Walks) and chain.supports_guidance
 
 
 def can_choose(chain: Chain) -> bool:

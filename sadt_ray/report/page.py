@@ -16,12 +16,12 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from sadt_ray.report import plots
-from sadt_ray.report.run_data import Run, read_run
 from sadt_ray.report.style import HAIR, INK, SOFT
 from sadt_ray.report.summary_table import headline, summary_table
 from sadt_ray.report.throughput import KeepsTime, throughput_chart, throughput_text
 from sadt_ray.report.timeline import timeline_chart, timeline_text
 from sadt_ray.report.tree.page import tree_section
+from sadt_ray.runs.read import Run, read_run
 
 MAX_PROBLEMS = 8
 """Problems with pictures of their own; more would make the page slow to open."""

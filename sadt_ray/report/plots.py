@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sadt_ray.metrics import quantiles
-from sadt_ray.report.run_data import Run, WeightedSamples
 from sadt_ray.report.spectra import period_ticks, psd, typical_psd_ratio
 from sadt_ray.report.style import (
     HAIR,
@@ -27,6 +26,7 @@ from sadt_ray.report.style import (
     plain,
     small_multiples,
 )
+from sadt_ray.runs.read import Run, WeightedSamples
 
 WIDTH = 10.0
 """Inches; all figures share it, so that they line up on the page."""

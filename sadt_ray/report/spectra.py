@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import welch
 
 from sadt_ray.metrics import quantiles
-from sadt_ray.report.run_data import Run
+from sadt_ray.runs.read import Run
 
 SEGMENT = 48
 FLOOR = 1e-12
@@ -16,7 +16,7 @@ FLOOR = 1e-12
 def psd(series: np.ndarray, nperseg: int = SEGMENT) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in cycles per sample, without 0, and the densities [..., frequencies] of series [..., time].
 
-    The numbers of ``sadt_ray.psd.welch``, taken from scipy: many small batches and no gradient, so nothing for torch.
+    The numbers of ``numerics.psd.welch``, taken from scipy: many small batches and no gradient, so nothing for torch.
     """
     frequency, density = welch(series, nperseg=min(nperseg, series.shape[-1]))
     return frequency[1:], np.maximum(density[..., 1:], FLOOR)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from sadt_ray.config import load_function
 from sadt_ray.interfaces import Problem
 
 RewardFunction = Callable[[np.ndarray, Problem], "np.ndarray | Sequence[float]"]
@@ -27,7 +27,7 @@ class FunctionReward:
     """
 
     def __init__(self, function: str | RewardFunction, oracle: bool = False) -> None:
-        self.function = import_function(function) if isinstance(function, str) else _callable(function)
+        self.function = _callable(load_function(function, "reward") if isinstance(function, str) else function)
         self.oracle = oracle
 
     def __repr__(self) -> str:
@@ -77,26 +77,6 @@ class FunctionScorer:
                 f"on {problem.name!r} it returned shape {rewards.shape}"
             )
         return rewards
-
-
-def import_function(spec: str) -> RewardFunction:
-    """The function that ``"package.module:function"`` names. Raises ValueError naming what is missing."""
-    module_name, separator, attribute = spec.partition(":")
-    if not (separator and module_name and attribute):
-        raise ValueError(f"a reward function is written module:function, for example my_rewards:score; got {spec!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ValueError(
-            f"cannot import {module_name!r} for the reward {spec!r}: {type(error).__name__}: {error}; "
-            f"is its directory on PYTHONPATH?"
-        ) from error
-    if not hasattr(module, attribute):
-        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise ValueError(
-            f"module {module_name!r} has no {attribute!r}; it has: {', '.join(functions) or 'no functions'}"
-        )
-    return _callable(getattr(module, attribute))
 
 
 def _callable(function: object) -> RewardFunction:

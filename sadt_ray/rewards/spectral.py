@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.psd import METHODS, log_psd
+from sadt_ray.numerics.psd import METHODS, log_psd
 from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals
 
 

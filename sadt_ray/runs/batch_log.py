@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sadt_ray.batch_times import BatchTimes
+from sadt_ray.engine.executor import BatchTimes
 
 MAX_LINES = 10_000
 """Lines of one method; at more, each worker's every second one goes, and of its batches from then on as many less."""

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.overlap import rouge_l
-from sadt_ray.runs.answers import Answered, is_correct
+from sadt_ray.opentslm.answers import Answered, is_correct
+from sadt_ray.opentslm.rouge_bleu import rouge_l
 from sadt_ray.runs.summary import Scores
 from sadt_ray.tree.samples import WeightedSamples
 

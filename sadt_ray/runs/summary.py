@@ -64,7 +64,7 @@ def summary_row(
     None without them.
     """
     config = method.search
-    particles = method.sweep.particles
+    particles = method.smc.particles
     n_rollouts = None if config.n_rollouts is None else config.n_rollouts * particles
     budgets = ((n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
     crps_mean, crps_se = mean_and_se([score.crps for score in scores])

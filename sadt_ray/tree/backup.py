@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 from sadt_ray.tree import sum_tree, tournament
 from sadt_ray.tree.tree import NODES, SEPARATE, SHARED, SLOTS, UCT
 

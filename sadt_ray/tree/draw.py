@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 from sadt_ray.tree.tree import Columns, Tree
 
 

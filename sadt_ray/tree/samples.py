@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
-from sadt_ray.logspace import effective_sample_size, normalised
+from sadt_ray.numerics.logspace import effective_sample_size, normalised
 from sadt_ray.tree.errors import log_mean_se, weighted_mean_se
 from sadt_ray.tree.growing import GrowingArray
 from sadt_ray.tree.tree import Tree

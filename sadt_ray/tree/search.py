@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Failure, Results, States, Tickets
-from sadt_ray.rng import derive_seeds
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.tree import draw
 from sadt_ray.tree.checks import check_asked, check_columns, check_flow_of_nodes, check_forest, check_results
 from sadt_ray.tree.growing import GrowingArray
-from sadt_ray.tree.harvest import Harvested, check_harvest
+from sadt_ray.tree.particle_record import RecordedParticles, check_particle_record
 from sadt_ray.tree.samples import SampleStore, WeightedSamples
 from sadt_ray.tree.simulate import (
     CLOSED,
@@ -57,7 +57,7 @@ class Search:
         nfe, reward_calls: per problem, as reported by the results that were backed up.
         ignored_tells: rows told for tickets that were closed already.
         failures: tickets that were set aside, and why.
-        keep_harvest: whether particles beside the paths are kept until ``take_harvest``.
+        keep_particle_records: whether particles beside the paths are kept until ``take_particle_records``.
         stopping: which problems are done before their budgets.
     """
 
@@ -76,8 +76,8 @@ class Search:
         self._dearest = np.zeros(len(names), np.int64)  # evaluations of the most expensive result of each problem
         self.ignored_tells = 0
         self.failures: list[Failure] = []
-        self.keep_harvest = False
-        self._harvest: list[Harvested] = []
+        self.keep_particle_records = False
+        self._particle_records: list[RecordedParticles] = []
         self._ticket_node = GrowingArray((), np.int32)  # by ticket id; CLOSED once told or forgotten
         self._turn = 0
         self.stopping = StoppingRules(config, len(names))
@@ -151,8 +151,8 @@ class Search:
         check_asked(_tickets_of(results.failures), len(self._ticket_node))
         check_columns(results, self.states.row_shape, self.sample_store.sample_shape)
         check_results(results, len(self._ticket_node), self._params.num_levels)
-        if results.harvest is not None:
-            check_harvest(results.harvest, len(results), self.states.row_shape)
+        if results.particle_record is not None:
+            check_particle_record(results.particle_record, len(results), self.states.row_shape)
         results = _plain(results)
         node = close_tickets(self._ticket_node.values, results.id)
         accepted = node != CLOSED
@@ -183,8 +183,10 @@ class Search:
             results.samples[kept], problem[of_ticket], leaf[of_ticket], results.rewards[kept],
             results.sample_log_weight[kept], nfe_at[of_ticket],
         )  # fmt: skip
-        if self.keep_harvest and results.harvest is not None:
-            self._harvest.append(Harvested(results.harvest, node, leaf - path_length + 1, problem))
+        if self.keep_particle_records and results.particle_record is not None:
+            self._particle_records.append(
+                RecordedParticles(results.particle_record, node, leaf - path_length + 1, problem)
+            )
         if results.failures:
             self.set_aside(results.failures)
         if self.stopping.due(self.told):
@@ -202,9 +204,9 @@ class Search:
         nodes, log_flow = (np.require(a, t, ("C", "W")) for a, t in ((nodes, np.int64), (log_flow, np.float64)))
         refresh_batch(self.tree.columns, self._params, nodes, log_flow)
 
-    def take_harvest(self) -> list[Harvested]:
+    def take_particle_records(self) -> list[RecordedParticles]:
         """What was kept since the last call."""
-        taken, self._harvest = self._harvest, []
+        taken, self._particle_records = self._particle_records, []
         return taken
 
     def forget(self, ids: Int[np.ndarray, " n"]) -> None:

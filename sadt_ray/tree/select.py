@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sadt_ray.compiled import compiled
-from sadt_ray.rng import uniform_at
+from sadt_ray.numerics.compiled import compiled
+from sadt_ray.numerics.rng import uniform_at
 from sadt_ray.tree import sum_tree, tournament
 from sadt_ray.tree.backup import exploration_weight, selection_changed
 from sadt_ray.tree.tree import SHARED, UCT

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sadt_ray.compiled import compiled
 from sadt_ray.config import SearchConfig
-from sadt_ray.rng import derive_seed
+from sadt_ray.numerics.compiled import compiled
+from sadt_ray.numerics.rng import derive_seed
 from sadt_ray.tree.backup import add_child, finish_visit, refresh_selection
 from sadt_ray.tree.select import cancel_visit, descend, start_visit
 from sadt_ray.tree.tree import NODES, SEPARATE, SHARED, UCT, slots_needed

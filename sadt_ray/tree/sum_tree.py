@@ -8,7 +8,7 @@ updates. Eight doubles are one cache line. A block of up to eight slots has no g
 
 from __future__ import annotations
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 
 
 @compiled(inline="always")

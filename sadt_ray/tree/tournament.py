@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 from sadt_ray.tree.sum_tree import block_size, level_size, num_levels
 
 _EARLY = 1.0 - 1e-12  # replay a hair before the computed crossing, which carries rounding errors

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 from sadt_ray.tree.sum_tree import block_size
 
 SHARED, SEPARATE, UCT = 0, 1, 2  # selection reads the backup's weights, weights of its own, or a tournament

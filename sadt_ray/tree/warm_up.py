@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Results
-from sadt_ray.rng import normals
+from sadt_ray.numerics.rng import normals
 from sadt_ray.tree.search import Search
 
 

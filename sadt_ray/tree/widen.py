@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sadt_ray.compiled import compiled
+from sadt_ray.numerics.compiled import compiled
 
 
 @compiled(inline="always")

@@ -6,20 +6,23 @@ import sys
 import numpy as np
 import pytest
 import torch
+from observing import Calls
 from ray import cloudpickle
 
 from actors.executor import RayExecutor
 from actors.pacing import BatchSize
 from actors.rollout_worker import RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import NodeStates, SerialExecutor, run_search
+from sadt_ray.engine.executor import NodeStates
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.network import FlowConfig, FlowNetwork
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.roller import Rolling
-from sadt_ray.sweep_config import SweepConfig
+from sadt_ray.rollout.spec import RolloutSpec
+from sadt_ray.smc.config import SMCConfig
 from sadt_ray.tree.search import Search
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
@@ -27,7 +30,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not ha
 PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
 PROCESS = MarkovChainProcess.random(3, 4, seed=0)
 LAM = 2.0
-ROLLING = Rolling("published", SweepConfig(twist="flow"), LAM)
+ROLLING = RolloutSpec("published", SMCConfig(twist="flow"), LAM)
 
 
 def total(samples, problem):
@@ -97,7 +100,7 @@ def test_newer_weights_reach_workers_with_the_next_call_and_staleness_is_two_cal
         if search.simulations > 150 * (running.newest + 1) and running.newest < 3:
             running.use_flow(flow(running.newest + 1))
 
-    run_search(search, running, publish)
+    run_search(search, running, [Calls(publish)])
     assert {used for used, _ in running.used} == {0, 1, 2, 3}
     for version in (1, 2, 3):
         late = [used for used, newest in running.used if newest == version and used < version]
@@ -113,7 +116,7 @@ def test_what_workers_roll_out_with_a_flow_is_what_this_process_does(executor):
     running = executor()
     running.use_flow(flow(4))
     run_search(remote, running)
-    run_search(local, SerialExecutor(PROCESS, SUM, PROBLEMS, 8, slots=3, rolling=ROLLING, flow=flow(4)))
+    run_search(local, SerialExecutor(PROCESS, SUM, PROBLEMS, 8, slots=3, rollout_spec=ROLLING, flow=flow(4)))
     for name in ("parent", "level", "visits", "value", "log_flow"):
         np.testing.assert_array_equal(remote.tree.column(name), local.tree.column(name), err_msg=name)
     assert np.ptp(remote.tree.column("log_flow")) > 0
@@ -128,7 +131,7 @@ def test_a_worker_that_was_restarted_has_the_weights_with_its_first_call(executo
         if search.simulations > 200 and not killed:
             killed.append(running.remote(0).__ray_call__.remote(lambda self: os._exit(1)))
 
-    run_search(search, running, kill)
+    run_search(search, running, [Calls(kill)])
     np.testing.assert_array_equal(search.told, 200)
     assert killed
     assert {used for used, _ in running.used} == {5}
@@ -138,12 +141,12 @@ def test_nodes_of_the_tree_are_looked_at_again_by_the_newest_flow_whatever_dies(
     monkeypatch.setattr("actors.executor._LOOK_ROWS", 50)
     search, running = fresh(1_000_000, alpha=0.5), executor(2)  # longer than any look takes
     grown = fresh(100, alpha=0.5)
-    run_search(grown, SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rolling=ROLLING))
+    run_search(grown, SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rollout_spec=ROLLING))
     level = grown.tree.column("level")
     nodes = np.flatnonzero((level > 0) & (level < 4))
     asked = NodeStates(nodes, grown.states.values[nodes], level[nodes], grown.problem_of_nodes()[nodes])
     assert len(nodes) > 200
-    local = SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rolling=ROLLING, flow=flow(2))
+    local = SerialExecutor(PROCESS, SUM, PROBLEMS, 8, rollout_spec=ROLLING, flow=flow(2))
     local.look_at(asked)
     (looked,) = local.looked_at()
     assert looked.nfe == 0
@@ -162,4 +165,4 @@ def test_nodes_of_the_tree_are_looked_at_again_by_the_newest_flow_whatever_dies(
             raise Enough
 
     with pytest.raises(Enough):
-        run_search(search, running, look)
+        run_search(search, running, [Calls(look)])

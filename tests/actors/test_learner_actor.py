@@ -11,17 +11,17 @@ import pytest
 import torch
 from ray import cloudpickle
 
-from actors.session import Crew, RaySession
-from actors.tree_owner import Pace
+from actors.session import RaySession, WorkerSpec
+from actors.tree_owner import BatchPolicy
+from sadt_ray.engine.plan import plan_search
 from sadt_ray.flow.flow import Flow
+from sadt_ray.flow.learner import Learner, LearnerConfig, LearnerSpec
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.interfaces import Problem
-from sadt_ray.learner import Learner, LearnerConfig, Learning
 from sadt_ray.methods import method_named
-from sadt_ray.plan import plan_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.runs.conduct import Recording
+from sadt_ray.runs.recording import Recording
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors do not have this file
 
@@ -47,7 +47,7 @@ class Paced:
 
 
 def plan(n_sweeps):
-    sweeps = {"particles": 16, "harvest": True, "resampling": "families-4", "candidates": 1}
+    sweeps = {"particles": 16, "record_particles": True, "resampling": "siblings-4", "num_candidates": 1}
     method = method_named(
         "sadt", inv_temperature=LAM, branch_steps="published", n_rollouts=16 * n_sweeps, widen_c=2.0, **sweeps
     )
@@ -61,12 +61,20 @@ def open_session(cluster, tmp_path):
 
     def make(name="run", learner=None, num_workers=1, flow=None):
         run = tmp_path / name
-        learning = None if learner is None else Learning(run, [run], CONFIG, cpus=1, learner=learner)
+        learning = None if learner is None else LearnerSpec(run, [run], CONFIG, cpus=1, learner=learner)
         reward, files = FunctionReward(Paced(tmp_path)), Recording(run, str(run / "checkpoints"))
-        pace, resources = Pace(8, fixed=True), {"CPU": 4.0}
+        batch_policy, resources = BatchPolicy(8, fixed=True), {"CPU": 4.0}
         opened.append(
             RaySession(
-                PROCESS, reward, PROBLEMS, Crew(num_workers), files, pace, resources, flow=flow, learning=learning
+                PROCESS,
+                reward,
+                PROBLEMS,
+                WorkerSpec(num_workers),
+                files,
+                batch_policy,
+                resources,
+                flow=flow,
+                learning=learning,
             )
         )
         return opened[-1]
@@ -89,7 +97,7 @@ def test_versions_reach_the_search_which_still_finds_the_truth(open_session, tmp
     session = open_session(learner=Learner, num_workers=2)
 
     def until_second_version(look):
-        if look.figures.get("weights_version", 0) >= 2:
+        if look.gauges.get("weights_version", 0) >= 2:
             hurry(tmp_path)
 
     ended = session.search(plan(400), until_second_version)
@@ -107,9 +115,9 @@ def test_versions_reach_the_search_which_still_finds_the_truth(open_session, tmp
     values = PROCESS.soft_values(sum, LAM)
     exact = np.array([LAM * values[tuple(state[:2])] for state in ended.search.states.values[inner]])
     assert np.abs(flows - exact).mean() < 1.0  # nodes that were there before there was a flow are looked at again
-    lesson = session.learned()
+    update = session.learned()
     kept = Flow.load(tmp_path / "run" / "flow.safetensors")
-    assert lesson.flow.version == kept.version >= last["weights_version"]
+    assert update.flow.version == kept.version >= last["weights_version"]
     assert kept.facts["steps"] > 0
 
 
@@ -119,7 +127,7 @@ def test_a_learner_that_is_killed_goes_on_from_its_checkpoint_and_the_search_doe
     session, killed, after = open_session(learner=Learner), [], []
 
     def kill(look):
-        figures = look.figures
+        figures = look.figures()
         if not killed and figures.get("weights_version", 0) >= 1:
             killed.append(figures["learner_steps"])
             pid = cluster.get(session.learner.actor.__ray_call__.remote(lambda self: os.getpid()))
@@ -157,7 +165,7 @@ def test_a_learner_that_diverges_never_reaches_the_search_whose_tree_is_that_wit
     session, steps = open_session("poisoned", Poisoned), []
 
     def until_trained(look):
-        steps.append(look.figures.get("learner_steps", 0))
+        steps.append(look.gauges.get("learner_steps", 0))
         if steps[-1] >= 5 * TRAINING.validate_every:
             hurry(tmp_path)
 
@@ -165,9 +173,9 @@ def test_a_learner_that_diverges_never_reaches_the_search_whose_tree_is_that_wit
     assert learned.error is None
     assert max(steps) >= 5 * TRAINING.validate_every
     assert all("weights_version" not in line for line in metrics(tmp_path / "poisoned"))
-    lesson = session.learned()
-    assert lesson.flow is None
-    assert lesson.error == ""
+    update = session.learned()
+    assert update.flow is None
+    assert update.error == ""
     assert not (tmp_path / "poisoned" / "flow.safetensors").exists()
     alone = open_session("alone").search(plan(200))
     for name in ("parent", "level", "visits", "value", "log_flow"):

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from observing import Calls
 from ray import cloudpickle
 
 from actors.executor import RayExecutor, WorkersLost
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker, RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.roller import Rolling
+from sadt_ray.rollout.spec import RolloutSpec
 from sadt_ray.tree.search import Search
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
@@ -56,7 +58,7 @@ def workers(cluster):
 
 
 def ray_executor(handles, batch_size=16, **options):
-    return RayExecutor(handles, Rolling(PROCESS.branch_steps), BatchSize(batch_size, batch_size), **options)
+    return RayExecutor(handles, RolloutSpec(PROCESS.branch_steps), BatchSize(batch_size, batch_size), **options)
 
 
 def assert_complete(search):
@@ -122,12 +124,12 @@ class Faulty(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.fault, self.marks = reward.fault, reward.marks
 
-    def run(self, rolling, tickets, flow=None):
+    def run(self, rollout_spec, tickets, flow=None):
         for ticket in tickets.id:
             if ticket in FAULTY_TICKETS and not os.path.exists(mark := f"{self.marks}/{ticket}"):
                 open(mark, "w").close()
                 self.fault()
-        return super().run(rolling, tickets, flow)
+        return super().run(rollout_spec, tickets, flow)
 
 
 class FaultyReward:
@@ -190,8 +192,8 @@ class LosesObjects(RemoteWorker):
 
     replies: list = field(default_factory=list)
 
-    def run(self, rolling, tickets, flow=None):
-        self.replies.append(super().run(rolling, tickets, flow))
+    def run(self, rollout_spec, tickets, flow=None):
+        self.replies.append(super().run(rollout_spec, tickets, flow))
         return lost_object() if len(self.replies) == 3 else self.replies[-1]
 
 
@@ -211,13 +213,13 @@ class Sick(RolloutWorker):
         super().__init__(process, reward.bind_to, problems)
         self.mark, self.calls = Path(reward.marks, "sick"), 0
 
-    def run(self, rolling, tickets, flow=None):
+    def run(self, rollout_spec, tickets, flow=None):
         self.calls += 1
         if self.calls == 3 and not self.mark.exists():
             self.mark.write_text(str(os.getpid()))
         if self.calls >= 3 and self.mark.read_text() == str(os.getpid()):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().run(rolling, tickets, flow)
+        return super().run(rollout_spec, tickets, flow)
 
 
 def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
@@ -231,10 +233,10 @@ def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
 class Cursed(RolloutWorker):
     """Dies whenever it meets ticket 42."""
 
-    def run(self, rolling, tickets, flow=None):
+    def run(self, rollout_spec, tickets, flow=None):
         if 42 in tickets.id:
             die()
-        return super().run(rolling, tickets, flow)
+        return super().run(rollout_spec, tickets, flow)
 
 
 def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):
@@ -272,7 +274,7 @@ def test_a_worker_that_joins_late_is_used_at_once(workers):
             seen.append(executor.num_ready)
             seen.append(executor.slots)
 
-    run_search(search, executor, watch)
+    run_search(search, executor, [Calls(watch)])
     assert_complete(search)
     assert seen == [1, 3]
 
@@ -287,6 +289,6 @@ def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one(worker
 
     executor, stopped, whole = ray_executor(workers(2)), fresh(), fresh()
     with pytest.raises(Enough):
-        run_search(stopped, executor, stop)
+        run_search(stopped, executor, [Calls(stop)])
     run_search(whole, executor)
     assert_complete(whole)

@@ -14,15 +14,16 @@ from ray import cloudpickle
 
 from actors.executor import WorkersLost
 from actors.pacing import Deadline
-from actors.session import Crew, OwnerLost, RaySession
-from actors.tree_owner import Pace, TreeOwner
-from sadt_ray.executor import SerialExecutor, Tolerance
+from actors.session import OwnerLost, RaySession, WorkerSpec
+from actors.tree_owner import BatchPolicy, TreeOwner
+from sadt_ray.engine.loop import Tolerance
+from sadt_ray.engine.plan import plan_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import dts, snis
-from sadt_ray.plan import plan_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.runs.conduct import Recording, SearchFailed, conduct
+from sadt_ray.runs.recording import Recording, SearchFailed, run_recorded
 from sadt_ray.trajectories import read_trajectories
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have this file
@@ -48,10 +49,18 @@ def open_session(cluster, tmp_path):
 
     def make(score=total, num_workers=2, **recording):
         files = Recording(tmp_path, str(tmp_path / "checkpoints"), **recording)
-        pace = Pace(8, fixed=True)
+        batch_policy = BatchPolicy(8, fixed=True)
         opened.append(
             RaySession(
-                PROCESS, FunctionReward(score), PROBLEMS, Crew(num_workers), files, pace, RESOURCES, None, Deadline(60)
+                PROCESS,
+                FunctionReward(score),
+                PROBLEMS,
+                WorkerSpec(num_workers),
+                files,
+                batch_policy,
+                RESOURCES,
+                None,
+                Deadline(60),
             )
         )
         return opened[-1]
@@ -78,7 +87,7 @@ def test_one_worker_gives_the_tree_that_this_process_gives_bit_for_bit(open_sess
     session = open_session(num_workers=1)
     remote = session.search(plan()).search
     executor = SerialExecutor(PROCESS, FunctionReward(total), PROBLEMS, 8, slots=3)
-    local = conduct(plan(), executor, Recording(tmp_path / "local")).search
+    local = run_recorded(plan(), executor, Recording(tmp_path / "local")).search
     for name in ("parent", "level", "visits", "value"):
         np.testing.assert_array_equal(remote.tree.column(name), local.tree.column(name))
     for one, other in zip(remote.samples(), local.samples(), strict=True):
@@ -102,7 +111,7 @@ def test_an_owner_killed_twice_goes_on_from_its_checkpoint_to_the_same_number(op
     first_looks, kills = [], []
 
     def kill_at(look):
-        done = look.progress.simulations
+        done = look.simulations
         first_looks.append(done)
         if len(kills) < 2 and done > 150 * (len(kills) + 1):
             pid = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
@@ -122,7 +131,7 @@ def test_workers_killed_from_outside_cost_no_simulation(open_session, cluster):
     kills = []
 
     def kill_at(look):
-        if len(kills) < 4 and look.progress.simulations > 100 * (len(kills) + 1):
+        if len(kills) < 4 and look.simulations > 100 * (len(kills) + 1):
             actor = session.workers[len(kills) % 2].actor
             kills.append(actor)
             actor.__ray_call__.remote(lambda self: os._exit(1))
@@ -139,7 +148,7 @@ class Enough(Exception):
 
 def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(open_session):
     def stop(look):
-        if look.progress.simulations > 100:
+        if look.simulations > 100:
             raise Enough
 
     ended = open_session(slow_total).search(plan(300), stop)
@@ -269,22 +278,22 @@ def test_workers_that_die_whenever_they_load_their_replica_are_given_up_with_the
 )
 def test_a_crew_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Crew(**settings)
+        WorkerSpec(**settings)
 
 
 def test_the_crew_fills_the_cluster_and_says_when_there_is_no_room():
-    assert Crew().size({"CPU": 5.0}) == 5
-    assert Crew(cpus=2).size({"CPU": 5.0}) == 2
-    assert Crew(gpus=0.25).size({"CPU": 64.0, "GPU": 2.0}) == 8
-    assert Crew().size({"CPU": 64.0}, useful=6) == 6
-    assert Crew().size({"CPU": 64.0}, useful=0) == 1
-    assert Crew(7).size({"CPU": 64.0}, useful=2) == 7
-    assert Crew(7, gpus=1).size({"CPU": 1.0}) == 7
+    assert WorkerSpec().size({"CPU": 5.0}) == 5
+    assert WorkerSpec(cpus=2).size({"CPU": 5.0}) == 2
+    assert WorkerSpec(gpus=0.25).size({"CPU": 64.0, "GPU": 2.0}) == 8
+    assert WorkerSpec().size({"CPU": 64.0}, useful=6) == 6
+    assert WorkerSpec().size({"CPU": 64.0}, useful=0) == 1
+    assert WorkerSpec(7).size({"CPU": 64.0}, useful=2) == 7
+    assert WorkerSpec(7, gpus=1).size({"CPU": 1.0}) == 7
     with pytest.raises(ValueError, match="the cluster has 8 CPU, 0 GPU now; give num_workers"):
-        Crew(gpus=1).size({"CPU": 8.0})
+        WorkerSpec(gpus=1).size({"CPU": 8.0})
 
 
 def test_a_cluster_that_cannot_grow_must_have_room_for_a_worker_whatever_their_number():
-    assert Crew(7).size({"CPU": 2.0}, may_grow=False) == 7
+    assert WorkerSpec(7).size({"CPU": 2.0}, may_grow=False) == 7
     with pytest.raises(ValueError, match="the cluster has 2 CPU, 0 GPU now; let a worker take less"):
-        Crew(1, gpus=1).size({"CPU": 2.0}, may_grow=False)
+        WorkerSpec(1, gpus=1).size({"CPU": 2.0}, may_grow=False)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ray import cloudpickle
 
+from sadt_ray.engine.plan import plan_search
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import snis
-from sadt_ray.plan import plan_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
 
@@ -29,14 +29,14 @@ class Driver:
 
     def search(self):
         from actors.cluster import connect, disconnect
-        from actors.session import Crew, RaySession
-        from actors.tree_owner import Pace
-        from sadt_ray.runs.conduct import Recording
+        from actors.session import RaySession, WorkerSpec
+        from actors.tree_owner import BatchPolicy
+        from sadt_ray.runs.recording import Recording
 
         resources, run = connect(None), Path(tempfile.mkdtemp())
-        crew, pace = Crew(2), Pace(8, fixed=True)
+        worker_spec, batch_policy = WorkerSpec(2), BatchPolicy(8, fixed=True)
         reward = FunctionReward(total)
-        with RaySession(PROCESS, reward, PROBLEMS, crew, Recording(run), pace, resources) as session:
+        with RaySession(PROCESS, reward, PROBLEMS, worker_spec, Recording(run), batch_policy, resources) as session:
             ended = session.search(plan_search(PROCESS, PROBLEMS, snis(n_rollouts=100)))
         disconnect()
         return int(ended.search.told[0])

@@ -17,11 +17,11 @@ from actors.executor import RayExecutor
 from actors.pacing import BatchSize
 from actors.rollout_worker import RolloutWorker, start_workers
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import run_search
+from sadt_ray.engine.loop import StatsTo, run_search
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.roller import Rolling
+from sadt_ray.rollout.spec import RolloutSpec
 from sadt_ray.tree.search import Search
 
 PROCESS = MarkovChainProcess.random(3, 4, seed=0)
@@ -44,13 +44,13 @@ class SlowWorker(RolloutWorker):
         self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
         self.write()
 
-    def run(self, rolling, tickets, flow=None):
+    def run(self, rollout_spec, tickets, flow=None):
         self.diary["first_run"] = self.diary["first_run"] or time.time()
         self.diary["rows"] += len(tickets)
         self.write()
         together = len(list(self.diaries.iterdir())) == NUM_WORKERS
         time.sleep(TOGETHER_SECONDS if together else ALONE_SECONDS)
-        return super().run(rolling, tickets, flow)
+        return super().run(rollout_spec, tickets, flow)
 
     def write(self):
         (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))
@@ -73,9 +73,10 @@ def main(address: str, diaries: Path) -> dict:
     config = SearchConfig(n_rollouts=N_ROLLOUTS)
     roots = PROCESS.bind(PROBLEMS).root_states()
     search = Search(config, [problem.name for problem in PROBLEMS], roots, PROCESS.num_levels)
-    executor = RayExecutor(workers, Rolling(PROCESS.branch_steps), BatchSize(BATCH_SIZE, BATCH_SIZE))
+    executor = RayExecutor(workers, RolloutSpec(PROCESS.branch_steps), BatchSize(BATCH_SIZE, BATCH_SIZE))
     told = [(0.0, 0)]
-    run_search(search, executor, lambda search: told.append((time.time(), int(search.told.sum()))))
+    told_at = StatsTo(lambda stats: told.append((time.time(), stats.simulations)))
+    run_search(search, executor, [told_at])
     ended, during = time.time(), workers_up()
     for worker in workers:
         worker.end()

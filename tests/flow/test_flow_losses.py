@@ -22,6 +22,7 @@ from sadt_ray.flow.losses import (
     trajectory_residual,
     variance_residual,
 )
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.gaussian_mixture import (
     DensityRatioReward,
     GaussianMixtureProcess,
@@ -29,7 +30,6 @@ from sadt_ray.processes.gaussian_mixture import (
     nine_mode_posterior,
 )
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.rng import derive_seeds
 
 TOKENS, DEPTH, LAM = 3, 4, 3.0
 PROCESS = MarkovChainProcess.random(TOKENS, DEPTH, seed=3)

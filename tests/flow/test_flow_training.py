@@ -9,7 +9,7 @@ from flow_examples import DEPTH, PREFIXES, PROCESS, exact_examples, reward
 
 from sadt_ray.flow.batches import log_flow
 from sadt_ray.flow.examples import NO_PARENT, Examples
-from sadt_ray.flow.families import NOBODY, Families
+from sadt_ray.flow.siblings import NOBODY, SiblingGroups
 from sadt_ray.flow.training import FlowTraining
 from sadt_ray.flow.training_config import TrainingConfig
 
@@ -182,7 +182,7 @@ def test_children_of_large_families_are_random_and_different():
         names=("a",), position=np.array([1] + [2] * count), reward=np.array([np.nan] + [0.0] * count),
         log_ratio=np.zeros(count + 1), features=np.zeros((count + 1, 1), np.float32), base=np.zeros(count + 1),
     )  # fmt: skip
-    families = Families(examples, np.ones(count + 1, bool), 8, 4, rng)
+    families = SiblingGroups(examples, np.ones(count + 1, bool), 8, 4, rng)
     drawn = families.children(np.zeros(2000, np.int64), rng)
     assert all(len(set(row)) == 8 for row in drawn)
     counts = np.bincount(drawn.ravel(), minlength=count + 1)[1:]
@@ -193,13 +193,13 @@ def test_children_of_large_families_are_random_and_different():
 def test_siblings_of_another_position_are_no_siblings():
     examples = exact_examples(("a",))
     examples.position[1] = DEPTH  # the first child of the root, as if it stood for a whole sweep
-    families = Families(examples, np.ones(len(examples), bool), 3, 2, np.random.default_rng(0))
+    families = SiblingGroups(examples, np.ones(len(examples), bool), 3, 2, np.random.default_rng(0))
     assert sorted(families.children(np.array([0]), np.random.default_rng(0))[0].tolist()) == [NOBODY, 2, 3]
 
 
 def test_a_path_goes_from_the_root_to_the_last_node_above_x_0():
     examples = exact_examples()
-    families = Families(examples, np.ones(len(examples), bool), 3, 3, np.random.default_rng(0))
+    families = SiblingGroups(examples, np.ones(len(examples), bool), 3, 3, np.random.default_rng(0))
     assert families.num_paths == 4 * 81
     rows, group = families.draw_paths(3, 5, np.random.default_rng(1))
     assert rows.shape == (15, DEPTH)

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from sweep_worlds import ChainWorld
+from smc_worlds import ChainWorld
 
 from jobs.learning import flow_notes, process_facts
 from jobs.search_job import SearchJob

@@ -12,6 +12,7 @@ import pytest
 
 from jobs import execution
 from jobs import search as job
+from sadt_ray.runs.recording import run_recorded
 from sadt_ray.trajectories import read_trajectories
 
 TINY = (
@@ -272,10 +273,9 @@ def test_what_was_finished_before_a_failure_is_in_the_run_directory(monkeypatch,
         calls.append(arguments)
         if len(calls) > 1:
             raise RuntimeError("out of memory")
-        return conduct(*arguments)
+        return run_recorded(*arguments)
 
-    conduct = execution.conduct
-    monkeypatch.setattr(execution, "conduct", fail_later)
+    monkeypatch.setattr(execution, "run_recorded", fail_later)
     monkeypatch.setattr(sys, "argv", ["search", *TINY, "--method", "snis", "dts", "--out", str(tmp_path / "run")])
     with pytest.raises(RuntimeError, match="out of memory"):
         job.main()
@@ -349,7 +349,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_said_and_the_results_are_ke
         if len(saves) > 1:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sadt_ray.checkpoint.Checkpoints.save", full)
+    monkeypatch.setattr("sadt_ray.engine.checkpoint.Checkpoints.save", full)
     assert (
         run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 20, "--no-report", "--out", tmp_path / "run") == 1
     )

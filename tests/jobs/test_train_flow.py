@@ -14,11 +14,11 @@ from jobs.search_job import SearchJob
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.interfaces import Tickets
-from sadt_ray.rng import derive_seeds
-from sadt_ray.sweep import Sweeper
-from sadt_ray.sweep_config import SweepConfig
+from sadt_ray.numerics.rng import derive_seeds
+from sadt_ray.smc.config import SMCConfig
+from sadt_ray.smc.sampler import ParticleSampler
+from sadt_ray.smc.twists import debiased_twist
 from sadt_ray.trajectories import FIRST_PARTICLE, TrajectoryWriter
-from sadt_ray.twists import debiased_twist
 
 ARGUMENTS = ["--dataset", "synthetic", "--split", "train", "--num-windows", "12", "--reward", "none", "--method",
              "smc-debiased", "--executor", "serial"]  # fmt: skip
@@ -36,12 +36,12 @@ def recorded(run, *more):
     process = task.process.with_branch_steps("none")
     chain, scorer = process.bind(task.problems), task.reward.bind(task.problems)
     count, lam = len(task.problems), job.resolved_inv_temperature()
-    sweep = SweepConfig(particles=64, twist="debiased", resampling="families-8", harvest=True)
-    sweeper = Sweeper(chain, scorer, process.num_levels, sweep, debiased_twist(chain, scorer, 18, lam), lam)
+    sweep = SMCConfig(particles=64, twist="debiased", resampling="siblings-8", record_particles=True)
+    sampler = ParticleSampler(chain, scorer, process.num_levels, sweep, debiased_twist(chain, scorer, 18, lam), lam)
     numbers = np.arange(count)
-    harvest = sweeper(
+    harvest = sampler(
         Tickets(numbers, numbers, numbers, 0 * numbers, chain.root_states(), derive_seeds(0, 0, numbers))
-    ).harvest
+    ).particle_record
     names, zeros = [problem.name for problem in task.problems], np.zeros(count)
     writer = TrajectoryWriter(
         run / "trajectories" / "smc-debiased", names, process.state_shape, np.dtype(process.state_dtype)

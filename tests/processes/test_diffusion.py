@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 
 from sadt_ray.interfaces import GenerativeProcess, PredictsClean, Problem, RunsDown
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.diffusion import DiffusionProcess, SamplerConfig
 from sadt_ray.processes.sampling import sample_prior
-from sadt_ray.rng import derive_seeds
 
 
 class GaussianDenoiser:

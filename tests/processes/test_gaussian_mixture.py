@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from sadt_ray.interfaces import GenerativeProcess, Problem
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.diffusion import DiffusionProcess, SamplerConfig
 from sadt_ray.processes.gaussian_mixture import (
     DensityRatioReward,
@@ -17,7 +18,6 @@ from sadt_ray.processes.gaussian_mixture import (
     grid_prior,
     nine_mode_posterior,
 )
-from sadt_ray.rng import derive_seeds
 
 PRIOR, POSTERIOR = grid_prior(), nine_mode_posterior()
 RATIO = DensityRatioReward(PRIOR, POSTERIOR)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from sweep_worlds import PROBLEMS, ChainWorld, GaussianDenoiser, GaussianWorld, GlancingDenoiser, MixtureWorld
+from smc_worlds import PROBLEMS, ChainWorld, GaussianDenoiser, GaussianWorld, GlancingDenoiser, MixtureWorld
 
 from sadt_ray.interfaces import GenerativeProcess, Problem
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.joint import JointProcess, joint_problem
 from sadt_ray.processes.joint_walk import Parts
 from sadt_ray.processes.sampling import sample_prior
 from sadt_ray.processes.walk import Choice, KnowsResiduals, Walk, Walks, walk_from
-from sadt_ray.rng import derive_seeds
 
 JOINT = [joint_problem("all", [*PROBLEMS, PROBLEMS[0]]), joint_problem("again", [PROBLEMS[1]] * 3)]
 WORLDS = {
@@ -97,8 +97,8 @@ def test_log_ratios_of_parts_that_lean_add_up():
     np.testing.assert_array_equal(walk.states().reshape(15, 2), inner.states())
 
 
-@pytest.mark.parametrize("leans", [False, True])
-def test_a_choice_among_joint_candidates_is_weighed_exactly(leans):
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_choice_among_joint_candidates_is_weighed_exactly(guided):
     """E[p/q f(x')] is E_p[f(x')], whatever candidates are chosen by."""
     chain, count = bound(), 30_000
     walk, plain = (walked(chain, 3, 1) for _ in range(2))
@@ -106,7 +106,7 @@ def test_a_choice_among_joint_candidates_is_weighed_exactly(leans):
         each.evaluate()
         each.take_nfe()
         each.take(np.zeros(count, int))
-    along = torch.tensor([[0.3, 0.0], [0.0, 0.2], [0.0, -0.4]]).expand(count, 3, 2) if leans else None
+    along = torch.tensor([[0.3, 0.0], [0.0, 0.2], [0.0, -0.4]]).expand(count, 3, 2) if guided else None
     seeds = derive_seeds(2, 4, np.arange(count))
     log_ratio = walk.step(seeds, along, Choice(4, lambda view: 0.8 * (view.clean[:, 0, 0] - view.clean[:, 2, 1])))
     plain.step(seeds)
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_named():
     assert joint_problem("known", [Problem("a", np.zeros(2), truth=np.ones(3))]).truth.shape == (1, 3)
     assert joint_problem("unknown", PROBLEMS).truth is None
     mixture = JointProcess(MixtureWorld().process, 3)
-    assert not mixture.bind(JOINT).can_lean
+    assert not mixture.bind(JOINT).supports_guidance
     with pytest.raises(ValueError, match="does not know how x_0 scatters"):
         mixture.bind(JOINT).residuals(1, 5)
     with pytest.raises(ValueError, match="cannot move"):

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from sadt_ray.interfaces import Enumerable, GenerativeProcess, Problem
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.rng import derive_seeds
 
 PROCESS = MarkovChainProcess.random(3, 4, seed=3)
 PROBLEMS = [Problem("a", np.zeros(0)), Problem("b", np.zeros(0))]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.gaussian_mixture import DensityRatioReward, grid_prior, nine_mode_posterior
 from sadt_ray.processes.mixture_walk import WalkedMixtureProcess
 from sadt_ray.processes.walk import Choice
-from sadt_ray.rng import derive_seeds
 
 STEPS = (40, 41, 42, 60, 61, 100)
 PROCESS = WalkedMixtureProcess(grid_prior(), branch_steps=(60, 100), walk_steps=STEPS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sweep_worlds import (
+from smc_worlds import (
     PROBLEMS,
     ChainWorld,
     GaussianDenoiser,
@@ -13,6 +13,7 @@ from sweep_worlds import (
     assert_unbiased,
 )
 
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.diffusion_walk import LONGEST_LEAN
 from sadt_ray.processes.gaussian_mixture import MixtureDenoiser, grid_prior
@@ -23,12 +24,11 @@ from sadt_ray.processes.walk import (
     Walk,
     Walks,
     can_choose,
-    can_lean,
     chosen,
     level_positions,
+    supports_guidance,
     walk_from,
 )
-from sadt_ray.rng import derive_seeds
 
 N = 20_000
 SIGMAS = GaussianWorld.sampler.sigmas
@@ -103,13 +103,13 @@ def test_rows_are_copied_and_dropped_with_all_that_belongs_to_them(make):
 
 def test_what_a_chain_can_do_is_told_by_what_its_denoiser_knows():
     plain = DiffusionProcess(MixtureDenoiser(grid_prior())).bind(PROBLEMS)
-    for chain, leans, chooses in (
+    for chain, guided, chooses in (
         (ChainWorld().process.bind(PROBLEMS), False, False),
         (plain, False, False),
         (GaussianWorld(GaussianDenoiser()).chain, True, False),
         (GaussianWorld(GlancingDenoiser()).chain, True, True),
     ):
-        assert (can_lean(chain), can_choose(chain)) == (leans, chooses)
+        assert (supports_guidance(chain), can_choose(chain)) == (guided, chooses)
     assert not isinstance(ChainWorld().process.bind(PROBLEMS), Walks)
     with pytest.raises(ValueError, match="no clean_spread"):
         plain.residuals(1, 10)

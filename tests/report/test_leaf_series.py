@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from sadt_ray import FunctionReward, Problem, dts
-from sadt_ray.api import start_search
-from sadt_ray.executor import run_search
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import start_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.report.run_data import Run, read_run, read_trees
 from sadt_ray.report.tree.leaf_series import pack_series
 from sadt_ray.runs.directory import write_samples, write_tree
+from sadt_ray.runs.read import Run, read_run, read_trees
 
 KEY = ("dts", "ETTh1/test/0000/OT")
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import NUM_SAMPLES
 
 from sadt_ray.report.page import write_report
-from sadt_ray.report.run_data import read_run
+from sadt_ray.runs.read import read_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sadt_ray.report.run_data import Run, read_run
 from sadt_ray.report.throughput import curve, losses, throughput_chart, throughput_text
+from sadt_ray.runs.read import Run, read_run
 
 
 @pytest.fixture(scope="module")

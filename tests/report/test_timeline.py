@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sadt_ray.report.run_data import Run, read_run
 from sadt_ray.report.timeline import MAX_BARS, in_turn, merged, timeline_chart, timeline_text
+from sadt_ray.runs.read import Run, read_run
 
 
 def batch(worker: int, began: float, **other: Any) -> dict[str, Any]:

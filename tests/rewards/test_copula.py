@@ -6,7 +6,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.logspace import log_mean_exp
+from sadt_ray.numerics.logspace import log_mean_exp
 from sadt_ray.rewards.copula import CopulaReward, CopulaScorer, with_prior_samples
 from sadt_ray.rewards.coupling import Coupling, Scores, fit_coupling, scores_from
 from sadt_ray.rewards.look_ahead import Differentiable, LooksAhead

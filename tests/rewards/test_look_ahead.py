@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.psd import welch
+from sadt_ray.numerics.psd import welch
 from sadt_ray.rewards.combine import SumScorer, WeightedSum
 from sadt_ray.rewards.look_ahead import Differentiable, LooksAhead, clean_score, is_differentiable, look_ahead_of
 from sadt_ray.rewards.second_opinion import LinearScorer

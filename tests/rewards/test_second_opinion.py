@@ -7,8 +7,8 @@ from jaxtyping import jaxtyped
 
 from sadt_ray.data.windows import standardised
 from sadt_ray.interfaces import Problem, Reward
-from sadt_ray.logspace import normalised
 from sadt_ray.metrics import crps
+from sadt_ray.numerics.logspace import normalised
 from sadt_ray.rewards.opinions import Opinions, fit_opinions
 from sadt_ray.rewards.second_opinion import LinearScorer, SecondOpinionReward, fit_opinion_weights, with_second_opinions
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-import sadt_ray.checkpoint as checkpoint
-from sadt_ray.checkpoint import Checkpoints, CheckpointTimes
+import sadt_ray.engine.checkpoint as checkpoint
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import SerialExecutor
+from sadt_ray.engine.checkpoint import Checkpoints, CheckpointTimes
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.interfaces import Problem
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.runs.recorded import begin_or_resume, run_recorded
+from sadt_ray.runs.recording import begin_or_resume
 from sadt_ray.tree.search import Search
 
 PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
@@ -85,9 +86,10 @@ def main(directory, moment=""):
     die_at(moment)
     executor = SerialExecutor(PROCESS, FunctionReward(slow_reward), PROBLEMS, batch_size=8, slots=2)
     checkpoints = Checkpoints(directory / "checkpoints")
-    search, recorder = begin_or_resume(new_search(executor), directory, "dts", checkpoints)
+    times = CheckpointTimes(every_simulations=20)
+    search, recorder, observers = begin_or_resume(new_search(executor), directory, "dts", checkpoints, times=times)
     print("begun", search.simulations, flush=True)
-    run_recorded(search, executor, recorder, checkpoints, CheckpointTimes(every_simulations=20))
+    run_search(search, executor, observers, seconds_before=recorder.seconds)
 
 
 if __name__ == "__main__":

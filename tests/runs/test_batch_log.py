@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sadt_ray import FunctionReward, Problem, snis
-from sadt_ray.api import start_search
-from sadt_ray.batch_times import BatchTimes
+from sadt_ray.engine.executor import BatchTimes
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import start_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.runs import batch_log
 from sadt_ray.runs.batch_log import BatchLog
-from sadt_ray.runs.recorded import run_recorded
 from sadt_ray.runs.recorder import Recorder
 
 
@@ -81,8 +81,8 @@ def test_a_search_in_this_process_has_one_batch_after_the_other(tmp_path: Path) 
     process = MarkovChainProcess.random(3, 3, seed=0)
     search, executor = start_search(process, [Problem("a", np.zeros(1))], reward, snis(n_rollouts=100))
     executor.batch_size = 16
-    recorder = Recorder(tmp_path, "snis", keep_trajectories=False)
-    run_recorded(search, executor, recorder)
+    recorder = Recorder(tmp_path, "snis", keep_trajectories=False, batch_times=executor.batch_times)
+    run_search(search, executor, [recorder])
     batches = lines(tmp_path)
     assert [line["rows"] for line in batches] == [16] * 6 + [4]
     times = [line[name] for line in batches for name in ("began", "finished")]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from searched_with_checkpoints import CONFIG, MOMENTS, PROBLEMS, reward
 
-from sadt_ray.checkpoint import Checkpoints
+from sadt_ray.engine.checkpoint import Checkpoints
 from sadt_ray.trajectories import read_trajectories
 from sadt_ray.tree.search import Search
 

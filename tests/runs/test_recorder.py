@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from sadt_ray import Problem, snis
-from sadt_ray.api import start_search
-from sadt_ray.executor import run_search
-from sadt_ray.interfaces import Failure, Harvest
+from sadt_ray.engine.loop import SearchStats, StatsTo, run_search
+from sadt_ray.engine.serial import SerialExecutor, start_search
+from sadt_ray.interfaces import Failure, ParticleRecord
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.runs.directory import append_metrics, create_run_directory, write_json
 from sadt_ray.runs.recorder import Recorder
 from sadt_ray.trajectories import FIRST_PARTICLE, read_trajectories
 from sadt_ray.tree.search import Search
 
-PROCESS = MarkovChainProcess.random(3, 3, seed=0)
+PROCESS = MarkovChainProcess.random(3, 3, seed=0).with_branch_steps("none")
+PROBLEMS = [Problem("a", np.zeros(1))]
+NOTHING = SearchStats(0.0, 0, 0, 0.0, -np.inf, -np.inf, 0, 0, 0, {})
 
 
 class NoTwos:
@@ -31,9 +33,7 @@ class NoTwos:
 
 def test_samples_of_probability_zero_do_not_make_the_mean_reward_look_better(tmp_path):
     search, executor = start_search(PROCESS, [Problem("a", np.zeros(1))], NoTwos(), snis(n_rollouts=100))
-    recorder = Recorder(tmp_path, "snis", keep_trajectories=False)
-    run_search(search, executor, recorder)
-    recorder.close(search)
+    run_search(search, executor, [Recorder(tmp_path, "snis", keep_trajectories=False)])
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert np.isneginf(search.sample_store.rewards()[1]).any()
     assert last["mean_reward"] == last["best_reward"] == -1
@@ -48,21 +48,38 @@ class Clock:
         return self.now
 
 
+class Stepped(SerialExecutor):
+    """Its batches take the seconds, and have the sizes, that it is told."""
+
+    def __init__(self, *arguments, clock, steps):
+        super().__init__(*arguments)
+        self.clock, self.steps = clock, list(steps)
+        self.batch_size = self.steps[0][1]
+
+    def collect(self):
+        self.clock.now += self.steps.pop(0)[0]
+        finished = super().collect()
+        self.batch_size = self.steps[0][1] if self.steps else 1
+        return finished
+
+    def gauges(self):
+        return {"workers": 3.0, "busy": 0.5}
+
+
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
+    monkeypatch.setattr("sadt_ray.engine.loop.time", clock)
     monkeypatch.setattr("sadt_ray.runs.recorder.time", clock)
     return clock
 
 
-def begun(n_rollouts=100):
-    search, executor = start_search(PROCESS, [Problem("a", np.zeros(1))], NoTwos(), snis(n_rollouts=n_rollouts))
-
-    def simulate(count):
-        executor.submit(search.ask(count))
-        search.tell(executor.collect()[0].results)
-
-    return search, simulate
+def searched(tmp_path, clock, steps, **settings):
+    """A search whose batches take so long, and its recorder."""
+    search = start_search(PROCESS, PROBLEMS, NoTwos(), snis(n_rollouts=sum(size for _, size in steps)))[0]
+    recorder = Recorder(tmp_path, "snis")
+    run_search(search, Stepped(PROCESS, NoTwos(), PROBLEMS, clock=clock, steps=steps), [recorder], **settings)
+    return search, recorder
 
 
 def lines(run):
@@ -70,71 +87,67 @@ def lines(run):
 
 
 def test_rates_are_those_since_the_last_line(tmp_path, clock):
-    search, simulate = begun()
-    recorder = Recorder(tmp_path, "snis", seconds_between=2.0)
-    for seconds, count in ((2.0, 10), (1.0, 10), (1.0, 20)):
-        clock.now += seconds
-        simulate(count)
-        progress = recorder(search, lambda: {"workers": 3.0, "busy": 0.5})
-    first, second = lines(tmp_path)
-    assert (first["seconds"], second["seconds"]) == (2.0, 4.0)
-    assert (first["simulations_per_second"], second["simulations_per_second"]) == (5.0, 15.0)
-    assert (first["nfe_per_second"], second["nfe_per_second"]) == (15.0, 45.0)  # three levels
-    assert progress.rollouts_per_second == second["rollouts_per_second"] == 10.0
+    searched(tmp_path, clock, [(2.0, 10), (0.2, 10), (0.8, 20)])
+    first, second, last = lines(tmp_path)
+    assert [line["seconds"] for line in (first, second, last)] == pytest.approx([2.0, 3.0, 3.0])
+    assert (first["simulations_per_second"], second["simulations_per_second"]) == pytest.approx((5.0, 30.0))
+    assert (first["nfe_per_second"], second["nfe_per_second"]) == pytest.approx((15.0, 90.0))  # three levels
+    assert second["rollouts_per_second"] == pytest.approx(40 / 3)
     assert (second["workers"], second["busy"]) == (3.0, 0.5)
 
 
-def test_every_particle_of_a_sweep_counts_as_a_rollout(tmp_path, clock):
-    search, simulate = begun()
-    recorder = Recorder(tmp_path, "sadt", particles=16)
-    clock.now += 2.0
-    simulate(10)
-    assert recorder(search).rollouts_per_second == 80.0
+def test_every_particle_counts_as_a_rollout(tmp_path, clock):
+    searched(tmp_path, clock, [(2.0, 10)], particles=16)
+    assert lines(tmp_path)[0]["rollouts_per_second"] == 80.0
 
 
 def test_a_line_says_what_is_in_flight_set_aside_and_in_the_tree(tmp_path):
-    search, simulate = begun()
-    simulate(10)
+    search, executor = start_search(PROCESS, PROBLEMS, NoTwos(), snis(n_rollouts=100))
+    executor.submit(search.ask(10))
+    search.tell(executor.collect()[0].results)
     tickets = search.ask(7)
     search.set_aside([Failure(int(tickets.id[0]), 0, "no reward")])
     search.forget(tickets.id[1:3])
-    recorder = Recorder(tmp_path, "snis")
-    assert recorder.last_line == {}
-    recorder.close(search)
+    seen = []
+    observers = [StatsTo(seen.append), Recorder(tmp_path, "snis")]
+    executor.collect = lambda: [] if seen else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(search, executor, observers)
     (line,) = lines(tmp_path)
-    assert (line["in_flight"], line["set_aside"], line["nodes"]) == (4, 1, len(search.tree))
-    assert recorder.last_line.keys() == line.keys()
-    assert recorder.last_line["seconds"] == line["seconds"]
+    assert (line["in_flight"], line["set_aside"], line["nodes"]) == (0, 1, len(search.tree))
 
 
 def test_a_recorder_continues_where_the_checkpoint_was_and_not_where_the_process_died(tmp_path, clock):
-    search, simulate = begun()
-    recorder = Recorder(tmp_path, "snis", seconds_between=0.0)
     append_metrics(tmp_path, {"seconds": 99.0, "method": "prior"})
-    for _ in range(2):
-        clock.now += 1.0
-        simulate(10)
-        recorder(search)
-    facts, state = json.loads(json.dumps(recorder.checkpoint_facts(search))), pickle.dumps(search.state())
-    clock.now += 1.0
-    simulate(10)
-    recorder(search)
-    recorder.close(search)  # later than the checkpoint, as far as anyone knows
+    kept = []
+
+    class Keeps:
+        """As a checkpointer: when two batches are told."""
+
+        def after_batch(self, search, stats):
+            if stats.simulations == 20:
+                kept[:] = [json.loads(json.dumps(recorder.checkpoint_facts(search))), pickle.dumps(search.state())]
+
+    search = start_search(PROCESS, PROBLEMS, NoTwos(), snis(n_rollouts=30))[0]
+    recorder = Recorder(tmp_path, "snis")
+    executor = Stepped(PROCESS, NoTwos(), PROBLEMS, clock=clock, steps=[(1.0, 10)] * 3)
+    run_search(search, executor, [recorder, Keeps()])  # it ends later than the checkpoint, as far as anyone knows
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"seconds": 3.5, "meth')
 
+    facts, state = kept
     search = Search.restored(pickle.loads(state))
-    clock.now = 50.0
-    recorder = Recorder(tmp_path, "snis", seconds_between=0.0, resume=facts)
-    clock.now += 4.0
-    assert recorder.seconds == 6.0
-    progress = recorder(search)
-    assert [(line["method"], line["seconds"]) for line in lines(tmp_path)] == [
-        ("prior", 99.0), ("snis", 1.0), ("snis", 2.0), ("snis", 6.0)
-    ]  # fmt: skip
-    assert progress.simulations == 20
-    assert lines(tmp_path)[-1]["simulations_per_second"] == progress.rollouts_per_second == 0.0
-    assert progress.mean_reward == -1
+    search.forget(search.open_tickets())
+    recorder = Recorder(tmp_path, "snis", resume=facts)
+    assert recorder.seconds == 2.0
+    executor = Stepped(PROCESS, NoTwos(), PROBLEMS, clock=clock, steps=[(4.0, 10)])
+    run_search(search, executor, [recorder], seconds_before=recorder.seconds)
+    written = [(line["method"], line["seconds"]) for line in lines(tmp_path)]
+    assert written[:4] == [("prior", 99.0), ("snis", 1.0), ("snis", 2.0), ("snis", 6.0)]
+    resumed = lines(tmp_path)[3]
+    assert resumed["simulations"] == 30
+    assert resumed["simulations_per_second"] == resumed["rollouts_per_second"] == 2.5
+    assert resumed["mean_reward"] == -1
     table = read_trajectories(tmp_path / "trajectories" / "snis")
     assert table["node"].to_pylist() == list(range(len(search.tree)))
 
@@ -142,34 +155,33 @@ def test_a_recorder_continues_where_the_checkpoint_was_and_not_where_the_process
 def particle_below(tickets):
     """A harvest of one particle on level 1 below each ticket's node."""
     count = len(tickets)
-    return Harvest(
+    return ParticleRecord(
         ticket=np.arange(count), parent=np.full(count, -1), level=np.ones(count, int), state=tickets.state + 1,
         log_flow=np.full(count, 0.5), log_ratio=np.full(count, -0.25), reward=np.full(count, np.nan),
     )  # fmt: skip
 
 
 def test_particles_are_recorded_beside_the_tree_also_by_a_recorder_that_continues(tmp_path):
-    search, _ = begun()
-    executor = start_search(PROCESS, [Problem("a", np.zeros(1))], NoTwos(), snis(n_rollouts=100))[1]
+    search, executor = start_search(PROCESS, PROBLEMS, NoTwos(), snis(n_rollouts=100))
 
     def simulate(count):
         tickets = search.ask(count)
         executor.submit(tickets)
-        search.tell(replace(executor.collect()[0].results, harvest=particle_below(tickets)))
+        search.tell(replace(executor.collect()[0].results, particle_record=particle_below(tickets)))
 
     recorder = Recorder(tmp_path, "snis")
     recorder.open(search)
     simulate(5)
-    recorder(search)
+    recorder.after_batch(search, NOTHING)
     simulate(5)  # told, and not yet written when the checkpoint is taken
     facts, state = json.loads(json.dumps(recorder.checkpoint_facts(search))), pickle.dumps(search.state())
     simulate(5)
-    recorder.close(search)  # later than the checkpoint, as far as anyone knows
+    recorder.at_end(search, NOTHING)  # later than the checkpoint, as far as anyone knows
     search = Search.restored(pickle.loads(state))
     recorder = Recorder(tmp_path, "snis", resume=facts)
     recorder.open(search)
     simulate(3)
-    recorder.close(search)
+    recorder.at_end(search, NOTHING)
     table = read_trajectories(tmp_path / "trajectories" / "snis")
     node, beside = table["node"].to_numpy(), table["node"].to_numpy() >= FIRST_PARTICLE
     np.testing.assert_array_equal(node[~beside], np.arange(len(search.tree)))
@@ -179,7 +191,7 @@ def test_particles_are_recorded_beside_the_tree_also_by_a_recorder_that_continue
     np.testing.assert_array_equal(table["log_ratio"].to_numpy(), np.where(beside, -0.25, 0.0))
     assert table["problem"].to_pylist() == ["a"] * len(node)
     simulate(3)
-    assert search.take_harvest() == []  # nobody records any more
+    assert search.take_particle_records() == []  # nobody records any more
 
 
 def test_a_directory_with_anything_in_it_is_refused(tmp_path):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.interfaces import Problem, Results
 from sadt_ray.processes.gaussian_mixture import (
     DensityRatioReward,

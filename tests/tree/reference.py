@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sadt_ray.rng import derive_seeds, uniform_at
+from sadt_ray.numerics.rng import derive_seeds, uniform_at
 
 TICKET_STREAM = 1
 

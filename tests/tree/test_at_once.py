@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from observing import Calls
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 
 from .forests import markov, new_search, problems
 
@@ -18,7 +20,7 @@ def run(at_once, batch_size, **settings):
     def look(search):
         begun.append(np.flatnonzero((search.asked > 0) & search.wanting()))
 
-    run_search(search, SerialExecutor(PROCESS, REWARD, problems(7), batch_size), look)
+    run_search(search, SerialExecutor(PROCESS, REWARD, problems(7), batch_size), [Calls(look)])
     return search, begun
 
 

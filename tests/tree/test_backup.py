@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.logspace import soft_backup_enumerated, soft_backup_sampled
+from sadt_ray.numerics.logspace import soft_backup_enumerated, soft_backup_sampled
 from sadt_ray.tree import draw
 from sadt_ray.tree.backup import add_child, finish_visit
 from sadt_ray.tree.simulate import Params

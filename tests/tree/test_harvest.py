@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.made_up_results import made_up_results
+from benchmarks.apparatus.made_up_results import made_up_results
 from sadt_ray.config import SearchConfig
-from sadt_ray.interfaces import Harvest
+from sadt_ray.interfaces import ParticleRecord
 from sadt_ray.tree.search import Search
 
 LEVELS = 3
@@ -24,21 +24,21 @@ def harvest_of(tickets, particles=2):
                     column.append(value)
     ticket, parent, level = map(np.array, columns)
     row = np.arange(len(ticket))
-    return Harvest(
+    return ParticleRecord(
         ticket=ticket, parent=parent, level=level, state=np.stack([row, tickets.id[ticket]], 1).astype(np.float32),
         log_flow=row / 2, log_ratio=-row / 4, reward=np.where(level == LEVELS, row, np.nan),
     )  # fmt: skip
 
 
-def results_of(tickets, harvest=None):
+def results_of(tickets, particle_record=None):
     results = made_up_results(tickets, LEVELS, 2, np.random.default_rng(0))
-    return replace(results, harvest=harvest_of(tickets) if harvest is None else harvest)
+    return replace(results, particle_record=harvest_of(tickets) if particle_record is None else particle_record)
 
 
 @pytest.fixture
 def search():
     search = Search(SearchConfig(n_rollouts=100), ["a", "b"], np.zeros((2, 2), np.float32), LEVELS)
-    search.keep_harvest = True
+    search.keep_particle_records = True
     return search
 
 
@@ -47,8 +47,8 @@ def test_every_particle_has_an_id_and_its_parents_id(search):
     for _ in range(3):
         tickets = search.ask(8)
         search.tell(results_of(tickets))
-    (harvested,) = search.take_harvest()[2:]
-    harvest, rows = harvested.harvest, harvested.rows(first)
+    (harvested,) = search.take_particle_records()[2:]
+    harvest, rows = harvested.particle_record, harvested.rows(first)
     np.testing.assert_array_equal(rows["node"], first + np.arange(len(harvest)))
     below_node = harvest.parent < 0
     np.testing.assert_array_equal(rows["parent"][below_node], tickets.node[harvest.ticket[below_node]])
@@ -56,17 +56,17 @@ def test_every_particle_has_an_id_and_its_parents_id(search):
     np.testing.assert_array_equal(rows["problem"], tickets.problem[harvest.ticket])
     for name in ("level", "state", "log_flow", "log_ratio", "reward"):
         np.testing.assert_array_equal(rows[name], getattr(harvest, name), err_msg=name)
-    assert search.take_harvest() == []
+    assert search.take_particle_records() == []
 
 
 def test_particles_may_descend_from_the_first_new_node_of_their_ticket(search):
     search.tell(results_of(search.ask(8)))
-    search.take_harvest()
+    search.take_particle_records()
     before, tickets = len(search.tree), search.ask(6)
     search.forget(tickets.id[[2]])
     harvest = harvest_of(tickets)
     search.tell(results_of(tickets, replace(harvest, parent=np.where(harvest.parent == -1, -2, harvest.parent))))
-    rows = search.take_harvest()[0].rows(1 << 40)
+    rows = search.take_particle_records()[0].rows(1 << 40)
     above, ticket = rows["parent"], rows["state"][:, 1].astype(int)
     below_tree = above < 1 << 40
     assert (above[below_tree] >= before).all()
@@ -80,7 +80,7 @@ def test_particles_of_tickets_that_were_closed_are_left_out_with_their_whole_tre
     search.forget(tickets.id[[1, 4]])
     search.tell(results_of(tickets))
     search.tell(results_of(tickets))  # once more
-    first, again = search.take_harvest()
+    first, again = search.take_particle_records()
     assert len(again.rows(0)["node"]) == 0
     rows = first.rows(100)
     assert set(rows["state"][:, 1]) == set(tickets.id[[0, 2, 3, 5]])
@@ -94,9 +94,9 @@ def test_particles_of_tickets_that_were_closed_are_left_out_with_their_whole_tre
 
 
 def test_nothing_is_kept_where_nobody_records(search):
-    search.keep_harvest = False
+    search.keep_particle_records = False
     search.tell(results_of(search.ask(4)))
-    assert search.take_harvest() == []
+    assert search.take_particle_records() == []
 
 
 @pytest.mark.parametrize(

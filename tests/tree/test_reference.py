@@ -8,7 +8,7 @@ import pytest
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.rewards.function import FunctionReward
-from sadt_ray.rollout import rollout
+from sadt_ray.rollout.rollout import rollout
 
 from . import reference
 from .forests import exact_flow, markov, mixture, new_search, noise_flow, problems, searched

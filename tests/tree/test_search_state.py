@@ -138,7 +138,17 @@ def test_a_state_holds_the_nodes_in_use_and_copies_nothing():
     assert np.shares_memory(arrays["samples.values"], search.sample_store._values.values)
 
 
-PLAIN = {"config", "names", "num_levels", "_params", "ignored_tells", "failures", "_turn", "keep_harvest", "_harvest"}
+PLAIN = {
+    "config",
+    "names",
+    "num_levels",
+    "_params",
+    "ignored_tells",
+    "failures",
+    "_turn",
+    "keep_particle_records",
+    "_particle_records",
+}
 ARRAYS = {"tree", "states", "sample_store", "_ticket_node", "_seeds", "stopping"}
 COUNTERS = {"asked", "told", "forgotten", "nfe", "reward_calls", "_dearest"}
 

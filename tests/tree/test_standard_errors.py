@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.logspace import log_mean_exp
+from sadt_ray.numerics.logspace import log_mean_exp
 from sadt_ray.tree.errors import log_mean_se, weighted_mean_se
 
 from .forests import bare_search, made_up, made_up_sweeps, markov, searched

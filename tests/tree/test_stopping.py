@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.executor import SerialExecutor, run_search
+from sadt_ray.engine.loop import run_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.tree.search import Search
 from sadt_ray.tree.state import SearchState
 

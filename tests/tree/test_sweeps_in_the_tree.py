@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sadt_ray.logspace import log_mean_exp, normalised
+from sadt_ray.numerics.logspace import log_mean_exp, normalised
 from sadt_ray.tree.search import Search
 
 from .forests import bare_search, made_up, made_up_sweeps, markov, problems

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from sadt_ray.config import SearchConfig
-from sadt_ray.logspace import soft_backup_sampled
+from sadt_ray.numerics.logspace import soft_backup_sampled
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.gaussian_mixture import DensityRatioReward, grid_prior, nine_mode_posterior
-from sadt_ray.rng import derive_seeds
 
 from .forests import markov, mixture, problems, searched
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from sadt_ray.processes.language.prompt import Prompt
 from sadt_ray.processes.language.texts import Texts
-from sadt_ray.prompt import Prompt
 
 
 class Choices(NamedTuple):

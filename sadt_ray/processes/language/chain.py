@@ -15,9 +15,9 @@ from sadt_ray.processes.language.completing import Completer
 from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.drawing import Drawing, Row
 from sadt_ray.processes.language.model import LanguageModel
+from sadt_ray.processes.language.prompt import Prompt
 from sadt_ray.processes.language.texts import Texts
 from sadt_ray.processes.language.walk import TextWalk
-from sadt_ray.prompt import Prompt
 
 if TYPE_CHECKING:
     from sadt_ray.processes.language.process import CausalLMProcess
@@ -47,7 +47,7 @@ class TextChain:
         self._steps = np.array((-1, *process.branch_steps))
         self.level_positions = np.array([0, *(process.blocks.steps.index(step) + 1 for step in process.branch_steps)])
 
-    can_lean = False
+    supports_guidance = False
     can_choose = False
 
     def root_states(self) -> States:

@@ -15,7 +15,7 @@ from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.language.node_cache import BoundedCache, Key, Node
 from sadt_ray.processes.language.prefix import Prefix, prefill
-from sadt_ray.prompt import Prompt
+from sadt_ray.processes.language.prompt import Prompt
 
 Tokens = tuple[int, ...]
 

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
+from sadt_ray.numerics.rng import uniforms
 from sadt_ray.processes.language.blocks import Blocks
 from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.node_cache import Key
 from sadt_ray.processes.language.prior import TokenLaw
-from sadt_ray.rng import uniforms
 
 _TAIL = 256  # characters of a text that ends of blocks and markers are looked for in
 _WORTH_A_COPY = 0.75  # share of rows that still go on

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.language.chain import TextChain
 from sadt_ray.processes.language.drawing import Row
 from sadt_ray.processes.language.process import CausalLMProcess
-from sadt_ray.rng import derive_seeds
 
 _DECIDES = 1e-3  # nats: what is decided less is not worth a level
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from sadt_ray.prompt import Prompt
+from sadt_ray.processes.language.prompt import Prompt
 
 
 @runtime_checkable

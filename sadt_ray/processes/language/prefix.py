@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sadt_ray.processes.language.model import LanguageModel
-from sadt_ray.prompt import Prompt
+from sadt_ray.processes.language.prompt import Prompt
 
 
 @dataclass(frozen=True)

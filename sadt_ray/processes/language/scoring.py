@@ -15,8 +15,8 @@ from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.completing import LOGITS_AT_ONCE
 from sadt_ray.processes.language.prefix import Prefix, prefill
 from sadt_ray.processes.language.process import CausalLMProcess
+from sadt_ray.processes.language.prompt import Prompt
 from sadt_ray.processes.language.texts import Texts
-from sadt_ray.prompt import Prompt
 
 
 class _Read(NamedTuple):

@@ -12,13 +12,13 @@ pytest.importorskip("transformers")
 from tiny_models import TinyModel, all_texts, gemma, llama, next_token_logits, question, texts_of
 
 from sadt_ray.interfaces import Completes, Enumerable, GenerativeProcess, Problem, RunsDown, Tickets
+from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.language.blocks import Blocks
 from sadt_ray.processes.language.prior import TokenLaw
 from sadt_ray.processes.language.process import CausalLMProcess, Loader
 from sadt_ray.processes.walk import Walks
-from sadt_ray.rng import derive_seeds
-from sadt_ray.sweep import Sweeper
-from sadt_ray.sweep_config import SweepConfig
+from sadt_ray.smc.config import SMCConfig
+from sadt_ray.smc.sampler import ParticleSampler
 
 MARKER = 4
 LOADED = []
@@ -299,9 +299,9 @@ class HiddenTwist:
         return view.features()[:, :3].sum(1)
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "families-2"])
+@pytest.mark.parametrize("resampling", ["systematic", "siblings-2"])
 def test_sweeps_of_texts_estimate_z_without_bias(resampling):
-    lam, config = 2.0, SweepConfig(particles=4, resampling=resampling)
+    lam, config = 2.0, SMCConfig(particles=4, resampling=resampling)
     made = process(max_tokens=4, answers="sampled", blocks=Blocks("tokens", 1, 3))
     bound = made.bind(QUESTIONS[:1])
 
@@ -315,7 +315,7 @@ def test_sweeps_of_texts_estimate_z_without_bias(resampling):
         id=np.arange(count), problem=np.zeros(count, int), node=np.zeros(count, int), level=np.zeros(count, int),
         state=np.repeat(bound.root_states(), count, 0), seed=derive_seeds(0, 2, np.arange(count)),
     )  # fmt: skip
-    results = Sweeper(bound, score, made.num_levels, config, HiddenTwist(), lam)(tickets)
+    results = ParticleSampler(bound, score, made.num_levels, config, HiddenTwist(), lam)(tickets)
     z_hat = np.exp(lam * results.value)
     assert abs(z_hat.mean() - z) < 4.5 * z_hat.std() / np.sqrt(count)
     assert z_hat.std() / np.sqrt(count) < 0.2 * z

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tiny_models import TinyModel, gemma, llama, next_token_logits, question
 
+from sadt_ray.opentslm.rewards.likelihood import LikelihoodReward
 from sadt_ray.processes.language import scoring
 from sadt_ray.processes.language.branches import Branches
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.language.scoring import TextScoring
-from sadt_ray.rewards.stages.likelihood import LikelihoodReward
 
 TEXTS = {" a b. Answer: walk": (2, 3, 4, 5), " a": (2,), " a a a b. b. Answer: run": (2, 2, 2, 3, 3, 4, 7), "": ()}
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.prompt import Prompt
-from sadt_ray.rng import derive_seeds
+from sadt_ray.numerics.rng import derive_seeds
+from sadt_ray.processes.language.prompt import Prompt
 
 WORDS = ("</s>", "<s>", " a", " b.", " Answer:", " walk", "_up", " run")
 ANSWERS = ("walk", "walk_up", "run")

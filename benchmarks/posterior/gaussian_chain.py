@@ -1,0 +1,89 @@
+"""The Gaussian chain next to a diffusion chain: what a denoiser that is linear would make of the same noises.
+
+Of x_0 ~ N(0, s^2), coordinate by coordinate, the denoiser is D(x) = g x, g = s^2 / (sigma^2 + s^2) =
+Var(x_0 | x) / sigma^2, and a chain that carries Var(x_0 | x) along is linear in its noises, x_0 = sum_i a_i z_i. It
+costs no evaluation of a denoiser. A denoiser that says how uncertain x_0 is (``KnowsCleanSpread``) defines its own
+Gaussian chain; diff-k's differs from it by its residual network alone. What is sampled from the Gaussian chain is
+weighted by exp(lambda (r(f(z)) - r(a z))) afterwards: the better the approximation, the more even the weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmarks.posterior.noise_chain import Population
+from sadt_ray.interfaces import Problem, Reward
+from sadt_ray.processes.diffusion import DiffusionProcess, KnowsCleanSpread
+from sadt_ray.processes.schedule import posterior_coefficients
+
+
+class GaussianChain:
+    """A ``NoiseChain`` of a single noise w per coordinate, x_0 = |a| w, and the way back to noises of all steps.
+
+    Raises:
+        ValueError: for a denoiser that does not know how uncertain x_0 is.
+    """
+
+    num_noises = 1
+
+    def __init__(self, process: DiffusionProcess, problem: Problem, reward: Reward) -> None:
+        if not isinstance(process.denoiser, KnowsCleanSpread):
+            raise ValueError(f"{type(process.denoiser).__name__} has no clean_spread, and so no Gaussian chain")
+        self.blocks, self.width = [slice(0, 1)], process.denoiser.width
+        self._denoiser, self._device = process.denoiser, process.device
+        self._scorer = reward.bind([problem])
+        with torch.inference_mode():
+            self._conditioning = self._denoiser.encode([problem], self._device)
+            self.coefficients = _coefficients(process, self._conditioning)
+        self._scale = torch.linalg.vector_norm(self.coefficients, dim=0)
+
+    def steps_from(self, block: int) -> int:
+        """No evaluation of the denoiser."""
+        return 0
+
+    def population(self, noise: Float[Tensor, "N 1 W"]) -> Population:
+        """Runs from given noises, each its own root."""
+        return self._run(noise, torch.arange(len(noise)))
+
+    def again(self, before: Population, block: int, noise: Float[Tensor, "N 1 W"]) -> Population:
+        """The runs of ``before`` with other noises."""
+        return self._run(noise, before.roots)
+
+    def lifted(self, noise: Float[Tensor, "N 1 W"], fresh: Float[Tensor, "N steps+1 W"]) -> Tensor:
+        """Noises of all steps that lead where ``noise`` leads, from standard normal ``fresh``: [N, steps + 1, W].
+
+        A draw from z given a z = |a| w, by conditioning of Gaussians: z + (a / |a|) (w - (a / |a|) z).
+        """
+        direction = self.coefficients / self._scale
+        return fresh + direction * (noise - (direction * fresh).sum(1, keepdim=True))
+
+    @torch.inference_mode()
+    def _run(self, noise: Tensor, roots: Tensor) -> Population:
+        conditioning = tuple(column.expand(len(noise), -1) for column in self._conditioning)
+        samples = self._denoiser.decode((self._scale * noise[:, 0]).to(self._device), conditioning).cpu()
+        rewards = self._scorer(samples.numpy(), np.zeros(len(samples), np.int64))
+        return Population(noise, noise[:, :0], samples, torch.as_tensor(rewards, dtype=torch.float64), roots)
+
+
+def _coefficients(process: DiffusionProcess, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "steps+1 W"]:
+    """a_i: the spread with which noise i enters times the factors of all steps after it."""
+    sigmas, scale = process.sampler.sigmas, process.sampler.noise_scale
+    keep, spread = posterior_coefficients(sigmas)
+    denoiser = process.denoiser
+    assert isinstance(denoiser, KnowsCleanSpread)
+    ones = torch.ones(1, denoiser.width, device=process.device)
+    zeros = torch.zeros_like(ones)
+    start = denoiser.initial(ones, float(sigmas[0]), conditioning) - denoiser.initial(
+        zeros, float(sigmas[0]), conditioning
+    )
+    coefficients = [start]
+    for step, sigma in enumerate(sigmas[:-1]):
+        clean = denoiser.clean_spread(ones.new_tensor([sigma]), conditioning)
+        gain = (clean / sigma).square()
+        factor = gain + keep[step] * (1 - gain)
+        entering = scale * torch.sqrt(spread[step] ** 2 + ((1 - keep[step]) * clean).square())
+        coefficients = [*(factor * each for each in coefficients), entering]
+    return torch.cat(coefficients).float().cpu()

@@ -1,0 +1,284 @@
+"""How well does the flow know what a state is worth, and which loss teaches it best?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import BenchResult
+from benchmarks.posterior.contexts import validation_contexts
+from benchmarks.posterior.gold import pooled
+from benchmarks.posterior.gold_cache import gold_for
+from sadt_ray.data.etth1 import load_etth1
+from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.flow.examples import NO_PARENT, Examples
+from sadt_ray.flow.fit import search_and_record
+from sadt_ray.flow.flow import Flow, FlowTwist
+from sadt_ray.flow.inputs import FlowInputs
+from sadt_ray.flow.training import FlowTraining
+from sadt_ray.flow.training_config import TrainingConfig
+from sadt_ray.interfaces import Chain, Problem, Scorer, Tickets
+from sadt_ray.methods import method_named
+from sadt_ray.numerics.logspace import log_mean_exp
+from sadt_ray.numerics.rng import derive_seeds
+from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.processes.pretrained import load_pretrained
+from sadt_ray.rewards.spectral import SpectralReward
+from sadt_ray.smc.config import SMCConfig
+from sadt_ray.smc.sampler import ParticleSampler
+from sadt_ray.smc.twists import CleanTwist, Twist, debiased_twist
+
+QUESTION = "ETTh1, spectral reward, lambda 50: how near do look-aheads and flows come to the soft value of a state?"
+_LAM = 50.0
+_SEED = 11
+_HARVEST_LAMS = (5.0, 15.0, 40.0, 80.0)
+_CELLS = 4096  # particles that are swept together
+_LOSSES: dict[str, TrainingConfig] = {
+    "default": TrainingConfig(),
+    "tb": TrainingConfig(loss="tb"),
+    "tb-var": TrainingConfig(loss="tb-var"),
+    "subtb-0.9": TrainingConfig(loss="subtb-0.9"),
+    "0.1 tb-var + db": TrainingConfig(loss="0.1*tb-var + db"),
+    "linex, averaged target": TrainingConfig(regression="linex", target_average=True, correct_bias=False),
+    "averaged target": TrainingConfig(target_average=True),
+    "bias of 8 siblings left": TrainingConfig(correct_bias=False),
+    "frequencies apart": TrainingConfig(hidden=64, depth=2),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the bench.
+
+    Attributes:
+        contexts: of validation, on which is judged; ``training_contexts``, on which is learned.
+        depths: denoising steps after which states are judged.
+        states: of each context at each depth, one a sweep.
+        nested: sweeps of 512 particles by which each state's soft value is known.
+        steps: of training.
+        losses: names.
+        repeats: sweeps of 200 particles a context, for log Z.
+    """
+
+    contexts: int
+    training_contexts: int
+    depths: tuple[int, ...]
+    states: int
+    nested: int
+    steps: int
+    losses: tuple[str, ...]
+    repeats: int
+
+
+FULL = Size(14, 400, (5, 8, 11), 8, 2, 2000, tuple(_LOSSES), 6)
+QUICK = Size(4, 80, (8,), 6, 1, 600, ("default",), 3)
+
+
+class States(NamedTuple):
+    """At one position, with what is known of them."""
+
+    position: int
+    states: np.ndarray
+    problem: Int[np.ndarray, " R"]
+    value: Float[np.ndarray, " R"]  # lambda V, in nats
+    error: float  # of these: standard deviation of the mean of the nested sweeps, nan for one
+
+
+class Bound(NamedTuple):
+    """Process and reward on the contexts that are judged."""
+
+    process: DiffusionProcess
+    problems: Sequence[Problem]
+    chain: Chain
+    scorer: Scorer
+    inputs: FlowInputs
+
+    @classmethod
+    def to(cls, process: DiffusionProcess, problems: Sequence[Problem]) -> Bound:
+        chain, scorer = process.bind(problems), SpectralReward().bind(problems)
+        return cls(process, problems, chain, scorer, FlowInputs(chain, scorer, num_positions(process)))
+
+
+def num_positions(process: DiffusionProcess) -> int:
+    """Root, x_T and every denoising step."""
+    return process.sampler.num_steps + 2
+
+
+def run(quick: bool) -> BenchResult:
+    torch.set_num_threads(1)
+    size, data, process = QUICK if quick else FULL, load_etth1(), load_pretrained(branch_steps="none")
+    bound = Bound.to(process, validation_contexts(data)[: size.contexts])
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("values", total=len(size.losses) + 2)
+        examples = _training_examples(data, process, size.training_contexts)
+        bar.advance(task)
+        judged = _states(bound, size)
+        bar.advance(task)
+        twists: dict[str, Twist] = {
+            "r(x0_hat)": CleanTwist(bound.scorer, _LAM),
+            "r~": debiased_twist(bound.chain, bound.scorer, num_positions(process), _LAM),
+        }
+        seconds, flows = {}, {}
+        for name in size.losses:
+            flows[name], seconds[name] = _trained(replace(_LOSSES[name], steps=size.steps), examples, process, bound)
+            twists[f"F, {name}"] = FlowTwist(flows[name], bound.inputs, _LAM, 0.0, True)
+            bar.advance(task)
+    rows: list[dict[str, object]] = []
+    figures: dict[str, float] = {}
+    for name, twist in twists.items():
+        log_z = {"rms of log Z": _log_z_error(bound, twist, size), "leaning": _log_z_error(bound, twist, size, True)}
+        for states in judged:
+            quality = _judged(twist, bound, states)
+            rows.append({"value": name, "depth": states.position - 1, **quality, **log_z})
+            if states.position == 9:
+                key = {"r(x0_hat)": "_clean", "r~": "_debiased", "F, default": ""}.get(name)
+                key = f"_{name.removeprefix('F, ').replace(' ', '_').replace(',', '')}" if key is None else key
+                figures |= {f"{part}_d8{key}": quality[part] for part in ("corr", "rmse")}
+                figures |= {f"log_z_rms{key}": log_z["rms of log Z"], f"log_z_rms_lean{key}": log_z["leaning"]}
+    return BenchResult(rows, figures, _notes(size, judged, examples, seconds))
+
+
+def _notes(size: Size, judged: Sequence[States], examples: Examples, seconds: Mapping[str, float]) -> tuple[str, ...]:
+    errors = ", ".join(f"{states.error:.2f}" for states in judged)
+    return (
+        f"States: {size.states} of each of {size.contexts} validation windows, from the posterior's paths. Truth: "
+        f"{size.nested} x 512 particles from each state; its own error, nats rms, by depth: {errors}.",
+        "corr: within contexts. bias and rmse of lambda F - lambda V, in nats. rms of log Z: of single sweeps of 200 "
+        "particles under this twist, against the gold; leaning: with proposals along its gradient.",
+        f"Flows: {len(examples):,} states of {size.training_contexts} training windows ({examples.nfe:,} evaluations), "
+        f"{size.steps:,} steps each, default: {_LOSSES['default'].loss}, {_LOSSES['default'].regression}; seconds: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+        + ".",
+    )
+
+
+def _training_examples(data: SeriesDataset, process: DiffusionProcess, contexts: int) -> Examples:
+    """Sweeps in families of 8 under r~, at several inverse temperatures."""
+    available = len(data.window_starts("train", 48))
+    windows = [int((i + 0.5) * available / contexts) for i in range(contexts)]
+    bound = Bound.to(
+        process, [data.problem("train", window, i % len(data.columns), 48) for i, window in enumerate(windows)]
+    )
+    parts, nfe = [], 0
+    for number, lam in enumerate(_HARVEST_LAMS):
+        method = method_named(
+            "smc-debiased", inv_temperature=lam, n_rollouts=24, particles=24, resampling="siblings-8", seed=number
+        )
+        part, cost = search_and_record(
+            process, bound.problems, SpectralReward(), method, bound.inputs, np.array([0, 17])
+        )
+        parts.append(_apart(part, number))
+        nfe += cost
+    columns = {name: np.concatenate([part.columns()[name] for part in parts]) for name in parts[0].columns()}
+    return Examples(**columns, names=parts[0].names, nfe=nfe)
+
+
+def _apart(examples: Examples, number: int) -> Examples:
+    """With ids of its own."""
+    shift = number << 50
+    parent = np.where(examples.parent == NO_PARENT, NO_PARENT, examples.parent + shift)
+    return replace(examples, node=examples.node + shift, parent=parent)
+
+
+def _trained(config: TrainingConfig, examples: Examples, process: DiffusionProcess, bound: Bound) -> tuple[Flow, float]:
+    """The best flow on training windows that are held out, and the seconds it took. TB's is the last."""
+    started = time.perf_counter()
+    inputs = bound.inputs
+    groups = 0 if config == replace(_LOSSES["frequencies apart"], steps=config.steps) else inputs.groups
+    flow = config.flow_config(examples.features.shape[1], inputs.num_positions, inputs.look_ahead, groups)
+    training = FlowTraining(config, flow)
+    training.absorb(examples)
+    training.run(config.steps)
+    training.validate()
+    return training.flow(latest="tb" in config.loss), time.perf_counter() - started
+
+
+def _states(bound: Bound, size: Size) -> list[States]:
+    """One ancestor of an x_0 of each sweep, at every depth, with its soft value by nested sweeps."""
+    count = len(bound.problems)
+    sampler = _sampler(bound, debiased_twist(bound.chain, bound.scorer, bound.inputs.num_positions, _LAM), 128, True)
+    problem = np.repeat(np.arange(count), size.states)
+    found: dict[int, list[np.ndarray]] = {depth: [] for depth in size.depths}
+    rng, at_once = np.random.default_rng(_SEED), _CELLS // 128
+    for first in range(0, len(problem), at_once):
+        part = problem[first : first + at_once]
+        results = sampler(_tickets(bound.chain.root_states()[part], part, 0, first))
+        harvest = results.particle_record
+        assert harvest is not None
+        weights = np.exp(results.sample_log_weight).reshape(len(part), -1).cumsum(1)
+        pick = (weights < rng.random(len(part))[:, None] * weights[:, -1:]).sum(1)
+        rows = np.flatnonzero(~np.isnan(harvest.reward)).reshape(len(part), -1)[np.arange(len(part)), pick]
+        for _ in range(int(harvest.level.max())):
+            depth = int(harvest.level[rows[0]]) - 1
+            if depth in found:
+                found[depth].append(harvest.state[rows])
+            rows = harvest.parent[rows]
+    return [_known(bound, depth, np.concatenate(found[depth]), problem, size.nested) for depth in size.depths]
+
+
+def _known(bound: Bound, depth: int, states: np.ndarray, problem: np.ndarray, nested: int) -> States:
+    """States with lambda V: the logarithm of the mean Z of sweeps that begin there."""
+    process = bound.process.with_branch_steps((depth, bound.process.sampler.num_steps))
+    chain = process.bind(bound.problems)
+    twist = debiased_twist(chain, bound.scorer, bound.inputs.num_positions, _LAM)
+    sweep = SMCConfig(particles=512, twist="debiased")
+    sampler = ParticleSampler(chain, bound.scorer, process.num_levels, sweep, twist, _LAM)
+    of_sweep = np.tile(problem, nested)
+    repeated, at_once = np.tile(states, (nested, 1)), _CELLS // 512
+    log_z = np.concatenate(
+        [
+            _LAM * sampler(_tickets(repeated[i : i + at_once], of_sweep[i : i + at_once], 1, i)).value
+            for i in range(0, len(repeated), at_once)
+        ]
+    ).reshape(nested, -1)
+    error = float(np.sqrt(log_z.var(0, ddof=1).mean() / nested)) if nested > 1 else np.nan
+    return States(depth + 1, states, problem, log_mean_exp(log_z.T), error)
+
+
+def _judged(twist: Twist, bound: Bound, states: States) -> dict[str, float]:
+    """Against the truth; contexts are apart, so that telling them apart counts for nothing in ``corr``."""
+    view = bound.chain.walk(states.states, states.position, states.problem).look()  # type: ignore[attr-defined]
+    with torch.no_grad():
+        error = twist(view).double().numpy() - states.value
+    ours, truth = (_centred(values, states.problem) for values in (error + states.value, states.value))
+    corr = float((ours * truth).sum() / np.sqrt(np.square(ours).sum() * np.square(truth).sum()))
+    return {"corr": corr, "rmse": float(np.sqrt(np.square(error).mean())), "bias": float(error.mean())}
+
+
+def _centred(values: np.ndarray, problem: np.ndarray) -> np.ndarray:
+    return values - (np.bincount(problem, values) / np.bincount(problem))[problem]
+
+
+def _log_z_error(bound: Bound, twist: Twist, size: Size, guided: bool = False) -> float:
+    """Root mean square of log Z_hat - log Z of single sweeps of 200 particles."""
+    gold = np.array([pooled(golds[_LAM]).log_z for golds in gold_for(bound.problems)])
+    sampler, problem = _sampler(bound, twist, 200, guided=guided), np.repeat(np.arange(len(gold)), size.repeats)
+    at_once = _CELLS // 200
+    log_z = np.concatenate(
+        [
+            _LAM * sampler(_tickets(bound.chain.root_states()[part], part, 0, i * at_once)).value
+            for i, part in enumerate(np.array_split(problem, -(-len(problem) // at_once)))
+        ]
+    )
+    return float(np.sqrt(np.square(log_z - gold[problem]).mean()))
+
+
+def _sampler(
+    bound: Bound, twist: Twist, particles: int, harvest: bool = False, guided: bool = False
+) -> ParticleSampler:
+    sweep = SMCConfig(particles=particles, particle_record=harvest)
+    return ParticleSampler(bound.chain, bound.scorer, 1, sweep, twist, _LAM, guided)
+
+
+def _tickets(states: np.ndarray, problem: np.ndarray, level: int, first: int) -> Tickets:
+    numbers = first + np.arange(len(problem))
+    seeds = derive_seeds(_SEED, 1 + level, numbers)
+    return Tickets(numbers, problem, problem, np.full(len(problem), level), states, seeds)

@@ -1,0 +1,49 @@
+"""The prompts of the five stages, from the templates in ``prompts.json``: part of a checkpoint's interface.
+
+The templates are OpenTSLM's to the character, inner indentation too (source, commit and licence are in the file). A
+model that was trained on them answers worse to anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from sadt_ray.opentslm.data.normalise import Normalised
+from sadt_ray.processes.language.prompt import Prompt
+
+
+def fill_prompt(
+    stage: int, fields: Mapping[str, str], normalised: Normalised, answers: tuple[str, ...], marker: str, ends: bool
+) -> Prompt:
+    """A stage's templates with the fields of one question and the mean and deviation of each of its series.
+
+    Args:
+        fields: what stands in braces in the template: ``Question`` and ``Task`` (1), ``question``,
+            ``clinical_context`` and ``answers`` (5).
+
+    Raises:
+        ValueError: if there are not as many series as the stage's template describes.
+    """
+    pre, texts, post = _templates(stage)
+    series, means, stds = normalised
+    if len(series) != len(texts):
+        raise ValueError(f"stage {stage} describes {len(texts)} series, got {len(series)}")
+    described = tuple(
+        text.format(mean=mean, std=std) for text, mean, std in zip(texts, means.tolist(), stds.tolist(), strict=True)
+    )
+    rows = tuple(np.ascontiguousarray(row, np.float32) for row in series)
+    return Prompt(
+        pre.format_map(fields).strip(), described, rows, post.format_map(fields).strip(), answers, marker, ends
+    )
+
+
+@cache
+def _templates(stage: int) -> tuple[str, tuple[str, ...], str]:
+    published = json.loads(files("sadt_ray.opentslm.data").joinpath("prompts.json").read_text(encoding="utf-8"))
+    parts = published["stages"][str(stage)]
+    return "\n".join(parts["pre"]), tuple(parts["texts"]), "\n".join(parts["post"])

@@ -1,0 +1,54 @@
+"""Stage 4, Sleep-CoT: epochs of 30 seconds of EEG. One CSV: ``time_series`` (a list, or a list in a list),
+``label, rationale``; or a polysomnogram's epochs as parquet, one column a channel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sadt_ray.opentslm.data.formats import Format, Parts
+from sadt_ray.opentslm.data.places import fetched
+from sadt_ray.opentslm.data.tables import Row, read_table, with_numbers
+
+ADDRESS = "https://polybox.ethz.ch/index.php/s/ZryWSdCFJZ9JR3R/download"
+EPOCH_SECONDS = 30.0
+_CHANNEL = "EEG_Fpz_Cz"  # the one that Sleep-CoT shows
+_EPOCHS = 60  # of a stretch of half an hour
+
+
+def read(path: Path) -> Parts:
+    """Epochs of a file. The source is the ``record`` where there are several.
+
+    Of one night alone the sources are its half hours: whoever splits by them has no neighbours in time on both sides,
+    but one sleeper on both. Without a column that tells, every epoch is its own source, as upstream splits.
+    """
+    rows = read_table(path)
+    if "time_series" not in rows[0] and _CHANNEL not in rows[0]:
+        raise ValueError(f"{path} has neither a column time_series nor {_CHANNEL}; it has {', '.join(rows[0])}")
+    several = len({row.get("record") for row in rows}) > 1
+    for number, row in enumerate(rows):
+        row["source"] = row["record"] if several else _half_hour(row, path, number)
+        row.setdefault("time_series", row.get(_CHANNEL))
+    return {"all": rows}
+
+
+def prepare(row: Row) -> Row:
+    read = with_numbers(row, ["time_series"])
+    series = read["time_series"]
+    series = series[0] if series.ndim == 2 and len(series) == 1 else series
+    return {**read, "time_series": series, "sampling_rate": len(series) / EPOCH_SECONDS}
+
+
+def published() -> Path:
+    return fetched(ADDRESS, "sleep/sleep_cot.csv")
+
+
+def _half_hour(row: dict[str, Any], path: Path, number: int) -> str:
+    if "epoch" not in row:
+        return f"{path.stem}/{number:05d}"
+    record = row.get("record") or path.stem.split("_")[0]
+    return f"{record}/half hour {int(row['epoch']) // _EPOCHS}"
+
+
+FORMAT = Format(read, prepare, published, ("sleep/SC4001E0_psg_1hz_epochs.parquet",))

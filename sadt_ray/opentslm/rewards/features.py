@@ -1,0 +1,150 @@
+"""What a verifier may know of a text: label-free rewards as columns, and which answer it claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sadt_ray.interfaces import Problem
+from sadt_ray.opentslm.rewards.answers import (
+    UNPARSABLE,
+    AnswerScorer,
+    AnswerValues,
+    claim_of,
+    claimed_answers,
+    prompt_of,
+    texts_of,
+)
+from sadt_ray.processes.language.prompt import Prompt
+
+
+@runtime_checkable
+class Feature(Protocol):
+    """Anything that is bound to problems and gives a number, or a row of numbers, a text: every reward is one."""
+
+    def bind(self, problems: Sequence[Problem]) -> Any: ...
+
+
+@runtime_checkable
+class HiddenStates(Protocol):
+    """What a language model's head sees at the end of texts: ``processes.language.scoring.TextScoring``."""
+
+    def hidden(self, prompt: Prompt, texts: Sequence[str]) -> Float[np.ndarray, "n H"]: ...
+
+
+@dataclass(frozen=True)
+class HiddenFeature:
+    """The last hidden state of a text, as columns for a verifier.
+
+    There are many of them: a verifier of few sources remembers its sources by them, see its facts out of fold.
+    """
+
+    model: HiddenStates
+
+    def bind(self, problems: Sequence[Problem]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Raises ValueError naming a problem without a prompt."""
+        prompts = [prompt_of(problem) for problem in problems]
+
+        def states(samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B H"]:
+            texts = texts_of(samples)
+            found: dict[int, np.ndarray] = {}
+            for p in np.unique(problem):
+                rows = np.flatnonzero(problem == p)
+                found.update(zip(rows, self.model.hidden(prompts[p], [texts[row] for row in rows]), strict=True))
+            return np.array([found[row] for row in range(len(texts))])
+
+        return states
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Columns of features, in the order of their names.
+
+    A feature that is a table of answers enters as its *margin*, if ``margins``: how far the claimed answer is above the
+    best other one. What all answers of a problem have in common says nothing about which of them is right.
+
+    Attributes:
+        features: label-free rewards, or others such as hidden states, by name.
+        claims: each gets an indicator: how often a model is right may depend on what it says. None by default.
+
+    Raises:
+        ValueError: for a feature that reads the gold answer, or no feature at all.
+    """
+
+    features: Mapping[str, Feature]
+    claims: tuple[str, ...] = ()
+    margins: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.features and not self.claims:
+            raise ValueError("a verifier needs at least one feature")
+        oracles = [name for name, feature in self.features.items() if getattr(feature, "oracle", False)]
+        if oracles:
+            raise ValueError(f"a verifier is used without labels, but {', '.join(oracles)} reads the gold answer")
+
+    def bind(self, problems: Sequence[Problem]) -> BoundFeatures:
+        """Raises what a feature raises."""
+        return BoundFeatures(self, problems)
+
+
+class BoundFeatures:
+    """Features bound to problems."""
+
+    def __init__(self, features: TextFeatures, problems: Sequence[Problem]) -> None:
+        bound = {name: feature.bind(problems) for name, feature in features.features.items()}
+        self._bound = {name: _with_margins(b, problems) if features.margins else b for name, b in bound.items()}
+        self._prompts = [prompt_of(problem) for problem in problems]
+        column = {claim: k for k, claim in enumerate(features.claims)}
+        self._claims = [[column.get(claim_of(p, a), UNPARSABLE) for a in prompt_of(p).answers] for p in problems]
+        self._num_claims = len(column)
+
+    def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B F"]:
+        """Columns, finite where every feature is."""
+        columns = [np.asarray(f(samples, problem), float).reshape(len(samples), -1) for f in self._bound.values()]
+        return np.concatenate([*columns, self._claimed(samples, problem)], axis=1)
+
+    @property
+    def of_answers_alone(self) -> bool:
+        """Whether every column depends on the claimed answer alone."""
+        return all(isinstance(bound, AnswerScorer) for bound in self._bound.values())
+
+    def of_answers(self, problem: int) -> Float[np.ndarray, "answers F"]:
+        """The rows of one problem's answers, where ``of_answers_alone``."""
+        columns = [bound.of_answers(problem)[:, None] for bound in self._bound.values()]
+        return np.concatenate([*columns, self._indicators(self._claims[problem])], axis=1)
+
+    def valid(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> np.ndarray:
+        """Which texts claim an answer, bool [B]; captions all do."""
+        free = np.array([not self._prompts[p].answers for p in problem], dtype=bool)
+        return free | (claimed_answers(samples, problem, self._prompts) != UNPARSABLE)
+
+    def _claimed(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B claims"]:
+        if not self._num_claims:
+            return np.zeros((len(samples), 0))
+        claimed = claimed_answers(samples, problem, self._prompts)
+        pairs = zip(problem, claimed, strict=True)
+        return self._indicators([UNPARSABLE if k == UNPARSABLE else self._claims[p][k] for p, k in pairs])
+
+    def _indicators(self, columns: Sequence[int]) -> Float[np.ndarray, "n claims"]:
+        return np.array([np.arange(self._num_claims) == column for column in columns], float).reshape(
+            len(columns), self._num_claims
+        )
+
+
+def _with_margins(bound: Any, problems: Sequence[Problem]) -> Any:
+    """A table of answers as the table of their margins; anything else as it is."""
+    if not isinstance(bound, AnswerScorer):
+        return bound
+    return AnswerScorer(problems, [AnswerValues(margins(bound.of_answers(p)), 0.0) for p in range(len(problems))])
+
+
+def margins(values: Float[np.ndarray, " answers"]) -> Float[np.ndarray, " answers"]:
+    """v_k - max_{j != k} v_j; 0 for a single answer."""
+    if len(values) < 2:
+        return np.zeros(len(values))
+    second, best = np.sort(values)[-2:]
+    return values - np.where(np.arange(len(values)) == int(values.argmax()), second, best)

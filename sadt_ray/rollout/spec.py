@@ -1,0 +1,114 @@
+"""Who rolls a method's tickets out: the plain rollout of DTS, or particle sweeps under its twist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from sadt_ray.flow.flow import Flow, FlowTwist
+from sadt_ray.flow.inputs import FlowInputs
+from sadt_ray.interfaces import Chain, Results, Scorer, States, Tickets
+from sadt_ray.processes.walk import can_choose, level_positions, supports_guidance
+from sadt_ray.rewards.look_ahead import is_differentiable
+from sadt_ray.rollout.rollout import rollout
+from sadt_ray.smc.config import PLAIN_ROLLOUT, SMCConfig
+from sadt_ray.smc.sampler import ParticleSampler
+from sadt_ray.smc.twists import CleanTwist, NoTwist, Twist, debiased_twist, relative_cost
+
+RolloutFn = Callable[[Tickets], Results]
+
+
+@dataclass(frozen=True)
+class RolloutSpec:
+    """What a worker must know of a search to roll its tickets out, beside process, reward and problems.
+
+    Attributes:
+        branch_steps: of the process.
+        smc: particles, twist, proposals.
+        inv_temperature: lambda.
+    """
+
+    branch_steps: str | tuple[int, ...]
+    smc: SMCConfig = PLAIN_ROLLOUT
+    inv_temperature: float = 1.0
+
+
+class RolloutFactory:
+    """Makes the rollout functions of one search: a new one for each flow, while what takes long to bind is bound once.
+
+    Args:
+        chain, scorer, num_levels: what is rolled out, bound to the same problems.
+        rollout_spec: how.
+    """
+
+    def __init__(self, chain: Chain, scorer: Scorer, num_levels: int, rollout_spec: RolloutSpec) -> None:
+        self._chain, self._scorer, self._num_levels, self._spec = chain, scorer, num_levels, rollout_spec
+        self._positions = level_positions(chain, num_levels)
+        self._inputs: dict[bool | None, FlowInputs] = {}  # by their look-ahead
+
+    def rollout_fn(self, flow: Flow | None = None) -> RolloutFn:
+        """Roll with these weights; results carry their version.
+
+        Raises:
+            ValueError: for a twist or a proposal that process or reward cannot provide, or a flow that does not fit.
+        """
+        smc, chain, scorer = self._spec.smc, self._chain, self._scorer
+        if smc.plain:
+            return lambda tickets: rollout(chain, scorer, self._num_levels, tickets, self._spec.inv_temperature)
+        twist = self.twist(flow)
+        guided = smc.guidance != "never" and twist.differentiable and supports_guidance(chain)
+        if smc.guidance == "always" and not guided:
+            raise ValueError(
+                f"{type(scorer).__name__} with {type(chain).__name__} has no gradients, which this method follows; "
+                "use one without, such as fk, smc-debiased or sweep"
+            )
+        chooses = can_choose(chain) and not twist.idle
+        lam, version = self._spec.inv_temperature, 0 if flow is None else flow.version
+        sampler = ParticleSampler(chain, scorer, self._num_levels, smc, twist, lam, guided, chooses)
+        return lambda tickets: replace(sampler(tickets), weights_version=version)
+
+    def twist(self, flow: Flow | None = None) -> Twist:
+        """Of the search. Without a flow, one that wants it has the look-ahead that flows begin with, or none."""
+        chain, scorer, lam = self._chain, self._scorer, self._spec.inv_temperature
+        name, num_positions = self._spec.smc.twist, int(self._positions[-1]) + 1
+        if name == "clean":
+            return CleanTwist(scorer, lam)
+        if name == "debiased":
+            return debiased_twist(chain, scorer, num_positions, lam)
+        if name == "flow" and flow is not None:
+            flow.check(lam)
+            inputs = self._inputs_with(flow.config.look_ahead)
+            cost = relative_cost(chain, flow.network().multiply_adds + inputs.multiply_adds)
+            return FlowTwist(flow, inputs, lam, cost, is_differentiable(scorer))
+        if name == "flow" and self._inputs_with(None).look_ahead:
+            return debiased_twist(chain, scorer, num_positions, lam)
+        return NoTwist()
+
+    def log_flow(
+        self, flow: Flow, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
+    ) -> tuple[Float[np.ndarray, " B"], int]:
+        """lambda F_phi of nodes between root and x_0, and the evaluations that looking at each costs."""
+        inputs, positions = self._inputs_with(flow.config.look_ahead), self._positions[levels]
+        features, base, nfe = inputs.of_states(states, positions, problem)
+        if len(states) == 0:
+            return np.zeros(0), 0
+        lam = torch.full((len(states),), self._spec.inv_temperature)
+        given = torch.as_tensor(features), torch.as_tensor(base), torch.as_tensor(positions), lam
+        return flow.network()(*given).double().numpy(), -(-nfe // len(states))
+
+    def _inputs_with(self, look_ahead: bool | None) -> FlowInputs:
+        if look_ahead not in self._inputs:
+            made = FlowInputs(self._chain, self._scorer, int(self._positions[-1]) + 1, look_ahead)
+            self._inputs[look_ahead] = self._inputs[made.look_ahead] = made
+        return self._inputs[look_ahead]
+
+
+def rollout_fn(
+    chain: Chain, scorer: Scorer, num_levels: int, rollout_spec: RolloutSpec, flow: Flow | None = None
+) -> RolloutFn:
+    """For one flow, or none; see ``RolloutFactory``."""
+    return RolloutFactory(chain, scorer, num_levels, rollout_spec).rollout_fn(flow)

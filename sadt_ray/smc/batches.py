@@ -1,0 +1,41 @@
+"""One batch of results from several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sadt_ray.interfaces import ParticleRecord, Results
+
+
+def concatenated(parts: Sequence[Results]) -> Results:
+    """One batch of results from several."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("id", "value", "path_level", "path_state", "path_log_flow", "samples", "rewards",
+                     "sample_log_weight", "nfe", "reward_calls")
+    }  # fmt: skip
+    splits: dict[str, Any] = {
+        name: np.concatenate([[0], np.cumsum(np.concatenate([np.diff(getattr(part, name)) for part in parts]))])
+        for name in ("path_splits", "sample_splits")
+    }
+    failures = tuple(failure for part in parts for failure in part.failures)
+    return Results(**columns, **splits, particle_record=_particle_records(parts), failures=failures)
+
+
+def _particle_records(parts: Sequence[Results]) -> ParticleRecord | None:
+    columns: dict[str, list[np.ndarray]] = {}
+    tickets = rows = 0
+    for part in parts:
+        if part.particle_record is not None:
+            harvest = part.particle_record
+            shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
+            for name, column in {**vars(harvest), **shifted}.items():
+                columns.setdefault(name, []).append(column)
+            rows += len(harvest.ticket)
+        tickets += len(part)
+    return ParticleRecord(**{name: np.concatenate(column) for name, column in columns.items()}) if columns else None
