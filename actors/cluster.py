@@ -1,4 +1,7 @@
-"""Joining a Ray cluster, or starting one on this machine. Ray is imported here only after its environment is set."""
+"""Joining a Ray cluster, or starting one on this machine, and sessions on it.
+
+Ray is imported here only after its environment is set.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,14 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
+
+from sadt_ray.engine.plan import default_batch_size
+from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
+from sadt_ray.runs.recording import Recording
+from sadt_ray.session import NO_FLOW, FlowSource, Session, SessionFactory
 
 _INLINE_BYTES = 2_000_000  # results up to this size come with the reply: no object store, which takes a raylet's time
 _OBJECT_STORE_BYTES = 1 << 30  # a local cluster's; results in flight are small, and what does not fit is spilled
@@ -73,3 +82,55 @@ def disconnect() -> None:
 
     if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is None:
         ray.shutdown()
+
+
+def ray_session(
+    num_workers: int | None = None,
+    *,
+    address: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
+    device: str = "cpu",
+    batch_size: int | None = None,
+) -> SessionFactory:
+    """Sessions on the workers of a Ray cluster, for ``sadt_ray.sample(..., session=ray_session(num_workers=8))``.
+
+    Args:
+        num_workers: rollout workers; as many as the cluster has room for now, and the rollouts keep busy, if not given.
+        address: of a running cluster, ``auto`` for the one on this machine; None starts one on this machine that ends
+            with this process.
+        cpus_per_worker: CPUs of each worker, which are also its threads.
+        gpus_per_worker: GPUs of each worker, or a fraction of one; 1 on a cuda device, else 0, if not given.
+        device: where the process runs: cpu or cuda.
+        batch_size: rollouts per batch; two per problem, within 16 and 256, and more if a device can take them, if not
+            given.
+
+    Raises:
+        RayUnavailable: if Ray is not installed, does not start, or there is no cluster at the address.
+        ValueError: if the cluster has no room for a worker.
+    """
+    resources = connect(address)
+    from actors.session import RaySession, WorkerSpec
+    from actors.tree_owner import BatchPolicy
+
+    gpus = (0.0 if device == "cpu" else 1.0) if gpus_per_worker is None else gpus_per_worker
+    worker_spec = WorkerSpec(num_workers, cpus_per_worker, gpus, None if device == "cpu" else device)
+    worker_spec.size(resources, may_grow=address is not None)  # refused here, before anything is written
+
+    def open_session(
+        process: GenerativeProcess,
+        reward: Reward,
+        problems: Sequence[Problem],
+        recording: Recording | None = None,
+        simulations: int | None = None,
+        flow_source: FlowSource = NO_FLOW,
+    ) -> AbstractContextManager[Session]:
+        size = batch_size or default_batch_size(len(problems))
+        batch_policy = BatchPolicy(size, fixed=batch_size is not None)
+        flow, learning = flow_source
+        return RaySession(
+            process, reward, problems, worker_spec, recording, batch_policy, resources, simulations,
+            flow=flow, learning=learning,
+        )  # fmt: skip
+
+    return open_session

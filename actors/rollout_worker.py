@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ray
+import torch
 
 from sadt_ray.engine.executor import NodeFlows, NodeStates
 from sadt_ray.flow.flow import Flow
@@ -82,10 +83,12 @@ class WorkerActor:
 
     Args:
         worker: ``RolloutWorker``, or what behaves like it.
-        device: see there.
+        device: where the replica runs.
+        threads: CPU threads of PyTorch, whatever the environment of the machine says.
     """
 
-    def __init__(self, worker: type[RolloutWorker], device: str | None) -> None:
+    def __init__(self, worker: type[RolloutWorker], device: str | None, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
         self._make, self._device = worker, device
         self._worker: RolloutWorker | None = None
         self._flow: Flow | None = None
@@ -166,7 +169,13 @@ def start_workers(
     worker: type[RolloutWorker] = RolloutWorker,
     **options: Any,
 ) -> list[RemoteWorker]:
-    """Ask Ray for so many workers, with ``options`` such as ``num_gpus`` for each. They need not be up yet."""
+    """Ask Ray for so many workers, which need not be up yet.
+
+    Args:
+        device: where replicas run; None for a process that has no device.
+        worker: the class that rolls out.
+        options: of each actor, such as ``num_gpus``. A worker has as many threads as whole CPUs, and at least one.
+    """
     replica = [ray.put((process, reward, list(problems)))]
     actor = ray.remote(WorkerActor).options(
         **{
@@ -177,4 +186,5 @@ def start_workers(
             **options,
         }
     )
-    return [RemoteWorker(actor.remote(worker, device), replica) for _ in range(count)]
+    threads = max(int(options.get("num_cpus") or 1), 1)
+    return [RemoteWorker(actor.remote(worker, device, threads), replica) for _ in range(count)]

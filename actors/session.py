@@ -24,7 +24,7 @@ from actors.executor import RayExecutor, WorkersLost, last_line
 from actors.learner import RemoteLearner, start_learner
 from actors.pacing import Deadline
 from actors.rollout_worker import RemoteWorker, start_workers
-from actors.tree_owner import SHARE_IN_FLIGHT, BatchPolicy, Sent, TreeOwner
+from actors.tree_owner import SHARE_IN_FLIGHT, BatchPolicy, TreeOwner
 from sadt_ray.engine.loop import SearchResult, SearchStats
 from sadt_ray.engine.plan import SearchPlan
 from sadt_ray.flow.flow import Flow
@@ -32,7 +32,6 @@ from sadt_ray.flow.learner import LearnerSpec
 from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.runs.recording import Recording, SearchFailed
-from sadt_ray.tree.search import Search
 
 _POLL_EVERY = 0.25  # seconds
 _STOP_WITHIN = 60.0  # seconds in which a running batch should end
@@ -96,9 +95,9 @@ class RaySession:
 
     Args:
         process, reward, problems: what the workers roll out.
-        worker_spec: the workers.
-        recording: where records and checkpoints go.
-        batch_policy: batch sizes.
+        worker_spec: how many workers, and what each takes of the cluster.
+        recording: where records and checkpoints go; None for searches that leave nothing.
+        batch_policy: how batches are sized.
         resources: of the cluster, from ``cluster.connect``.
         simulations: of the smallest search to come. Unless num_workers is given there are no more workers than a
             twentieth of them keeps busy: more in flight would cost the trees too much.
@@ -112,7 +111,7 @@ class RaySession:
         reward: Reward,
         problems: Sequence[Problem],
         worker_spec: WorkerSpec,
-        recording: Recording,
+        recording: Recording | None,
         batch_policy: BatchPolicy,
         resources: Mapping[str, float],
         simulations: int | None = None,
@@ -222,7 +221,8 @@ class RaySession:
             except BaseException as error:
                 return self._stopped(call, error)
             try:
-                return _ended(ray.get(call))
+                result: SearchResult = ray.get(call)
+                return result
             except RayTaskError as error:
                 raise (error.cause or error) from None
             except RayActorError as error:
@@ -266,7 +266,8 @@ class RaySession:
         """Have the search stopped, and say why."""
         try:
             ray.get(self.owner.stop.remote(), timeout=_STOP_WITHIN)
-            return _ended(ray.get(call, timeout=_STOP_WITHIN))._replace(error=reason)
+            result: SearchResult = ray.get(call, timeout=_STOP_WITHIN)
+            return result._replace(error=reason)
         except RayError:
             raise reason from None
 
@@ -291,8 +292,3 @@ def _has_come(reply: Any) -> bool:
     except RayError:
         return False
     return True
-
-
-def _ended(sent: Sent) -> SearchResult:
-    error = None if sent.failure is None else SearchFailed(sent.failure)
-    return SearchResult(Search.restored(sent.state), sent.seconds, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import socket
 import threading
 from collections.abc import Sequence
@@ -12,35 +13,28 @@ from actors.learner import RemoteLearner, RemoteWeightSource
 from actors.metrics import Meters
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
-from sadt_ray.engine.loop import SearchStats
+from sadt_ray.engine.loop import SearchResult, SearchStats, run
 from sadt_ray.engine.plan import SearchPlan, default_batch_size
 from sadt_ray.flow.flow import Flow
-from sadt_ray.runs.recording import Recording, run_recorded
+from sadt_ray.runs.recording import Recording, SearchFailed, run_recorded
 from sadt_ray.tree.search import Search
-from sadt_ray.tree.state import SearchState
 
 _LARGEST_BATCH = 4096
 SHARE_IN_FLIGHT = 0.05  # of a search's simulations; more would cost its trees too much quality
 
+copyreg.pickle(Search, lambda search: (Search.restored, (search.state(),)))  # how a search travels to its driver
+
 
 class BatchPolicy(NamedTuple):
-    """How an owner feeds its workers.
+    """How an owner sizes the batches of its workers.
 
     Attributes:
-        batch_size: tickets a call, at first.
+        batch_size: tickets per call, at first.
         fixed: whether that stays so; else batches grow until calls are long enough and devices full.
     """
 
     batch_size: int
     fixed: bool = False
-
-
-class Sent(NamedTuple):
-    """A search that is over, as it travels."""
-
-    state: SearchState
-    seconds: float
-    failure: str | None  # what ended it early
 
 
 class Stopped(Exception):
@@ -54,12 +48,15 @@ class TreeOwner:
     owner that was killed and restarted resumes a search from its last checkpoint when it is asked for it again.
 
     Args:
-        recording: where records and checkpoints go.
-        batch_policy: batch sizes.
-        deadline: see ``RayExecutor``.
+        recording: where records and checkpoints go; None for searches that leave nothing, and begin anew after a
+            restart.
+        batch_policy: how batches are sized.
+        deadline: how long a call may take, see ``RayExecutor``.
     """
 
-    def __init__(self, recording: Recording, batch_policy: BatchPolicy, deadline: Deadline | None = None) -> None:
+    def __init__(
+        self, recording: Recording | None, batch_policy: BatchPolicy, deadline: Deadline | None = None
+    ) -> None:
         self._recording, self._batch_policy, self._deadline = recording, batch_policy, deadline or Deadline()
         self._stop = threading.Event()
         self._stats: SearchStats | None = None
@@ -74,12 +71,15 @@ class TreeOwner:
         workers: Sequence[RemoteWorker],
         flow: Flow | None = None,
         learner: RemoteLearner | None = None,
-    ) -> Sent:
+    ) -> SearchResult:
         """Grow the forest to the end of its budgets, until ``stop``, or until it cannot go on.
 
         Args:
             flow: to begin with, for a plan that is guided by one.
-            learner: may have a newer one at any time.
+            learner: may have a newer flow at any time.
+
+        Returns:
+            The search. An error that ended it early travels as a ``SearchFailed`` with its words.
         """
         self._stats = None
         first = self._first_batch(plan)
@@ -87,15 +87,18 @@ class TreeOwner:
         executor = RayExecutor(workers, plan.rollout_spec, size, self._deadline)
         if flow is not None and plan.smc.twist == "flow":
             executor.use_flow(flow)
-        weight_source = None if learner is None else RemoteWeightSource(learner, -1 if flow is None else flow.version)
-        meters = Meters(plan.name)
-
+        source = None if learner is None else RemoteWeightSource(learner, -1 if flow is None else flow.version)
+        observers = [self, Meters(plan.name)]
         try:
-            ended = run_recorded(plan, executor, self._recording, [self, meters], weight_source)
+            if self._recording is None:
+                result = run(plan, executor, observers)
+            else:
+                result = run_recorded(plan, executor, self._recording, observers, source)
         finally:
             self._stop.clear()
-        failure = None if ended.error is None else f"{type(ended.error).__name__}: {ended.error}"
-        return Sent(ended.search.state(), ended.seconds, failure)
+        if result.error is None:
+            return result
+        return result._replace(error=SearchFailed(f"{type(result.error).__name__}: {result.error}"))
 
     def after_batch(self, search: Search, stats: SearchStats) -> None:
         """Remember how far the search is. Raises Stopped if it was asked to stop."""
@@ -112,7 +115,7 @@ class TreeOwner:
         self._stop.set()
 
     def _first_batch(self, plan: SearchPlan) -> int:
-        """Sweeps have many rows a ticket."""
+        """Particle systems have many rows per ticket."""
         if self._batch_policy.fixed or plan.smc.particles == 1:
             return self._batch_policy.batch_size
         return default_batch_size(len(plan.names), plan.smc.particles)

@@ -42,16 +42,27 @@ class Resumed(NamedTuple):
                 raise ValueError(f"a run stays where it is; leave {argument} out when you resume it")
         return [*self.config["arguments"], *given]
 
-    def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Raises ValueError for a setting that was another one when the run began, or another version of sadt-ray."""
+    def check_settings(self, settings: Mapping[str, Any], began: Mapping[str, Any]) -> None:
+        """Raises ValueError for a setting that was another one when the run began, or another version of sadt-ray.
+
+        Args:
+            settings: of now.
+            began: those of the run, under today's names; what did not exist then counts as not given.
+        """
         before, now = self.config["environment"]["sadt-ray"], describe_environment()["sadt-ray"]
         if before != now:
             raise ValueError(f"the run was begun by sadt-ray {before}, this is {now}; install {before} to resume it")
         plain = json.loads(json.dumps(settings, default=str))
         for name, value in plain.items():
-            began = self.config["search"].get(name)
-            if began != value:
-                raise ValueError(f"a run keeps its settings: {name} was {began!r} when it began, and is {value!r} now")
+            if began.get(name) != value:
+                raise ValueError(
+                    f"a run keeps its settings: {name} was {began.get(name)!r} when it began, and is {value!r} now"
+                )
+
+
+def kind_of_run(config: Mapping[str, Any]) -> str:
+    """``forecast`` or ``stage``; older versions did not say."""
+    return str(config.get("kind") or ("stage" if "stage" in config["search"] else "forecast"))
 
 
 def find_run(where: str) -> Resumed:

@@ -9,13 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sadt_ray.api import sample, search
+    from sadt_ray.api import LearnedFlow, compare, learn, resume, sample, search
+    from sadt_ray.comparison import Comparison
     from sadt_ray.config import SearchConfig
     from sadt_ray.data.etth1 import load_csv, load_etth1
-    from sadt_ray.engine.loop import RolloutFailed
+    from sadt_ray.data.synthetic import synthetic_hourly
+    from sadt_ray.data.windows import SeriesDataset
+    from sadt_ray.engine.loop import Observer, RolloutFailed, SearchStats
     from sadt_ray.flow.flow import Flow
-    from sadt_ray.interfaces import Problem
+    from sadt_ray.flow.shipped import shipped_flow
+    from sadt_ray.forecasting import ForecastSettings, default_reward
+    from sadt_ray.interfaces import Chain, GenerativeProcess, Problem, Reward, Scorer
     from sadt_ray.methods import (
+        Method,
         best_of_n,
         dps,
         dts,
@@ -28,11 +34,13 @@ if TYPE_CHECKING:
         sadt_tree,
         smc_debiased,
         snis,
+        sweep,
         tds,
     )
     from sadt_ray.processes.joint import JointProcess, joint_problem
     from sadt_ray.processes.pretrained import load_pretrained, load_prior
     from sadt_ray.processes.sampling import sample_prior
+    from sadt_ray.results import ProblemSamples, SampleResult
     from sadt_ray.rewards.combine import WeightedSum
     from sadt_ray.rewards.copula import CopulaReward, with_prior_samples
     from sadt_ray.rewards.coupling import fit_coupling
@@ -41,24 +49,48 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.opinions import fit_opinions
     from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
+    from sadt_ray.runs.read import read_run
+    from sadt_ray.session import Session, SessionFactory, serial_session
+    from sadt_ray.smc.config import SMCConfig
+    from sadt_ray.training import FlowSettings, PriorSettings, train_flow, train_prior
     from sadt_ray.tree.samples import WeightedSamples
     from sadt_ray.tree.search import Search
 
 _HOME = {
+    "Chain": "sadt_ray.interfaces",
+    "Comparison": "sadt_ray.comparison",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
+    "FlowSettings": "sadt_ray.training",
+    "ForecastSettings": "sadt_ray.forecasting",
     "FunctionReward": "sadt_ray.rewards.function",
+    "GenerativeProcess": "sadt_ray.interfaces",
     "JointProcess": "sadt_ray.processes.joint",
+    "LearnedFlow": "sadt_ray.api",
     "LimitReward": "sadt_ray.rewards.limit",
+    "Method": "sadt_ray.methods",
+    "Observer": "sadt_ray.engine.loop",
+    "PriorSettings": "sadt_ray.training",
     "Problem": "sadt_ray.interfaces",
-    "RolloutFailed": "sadt_ray.engine.executor",
+    "ProblemSamples": "sadt_ray.results",
+    "Reward": "sadt_ray.interfaces",
+    "RolloutFailed": "sadt_ray.engine.loop",
+    "SMCConfig": "sadt_ray.smc.config",
+    "SampleResult": "sadt_ray.results",
+    "Scorer": "sadt_ray.interfaces",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
+    "SearchStats": "sadt_ray.engine.loop",
     "SecondOpinionReward": "sadt_ray.rewards.second_opinion",
+    "SeriesDataset": "sadt_ray.data.windows",
+    "Session": "sadt_ray.session",
+    "SessionFactory": "sadt_ray.session",
     "SpectralReward": "sadt_ray.rewards.spectral",
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
     "best_of_n": "sadt_ray.methods",
+    "compare": "sadt_ray.api",
+    "default_reward": "sadt_ray.forecasting",
     "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
@@ -67,39 +99,68 @@ _HOME = {
     "fit_opinions": "sadt_ray.rewards.opinions",
     "fk": "sadt_ray.methods",
     "joint_problem": "sadt_ray.processes.joint",
+    "learn": "sadt_ray.api",
     "load_csv": "sadt_ray.data.etth1",
     "load_etth1": "sadt_ray.data.etth1",
     "load_pretrained": "sadt_ray.processes.pretrained",
     "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
+    "read_run": "sadt_ray.runs.read",
+    "resume": "sadt_ray.api",
     "sadt": "sadt_ray.methods",
     "sadt_tree": "sadt_ray.methods",
     "sample": "sadt_ray.api",
     "sample_prior": "sadt_ray.processes.sampling",
     "search": "sadt_ray.api",
+    "serial_session": "sadt_ray.session",
+    "shipped_flow": "sadt_ray.flow.shipped",
     "smc_debiased": "sadt_ray.methods",
     "snis": "sadt_ray.methods",
+    "sweep": "sadt_ray.methods",
+    "synthetic_hourly": "sadt_ray.data.synthetic",
     "tds": "sadt_ray.methods",
+    "train_flow": "sadt_ray.training",
+    "train_prior": "sadt_ray.training",
     "with_prior_samples": "sadt_ray.rewards.copula",
     "with_second_opinions": "sadt_ray.rewards.second_opinion",
 }
 
 __all__ = [
+    "Chain",
+    "Comparison",
     "CopulaReward",
     "Flow",
+    "FlowSettings",
+    "ForecastSettings",
     "FunctionReward",
+    "GenerativeProcess",
     "JointProcess",
+    "LearnedFlow",
     "LimitReward",
+    "Method",
+    "Observer",
+    "PriorSettings",
     "Problem",
+    "ProblemSamples",
+    "Reward",
     "RolloutFailed",
+    "SMCConfig",
+    "SampleResult",
+    "Scorer",
     "Search",
     "SearchConfig",
+    "SearchStats",
     "SecondOpinionReward",
+    "SeriesDataset",
+    "Session",
+    "SessionFactory",
     "SpectralReward",
     "WeightedSamples",
     "WeightedSum",
     "best_of_n",
+    "compare",
+    "default_reward",
     "dps",
     "dts",
     "dts_late",
@@ -108,20 +169,29 @@ __all__ = [
     "fit_opinions",
     "fk",
     "joint_problem",
+    "learn",
     "load_csv",
     "load_etth1",
     "load_pretrained",
     "load_prior",
     "method_named",
     "prior",
+    "read_run",
+    "resume",
     "sadt",
     "sadt_tree",
     "sample",
     "sample_prior",
     "search",
+    "serial_session",
+    "shipped_flow",
     "smc_debiased",
     "snis",
+    "sweep",
+    "synthetic_hourly",
     "tds",
+    "train_flow",
+    "train_prior",
     "with_prior_samples",
     "with_second_opinions",
 ]

@@ -27,7 +27,6 @@ from rich.console import Console
 
 from jobs.execution import Opener, choose_executor, close_executor
 from jobs.interrupt import Interrupted, Watch
-from jobs.progress import SearchBar
 from jobs.refusal import refusing
 from jobs.reporting import page_or_reason
 from jobs.resume import Resumed, find_run, refuse_complete
@@ -39,6 +38,7 @@ from jobs.stages.task import StageTask, build_task
 from jobs.tables import print_table
 from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance, describe_failures
 from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
+from sadt_ray.engine.progress import SearchBar
 from sadt_ray.methods import Method
 from sadt_ray.opentslm.answers import Answered, answered, read_answers, write_answers
 from sadt_ray.runs.directory import create_run_directory, write_json, write_tree

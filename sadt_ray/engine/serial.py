@@ -112,14 +112,18 @@ def start_search(
     method: Method,
     batch_size: int | None = None,
     flow: Flow | None = None,
+    threads: int = 1,
 ) -> tuple[Search, SerialExecutor]:
     """A search that has not begun, and an executor in this process for it.
 
     Args:
         batch_size: tickets in flight at once; ``plan.default_batch_size`` if not given.
         flow: F_phi, for the methods that use one; they begin with the reward's own look-ahead if it is not given.
+        threads: CPU threads of PyTorch.
     """
     plan = plan_search(process, problems, method)
     size = default_batch_size(len(problems), plan.smc.particles) if batch_size is None else batch_size
-    executor = SerialExecutor(process, reward, problems, size, rollout_spec=plan.rollout_spec, flow=flow)
+    executor = SerialExecutor(
+        process, reward, problems, size, rollout_spec=plan.rollout_spec, flow=flow, threads=threads
+    )
     return plan.begin(), executor

@@ -30,6 +30,8 @@ from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.walk import level_positions
 
 CHECKPOINT, FLOW = "learner.safetensors", "flow.safetensors"
+LAMBDA_RANGE = (0.1, 1.6)
+"""Inverse temperatures that a flow is trained for, as factors of the searches' own."""
 _ROWS_AT_ONCE = 200_000  # whose states are in memory together
 _REST, _LONGEST_REST = 10, 10.0  # times the duration of the last look at the files, and seconds, before the next
 
@@ -253,6 +255,27 @@ class LearnerSpec:
     known: int = 0
     cpus: float = 0.0
     learner: type[Learner] = Learner
+
+    @classmethod
+    def beside(
+        cls, run: Path, inv_temperature: float, buffer_path: Sequence[Path] = (), cpus: float = 0.0
+    ) -> LearnerSpec:
+        """The learner beside the searches of a run: it reads what they write, and more trajectories if given.
+
+        The flow is trained for a tenth of the searches' lambda up to 1.6 times it.
+
+        Args:
+            run: the run directory.
+            inv_temperature: lambda of the searches.
+            buffer_path: further runs or directories of trajectories.
+            cpus: that it takes of a cluster.
+        """
+        low, high = (factor * inv_temperature for factor in LAMBDA_RANGE)
+        training = TrainingConfig(
+            schedule="constant", validate_every=100, min_inv_temperature=low, max_inv_temperature=high
+        )
+        home, more = run.absolute(), [path.expanduser().absolute() for path in buffer_path]
+        return cls(home, [home / "trajectories", *more], LearnerConfig(training), cpus=cpus)
 
     def begin(self, process: GenerativeProcess, reward: Reward, problems: Sequence[Problem]) -> Learner:
         """New, or from its checkpoint."""

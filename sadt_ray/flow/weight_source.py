@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from sadt_ray.flow.flow import Flow
-from sadt_ray.flow.learner import Learner
+from sadt_ray.flow.learner import FLOW, Learner
 
 
 @runtime_checkable
@@ -29,6 +30,27 @@ class LearnerUpdate(NamedTuple):
     figures: Mapping[str, float]
     seconds: float  # since it was published
     error: str  # what went wrong last, if anything
+
+    def facts(self) -> dict[str, float]:
+        """The figures without their prefix, for ``summary.json``."""
+        return {name.removeprefix("learner_"): value for name, value in self.figures.items()}
+
+    def describe(self, run: Path) -> str:
+        """What the learner came to, in a sentence or two."""
+        error = f" It stopped at an error: {self.error}" if self.error else ""
+        steps, rows = self.figures.get("learner_steps", 0), self.figures.get("learner_rows", 0)
+        if not steps:
+            return f"The learner found too little to learn from: {rows:,.0f} states.{error}"
+        judged = ""
+        if "learner_validation" in self.figures:
+            losses = self.figures["learner_validation"], self.figures["learner_base"]
+            judged = ", held-out loss {:.3f}, {:.3f} of the look-ahead alone".format(*losses)
+        cost = f"It cost {self.figures.get('learner_nfe', 0):,.0f} evaluations that are not in the table."
+        if self.flow is None:
+            out = "No version was better on the windows held out than what it began with, so none was used"
+        else:
+            out = f"Version {self.flow.version} of the flow is in {run / FLOW}"
+        return f"{out}: {steps:,.0f} steps on {rows:,.0f} states{judged}. {cost}{error}"
 
 
 class InterleavedLearner:

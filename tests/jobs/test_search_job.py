@@ -216,7 +216,7 @@ def test_a_run_that_is_resumed_stays_where_it_is(monkeypatch, tmp_path, flag):
 
 
 def test_where_nobody_sees_a_bar_there_is_a_line_now_and_then(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("jobs.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr("sadt_ray.engine.progress._LINE_EVERY", 0.0)
     run(monkeypatch, *TINY, "--method", "snis", "--n-rollouts", 64, "--no-report", "--out", tmp_path / "run")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("snis  ")]
     assert [line.split()[1] for line in lines if "%" in line][:4] == ["25%", "50%", "75%", "100%"]

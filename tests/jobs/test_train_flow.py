@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 import tyro
-from rich.console import Console
 
 from jobs import train
-from jobs.search import build_task
 from jobs.search_job import SearchJob
+from sadt_ray import training
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
+from sadt_ray.forecasting import build_forecast_task
 from sadt_ray.interfaces import Tickets
 from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.smc.config import SMCConfig
@@ -27,7 +27,7 @@ LAM = 50.0
 
 def arguments_of(*more):
     job = tyro.cli(SearchJob, args=[*ARGUMENTS, *more, "--channels", "channel_6"])
-    return job, build_task(job, Console(quiet=True))
+    return job, build_forecast_task(job, lambda _: None)
 
 
 def recorded(run, *more):
@@ -93,7 +93,7 @@ def test_recorded_sweeps_become_a_flow_that_twists_one(monkeypatch, tmp_path, ru
 def test_an_interrupted_training_goes_on_to_the_same_flow(monkeypatch, tmp_path, run, capsys):
     settings = ("--buffer-path", run / "trajectories", "--epochs", 15, "--batch", 64, "--lr", "1e-3")
     _main(monkeypatch, *settings, "--out", tmp_path / "whole.safetensors")
-    real, calls = train.train_flow.__globals__["_save"], []
+    real, calls = training._save, []
 
     def save_and_stop(training, path):
         real(training, path)
@@ -101,12 +101,12 @@ def test_an_interrupted_training_goes_on_to_the_same_flow(monkeypatch, tmp_path,
         raise KeyboardInterrupt
 
     out = tmp_path / "stopped.safetensors"
-    monkeypatch.setitem(train.train_flow.__globals__, "_save", save_and_stop)
+    monkeypatch.setattr(training, "_save", save_and_stop)
     with pytest.raises(SystemExit) as exit_:
         _main(monkeypatch, *settings, "--out", out)
     assert exit_.value.code == 130
     assert calls == [200]
-    monkeypatch.setitem(train.train_flow.__globals__, "_save", real)
+    monkeypatch.setattr(training, "_save", real)
     _main(monkeypatch, *settings, "--out", out, "--resume")
     whole, resumed = Flow.load(tmp_path / "whole.safetensors"), Flow.load(out)
     assert all((whole.weights[name] == value).all() for name, value in resumed.weights.items())

@@ -1,4 +1,4 @@
-"""The live line of a search: how far, how fast, how good, and by how many."""
+"""The progress bar of a search: how far it is, how fast, how good, and how many workers it has."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from sadt_ray.engine.loop import SearchStats
 from sadt_ray.tree.search import Search
 
 _LINE_EVERY = 30.0  # seconds, in a log
+
+
+def interactive(console: Console) -> bool:
+    """Whether a progress bar can be shown: in a terminal and in a notebook."""
+    return console.is_terminal or console.is_jupyter
 
 
 class SearchBar:
@@ -32,7 +37,7 @@ class SearchBar:
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not interactive(console),
         )
         self._task = self._bar.add_task(label, total=self._total, facts="")
         self._console, self._label, self._next_line = console, label, time.monotonic() + _LINE_EVERY
@@ -64,7 +69,7 @@ class SearchBar:
         self._bar.update(self._task, completed=min(done, self._total))
 
     def _log(self) -> None:
-        if not self._console.is_terminal:
+        if not interactive(self._console):
             (task,) = self._bar.tasks
             line = f"{self._label:<12}  {task.percentage:3.0f}%  {task.fields['facts']}"
             self._console.print(line.rstrip(), soft_wrap=True, highlight=False)

@@ -3,16 +3,18 @@
 import signal
 
 import pytest
-from rich.console import Console
 
-from jobs import datasets
-from jobs.datasets import load_dataset
-from jobs.forecasting import build_reward, load_process
 from jobs.interrupt import InterruptGuard
+from sadt_ray import forecasting
 from sadt_ray.data.etth1 import DataNotFound
+from sadt_ray.forecasting import build_reward, load_forecaster, load_series
+from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.second_opinion import SecondOpinionReward
 from sadt_ray.rewards.spectral import SpectralReward
 
+DATA = load_series("synthetic")
+PRIOR = load_pretrained()
+PROBLEMS = [DATA.problem("test", 0, "channel_0")]
 CSV = "date,load\n" + "".join(f"2020-01-01 {i},{i % 24 + 0.1 * (i % 7)}\n" for i in range(2000))
 
 
@@ -21,7 +23,7 @@ CSV = "date,load\n" + "".join(f"2020-01-01 {i},{i % 24 + 0.1 * (i % 7)}\n" for i
 )
 def test_the_second_opinion_tilts_by_the_same_nats_at_any_temperature(spec):
     def nats(lam):
-        terms = build_reward(spec, 1.0, lam).terms
+        terms = build_reward(spec, 1.0, lam, DATA, PRIOR, PROBLEMS)[0].terms
         return [lam * weight for weight, reward in terms if isinstance(reward, SecondOpinionReward)]
 
     assert nats(50.0) == pytest.approx(nats(1.0))
@@ -30,7 +32,7 @@ def test_the_second_opinion_tilts_by_the_same_nats_at_any_temperature(spec):
 
 def test_the_spectral_reward_is_added_unless_its_weight_is_zero():
     def spectral_weights(weight):
-        terms = build_reward("limit:max<1", weight, 50.0).terms
+        terms = build_reward("limit:max<1", weight, 50.0, DATA, PRIOR, PROBLEMS)[0].terms
         return [reward.spectral_weight for _, reward in terms if isinstance(reward, SpectralReward)]
 
     assert spectral_weights(2.0) == [2.0]
@@ -41,24 +43,25 @@ def test_a_synthetic_series_stands_in_for_etth1_unless_that_was_asked_for_by_nam
     def nowhere():
         raise DataNotFound("ETTh1 is nowhere")
 
-    monkeypatch.setattr(datasets, "load_etth1", nowhere)
-    assert datasets.load_dataset_or_synthetic(None, None, Console()).name == "synthetic"
+    monkeypatch.setattr(forecasting, "load_etth1", nowhere)
+    assert load_series(tell=print).name == "synthetic"
     assert "ETTh1 is nowhere" in capsys.readouterr().out
-    with pytest.raises(DataNotFound, match="ETTh1 is nowhere"):
-        datasets.load_dataset_or_synthetic("ETTh1", None, Console())
+    for asked in ({"dataset": "ETTh1", "tell": print}, {}):
+        with pytest.raises(DataNotFound, match="ETTh1 is nowhere"):
+            load_series(**asked)
 
 
 def test_a_file_is_called_after_itself_and_never_takes_another_series_prior(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(CSV)
-    data = load_dataset(None, path)
+    data = load_series(None, path)
     assert data.name == "mine"
     with pytest.raises(ValueError, match="no diff-k weights ship for the dataset 'mine'"):
-        load_process(data, "diff-k", None)
+        load_forecaster(data, "diff-k", None)
 
 
 def test_a_prior_of_another_series_is_used_with_a_remark():
-    _, notes = load_process(load_dataset("synthetic", None), "diff-k", None)
+    _, notes = load_forecaster(load_series("synthetic"))
     assert "trained on ETTh1, the series is synthetic" in notes[0]
 
 

@@ -5,18 +5,22 @@ import copy
 import torch
 from smc_worlds import ChainWorld
 
-from jobs.learning import flow_notes, process_facts
-from jobs.search_job import SearchJob
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.network import FlowConfig, FlowNetwork
 from sadt_ray.flow.shipped import WEIGHTS
+from sadt_ray.forecasting import ForecastSettings, ForecastTask, flow_notes, process_facts
 from sadt_ray.methods import sadt, snis
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.pretrained import load_pretrained
+from sadt_ray.rewards.combine import WeightedSum
 
 PRIOR = load_pretrained()
-JOB = SearchJob()
+SETTINGS = ForecastSettings()
+
+
+def notes_of(methods, flow, searched=PRIOR):
+    return flow_notes(ForecastTask(searched, [], WeightedSum(), methods, flow, [], SETTINGS))
 
 
 def other_prior():
@@ -28,7 +32,7 @@ def other_prior():
 
 def notes_with(searched, **facts):
     flow = Flow.of(FlowNetwork(FlowConfig(num_positions=18, num_features=4, look_ahead=True)), facts=facts)
-    return flow_notes(JOB, [sadt(n_rollouts=10), snis(n_rollouts=10)], flow, searched)
+    return notes_of([sadt(n_rollouts=10), snis(n_rollouts=10)], flow, searched)
 
 
 def warned(notes):
@@ -52,15 +56,15 @@ def test_a_flow_of_other_weights_is_named_and_one_of_the_same_is_not():
 
 def test_a_flow_without_a_fingerprint_is_known_by_the_names_of_its_prior():
     assert not warned(notes_with(PRIOR))
-    assert not warned(notes_with(PRIOR, process=process_facts(JOB, PRIOR)))
-    assert warned(notes_with(PRIOR, process=process_facts(JOB, PRIOR).replace("shipped", "mine.safetensors")))
+    assert not warned(notes_with(PRIOR, process=process_facts(SETTINGS, PRIOR)))
+    assert warned(notes_with(PRIOR, process=process_facts(SETTINGS, PRIOR).replace("shipped", "mine.safetensors")))
 
 
 def test_the_flow_that_ships_is_for_the_prior_that_ships():
     flow = Flow.load(WEIGHTS / "flow_etth1.safetensors")
-    assert not warned(flow_notes(JOB, [sadt(n_rollouts=10)], flow, PRIOR))
-    assert flow_notes(JOB, [snis(n_rollouts=10)], flow, PRIOR) == []
+    assert not warned(notes_of([sadt(n_rollouts=10)], flow))
+    assert notes_of([snis(n_rollouts=10)], flow) == []
 
 
 def test_without_a_flow_there_is_nothing_to_compare():
-    assert not warned(flow_notes(JOB, [sadt(n_rollouts=10)], None, PRIOR))
+    assert not warned(notes_of([sadt(n_rollouts=10)], None))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jobs.progress import SearchBar
 from sadt_ray.config import SearchConfig
 from sadt_ray.engine.loop import SearchStats
+from sadt_ray.engine.progress import SearchBar
 
 
 def bar_of(**budget):
