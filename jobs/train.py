@@ -14,13 +14,13 @@ import torch
 import tyro
 from rich.console import Console
 
-from benchmarks.prior import SAMPLES, forecast_scores, problems_of
 from jobs.datasets import load_dataset
 from jobs.train_flow import TrainFlowConfig, train_flow
 from jobs.train_tslm import TrainTslmConfig, train_tslm
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from jobs.training_bars import TrainingBars
 from sadt_ray.data.windows import SeriesDataset
+from sadt_ray.metrics.forecasts import SAMPLES, forecast_scores, problems_of
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.fit_config import STAGES, FitConfig, default_fit_config
 from sadt_ray.processes.fit_denoiser import Progress as TrainingProgress
