@@ -1,4 +1,7 @@
-"""One benchmark a module: ``QUESTION`` says what it asks, ``run(quick)`` answers with rows and figures."""
+"""Benchmarks, one per module: ``QUESTION`` is what it asks, in one line; ``run(quick)`` returns rows and figures.
+
+The subpackages hold what several benchmarks share, and ask nothing themselves. ``python -m jobs.bench NAME`` runs one.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ class BenchResult:
     """A table for people and flat figures for machines.
 
     Attributes:
-        rows: the table, one mapping of column to cell a row, same columns in every row.
-        figures: ``bench.json``: flat keys, numbers only, followed over time.
+        rows: the table, one mapping of column to cell per row, with the same columns in every row.
+        figures: ``bench.json``: flat keys, numbers only. Keys are followed over time and never renamed.
         notes: sentences printed under the table, such as what a column means.
     """
 

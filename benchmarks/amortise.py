@@ -45,29 +45,29 @@ from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 
-QUESTION = "ETTh1 test windows, spectral reward: is S-ADT with a tenth of the evaluations nearer to the target?"
+QUESTION = "Does S-ADT with a tenth of the evaluations come nearer to the target than other methods? (ETTh1)"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done. ``rollouts`` are those of the methods that S-ADT is compared with; it has a tenth of them.
+    """The size of the benchmark. ``rollouts`` is the budget of S-ADT's rivals; S-ADT has a tenth of it.
 
-    ``seeds`` are those at lambda = 50; at 10, where all methods are near the target, there are half as many.
+    ``seeds`` counts the seeds at lambda = 50; at 10, where all methods are near the target, there are half as many.
     """
 
     contexts: int = NUM_TEST
     seeds: int = 2
     rollouts: int = 2_000
-    windows: int = 40  # of the training part, two channels each
-    particles: int = 128  # of a sweep of the harvest
+    windows: int = 40  # training windows, two channels each
+    particles: int = 128  # per particle system of the training searches
     steps: int = TrainingConfig.steps
-    gold: GoldConfig | None = None  # None: as it is cached
+    gold: GoldConfig | None = None  # None: the cached one
     replicates: int = 2
 
 
 FULL = Scale()
 QUICK = Scale(contexts=3, seeds=1, rollouts=500, windows=12, particles=64, steps=600)
-_FAMILY = "siblings-8"
+_TRAINING_RESAMPLING = "siblings-8"
 _MAIN = 50.0
 
 
@@ -114,29 +114,32 @@ def measure(scale: Scale, data: SeriesDataset, problems: Sequence[Problem], cons
 
 
 def learn(task: Task, problems: Sequence[Problem], scale: Scale, progress: Callable[[str], None]) -> FlowFit:
-    """F_phi from nothing: sweeps under r~ on training windows, most at the higher temperature, then a training."""
-    harvests = [
+    """Learn F_phi from nothing: SMC under r~ on training windows, mostly at lambda = 50, then training."""
+    searches = [
         smc_debiased(
-            inv_temperature=lam, n_rollouts=sweeps * scale.particles, particles=scale.particles, resampling=_FAMILY
+            inv_temperature=lam,
+            n_rollouts=systems * scale.particles,
+            particles=scale.particles,
+            resampling=_TRAINING_RESAMPLING,
         )
-        for lam, sweeps in ((50.0, 2), (10.0, 1))
+        for lam, systems in ((50.0, 2), (10.0, 1))
     ]
     config = TrainingConfig(steps=scale.steps)
     return learn_flow(
-        task.process, problems, task.reward, harvests, config, progress=lambda news: progress(f"flow: {news}")
+        task.process, problems, task.reward, searches, config, progress=lambda message: progress(f"flow: {message}")
     )
 
 
 def entrants(task: Task, lam: float, flow: Flow, rollouts: int) -> list[Entrant]:
-    """All methods at one inverse temperature. Budgets are in evaluations, with everything that is looked at."""
+    """All methods at one inverse temperature. Budgets are in evaluations; look-aheads count."""
     full = rollouts * task.process.sampler.num_steps
     settings: dict[str, Any] = {"inv_temperature": lam}
     rolls, spends = settings | {"n_rollouts": rollouts}, settings | {"n_rollouts": None}
 
-    def swept(make: Callable[..., Method], max_nfe: int, flow: Flow | None = None, **more: Any) -> Method:
+    def sized(make: Callable[..., Method], max_nfe: int, flow: Flow | None = None, **more: Any) -> Method:
         return task.fit_to_budget(lambda count: make(n_rollouts=count, **settings, **more), max_nfe, flow)
 
-    def one_sweep(make: Callable[..., Method], max_nfe: int) -> Method:  # what is best for them
+    def one_system(make: Callable[..., Method], max_nfe: int) -> Method:  # their best setting
         return task.fit_to_budget(lambda count: make(n_rollouts=count, particles=count, **settings), max_nfe)
 
     tenth, twentieth = full // 10, full // 20
@@ -147,18 +150,18 @@ def entrants(task: Task, lam: float, flow: Flow, rollouts: int) -> list[Entrant]
         Entrant("dts", "dts", dts(max_nfe=full, **spends)),
         Entrant("dts_late", "dts-late", dts_late(max_nfe=full, **spends)),
         Entrant("dts_star", "dts-star", dts_star(max_nfe=full, **spends)),
-        Entrant("fk", "fk", one_sweep(fk, full)),
-        Entrant("tds", "tds", one_sweep(tds, full)),
-        Entrant("dps", "dps (biased)", one_sweep(dps, full)),
-        Entrant("smc", "smc-debiased", one_sweep(smc_debiased, full)),
-        Entrant("smc_10x", "smc-debiased, 1/10", one_sweep(smc_debiased, tenth)),
+        Entrant("fk", "fk", one_system(fk, full)),
+        Entrant("tds", "tds", one_system(tds, full)),
+        Entrant("dps", "dps (biased)", one_system(dps, full)),
+        Entrant("smc", "smc-debiased", one_system(smc_debiased, full)),
+        Entrant("smc_10x", "smc-debiased, 1/10", one_system(smc_debiased, tenth)),
         Entrant("sadt_tree_10x", "sadt-tree, 1/10", sadt_tree(max_nfe=tenth, **spends), flow),
-        Entrant("sweep_10x_no_flow", "sweep without F, 1/10", swept(sweep, tenth)),
+        Entrant("sweep_10x_no_flow", "sweep without F, 1/10", sized(sweep, tenth)),
         Entrant(
-            "sweep_10x_no_candidates", "sweep, no candidates, 1/10", swept(sweep, tenth, flow, num_candidates=1), flow
+            "sweep_10x_no_candidates", "sweep, no candidates, 1/10", sized(sweep, tenth, flow, num_candidates=1), flow
         ),
-        Entrant("sadt_10x", "sadt, 1/10", swept(sadt, tenth, flow), flow),
-        Entrant("sadt_20x", "sadt, 1/20", swept(sadt, twentieth, flow), flow),
+        Entrant("sadt_10x", "sadt, 1/10", sized(sadt, tenth, flow), flow),
+        Entrant("sadt_20x", "sadt, 1/20", sized(sadt, twentieth, flow), flow),
     ]
 
 
@@ -172,8 +175,8 @@ def _compared(
     return compare(task.process, task.reward, targets, who, seeds, progress)
 
 
-def _say(tell: Callable[[str], None], before: str, news: str) -> None:
-    tell(before + news)
+def _say(tell: Callable[[str], None], prefix: str, message: str) -> None:
+    tell(prefix + message)
 
 
 def _rows(
@@ -192,14 +195,14 @@ def _rows(
 
 
 def _row(lam: float, entry: Entry, forecast: np.ndarray) -> dict[str, object]:
-    """One method at one lambda. Columns of a forecast do not look at the gold."""
+    """One method at one lambda. The columns of forecast quality do not use the gold."""
     method = entry.entrant.method
     log_z = entry.signed("log_z_error")
     errors = np.array([[quality.log_z_error for quality in row] for row in entry.qualities])
     return {
         "method": entry.entrant.label,
         "lambda": lam,
-        "gradients": "yes" if _leans(method) else "no",
+        "gradients": "yes" if _guided(method) else "no",
         "learned": "yes" if entry.entrant.flow is not None else "no",
         "rollouts": round(entry.rollouts),
         "NFE": round(entry.nfe),
@@ -220,7 +223,7 @@ def _row(lam: float, entry: Entry, forecast: np.ndarray) -> dict[str, object]:
     }
 
 
-def _leans(method: Method) -> bool:
+def _guided(method: Method) -> bool:
     return method.smc.guidance != "never"
 
 
@@ -230,7 +233,7 @@ def _with_error(values: np.ndarray) -> str:
 
 
 def _means(entries: Mapping[str, Entry]) -> dict[str, float]:
-    """Of every entrant: means over problems."""
+    """Means over problems, for every entrant."""
     columns = {"bias": "reward_bias", "abs_log_z_error": "log_z_error", "edp": "edp", "ed": "ed", "crps": "crps"}
     figures: dict[str, float] = {}
     for key, entry in entries.items():
@@ -252,15 +255,15 @@ def _price(learned: FlowFit, entries: Mapping[str, Entry]) -> dict[str, float]:
 def _notes(task: Task, scale: Scale, learned: FlowFit, figures: Mapping[str, float]) -> list[str]:
     full = scale.rollouts * task.process.sampler.num_steps
     return [
-        f"{len(task.problems)} test windows that no setting was chosen on, one channel each; {scale.seeds} seeds, "
-        f"half as many at lambda 10; +- over windows. Whole budget: {scale.rollouts:,} rollouts, {full:,} evaluations; "
-        "1/10 and 1/20 are of these, "
-        "with candidates, gradients and F itself charged by their multiply-adds.",
+        f"{len(task.problems)} test windows, one channel each, on which no setting was chosen; {scale.seeds} seeds, "
+        f"half as many at lambda 10; +- over windows. Whole budget: {scale.rollouts:,} rollouts, {full:,} evaluations. "
+        "1/10 and 1/20 are shares of these evaluations; candidates, gradients and F itself are charged by their "
+        "multiply-adds.",
         learned.about(),
         f"Paid for after {figures['break_even_contexts']:.0f} contexts: {figures['training_nfe']:,.0f} / "
         f"({max(figures[f'nfe_{key}'] for key in RIVALS.values()):,.0f} - {figures['nfe_sadt_10x']:,.0f}).",
-        "bias: of E[r]; ED: energy distance to the gold; edp: the same in log-PSD. dCRPS: paired with the prior's. "
+        "bias: of E[r]. ED: energy distance to the gold; edp: the same in log-PSD. dCRPS: minus the prior's, paired. "
         "Methods that differ in the draw alone share a search and its seconds. dps has no weights: its log Z means "
-        "nothing. On so few rollouts sadt is one sweep or two, the same as sweep.",
+        "nothing. With so few rollouts sadt is one or two particle systems, the same as sweep.",
         *(pair_note(name, figures) for name in pair_names()),
     ]

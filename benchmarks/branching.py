@@ -47,8 +47,8 @@ def run(quick: bool) -> BenchResult:
     ]
     notes = (
         f"ETTh1 validation windows {', '.join(map(str, windows))}, {len(problems)} contexts, lambda = {LAM:g}. Nested "
-        f"simulation: {parents} parents a context and level, {siblings} siblings each, {completions} completions each, "
-        f"{profile.nfe / 1e6:.1f}M NFE. Standard deviation of r given a context: {np.sqrt(profile.total):.3f}.",
+        f"simulation: {parents} parents per context and level, {siblings} siblings each, {completions} completions "
+        f"each, {profile.nfe / 1e6:.1f}M NFE. Standard deviation of r within a context: {np.sqrt(profile.total):.3f}.",
         "share: of the variance of r decided by the step to this level, unbiased (analysis of variance); se "
         f"over contexts. tilt: standard deviation among siblings of lambda V in nats, V from {completions // 2} "
         "completions; 1st order: the same of lambda times the expected reward.",
@@ -69,7 +69,7 @@ def _segments(name: str, steps: tuple[int, ...], cumulative: Float[np.ndarray, "
 def _figures(
     process: DiffusionProcess, profile: BranchingProfile, nodes: dict[str, tuple[int, ...]]
 ) -> dict[str, float]:
-    """Shares: on the way to a preset's first node, among the children of its nodes, in the last leap to x_0."""
+    """Shares decided before a preset's first node, among the children of its nodes, and in the last step to x_0."""
     cumulative = np.cumsum(profile.share)
     figures = {"reward_sd": float(np.sqrt(profile.total)), "nfe": float(profile.nfe)}
     for name, steps in nodes.items():

@@ -23,9 +23,7 @@ from sadt_ray.opentslm.stand_in.library import EARLY_CLAIMS, held_out_problems
 from sadt_ray.processes.language.entropy import EntropyProfile, entropy_profile
 from sadt_ray.processes.language.process import CausalLMProcess
 
-QUESTION = (
-    "A synthetic prior whose early claims decide the answer: does deep search beat flat sampling, token for token?"
-)
+QUESTION = "Does a tree beat independent texts at equal tokens, where early claims decide the answer?"
 
 LAMBDA = 12.0
 """Of the claims reward: a claim that is true is worth 4 nats, more than the odds of log 18 against all three."""
@@ -62,7 +60,7 @@ def _compared(
     branch_steps: tuple[int, ...],
     figures: dict[str, float],
 ) -> list[dict[str, object]]:
-    """Flat search with so many texts, and a tree that may spend the same tokens."""
+    """Flat search with ``budget`` texts, and a tree that may spend the same tokens."""
     flat_right, flat_mass, flat_tokens = _asked(process, problems, snis(n_rollouts=budget, inv_temperature=LAMBDA))
     deep = dts(
         n_rollouts=None, max_nfe=int(flat_tokens.mean()), branch_steps=branch_steps, inv_temperature=LAMBDA,
@@ -101,7 +99,7 @@ def _asked(
 
 
 def _described(name: str, profile: EntropyProfile, figures: dict[str, float]) -> str:
-    """The profile in a line, and in figures."""
+    """One line about the profile; adds its values to ``figures``."""
     for step, entropy in zip(profile.steps, profile.entropy, strict=True):
         figures[f"{name.replace('-', '_')}_entropy_{'root' if step < 0 else step}"] = float(entropy)
     steps = ", ".join(

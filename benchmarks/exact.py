@@ -24,7 +24,7 @@ from sadt_ray.rollout.rollout import rollout
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
-QUESTION = "25 -> 9 Gaussian mixture: how far from the exact target is each search at equal function evaluations?"
+QUESTION = "How far is each method from an exactly known target, at equal evaluations? (25 -> 9 Gaussian mixture)"
 
 # sigma = 8 -> 1.1: there the KL divergence of the noisy target from the noisy prior grows from .05 to 1.02 of 1.16 nats
 LATE = (40, 45, 50, 55, 60, 65, 100)
@@ -48,7 +48,7 @@ _METHODS: dict[str, tuple[str, Callable[..., Method]]] = {
 }
 _BANDWIDTH = 2.5  # of the MMD, half the distance of two modes
 _MMD_SEEDS = 10
-_MOST_GUIDED = 100_000  # evaluations: beyond, there are more sweeps alike
+_MOST_GUIDED = 100_000  # evaluations; a larger budget would only repeat the same particle systems
 _COLUMNS = {"tv": "TV", "log_z_error": "log Z error", "value_bias": "value bias", "mmd": "MMD^2"}
 
 
@@ -81,7 +81,7 @@ def _tree_searches(method: Callable[..., Method], seeds: int, nfe: int) -> list[
 
 def _notes(seeds: int, learned: FlowFit) -> tuple[str, ...]:
     return (
-        f"{seeds} seeds a row, +- standard error of their mean. TV: total variation between the weights that samples "
+        f"{seeds} seeds per row, +- standard error of their mean. TV: total variation between the weights that samples "
         "give to the 25 prior modes (nearest) and the exact masses. log Z error: mean |log Z_hat|; exactly, log Z = 0.",
         f"value bias: mean V_hat(root), exactly 0. MMD^2: kernel width {_BANDWIDTH}, against 1,000 exact draws, "
         f"{min(seeds, _MMD_SEEDS)} seeds. 100 steps, sigma 80 -> 0.02; DTS: nodes at steps 0, 25, 50, 75, 100; late "
@@ -89,16 +89,16 @@ def _notes(seeds: int, learned: FlowFit) -> tuple[str, ...]:
         "0.3 lambda: inverse temperature of the selection. dts-late: the shipped preset, alpha = .5 and selection at "
         "lambda / 2, with late branching. By counts: selection at inverse temperature 0, C = 1, alpha = .7; where "
         "simulations go then depends on visits alone, and E[Z_hat] = Z.",
-        "Searches have one rollout in flight, now and then two or three: a simulation that ends at an x_0 seen before "
+        "Searches have one rollout in flight, sometimes two or three: a simulation that ends at an x_0 seen before "
         "costs nothing and gives its place to another search. A search overspends by less than one rollout.",
-        f"S-ADT: sweeps of up to 250 particles, looks from step {WALK[0]} to {WALK[-2]}, each next state chosen among "
-        "four by F, which reads the state alone and so costs no evaluation; F itself is not charged. Training beside "
-        f"it, on trajectories of its own: {learned.about()} The same, exact values: V in closed form instead of F.",
+        f"S-ADT: systems of up to 250 particles, weighted from step {WALK[0]} to {WALK[-2]}, each next state chosen "
+        "among four by F. F reads the state alone and costs no evaluation, so it is not charged. Training, on "
+        f"trajectories of its own: {learned.about()} The same, exact values: V in closed form instead of F.",
     )
 
 
 def search_forest(method: Method, seeds: int) -> list[WeightedSamples]:
-    """A problem a seed, with as many rollouts in flight as there are problems that want one: mostly one each.
+    """Search one problem per seed, with as many rollouts in flight as problems that want one: mostly one each.
 
     A simulation that ends at a known x_0 needs no rollout and gives its place to another problem, which then has two or
     three in flight.
@@ -110,7 +110,7 @@ def search_forest(method: Method, seeds: int) -> list[WeightedSamples]:
 
 
 def new_search(method: Method, seeds: Iterable[int]) -> tuple[Search, Chain, Scorer]:
-    """A search with a problem a seed, and what its rollouts need."""
+    """A search with one problem per seed, and the chain and scorer of its rollouts."""
     process = GaussianMixtureProcess(grid_prior(), branch_steps=method.branch_steps)
     problems = [Problem(f"seed {seed}", np.zeros(0)) for seed in seeds]
     chain = process.bind(problems)

@@ -52,18 +52,18 @@ def run(quick: bool) -> BenchResult:
     figures["time_ratio"] = disturbed["seconds"] / quiet["seconds"]
     counts = Counter(kills)
     notes = (
-        f"diff-k on {_CONTEXTS} contexts, {_WORKERS} workers on a node each, a reward that takes 20 ms a sample, "
+        f"diff-k on {_CONTEXTS} contexts, {_WORKERS} workers on a node each, a reward that takes 20 ms per sample, "
         f"batches of {_BATCH}, a checkpoint every 100 simulations. SIGKILL to "
         + ", ".join(f"{counts[victim]} {victim}s" for victim in counts)
         + "; a node that is killed is replaced by a new one.",
-        "Lost: of the budget, not backed up. Duplicated: samples that are in the tree twice, found by comparing them "
-        f"all, and ticks of root visits beyond the budget. Time ratio: {figures['time_ratio']:.2f}.",
+        "Lost: simulations of the budget that were not backed up. Duplicated: samples that are in the tree twice, "
+        f"found by comparing them all, and root visits beyond the budget. Time ratio: {figures['time_ratio']:.2f}.",
     )
     return BenchResult(rows, {key: float(value) for key, value in figures.items()}, notes)
 
 
 def slow_reward(samples: np.ndarray, problem: Problem) -> np.ndarray:
-    """A simulator behind the reward: 20 ms a sample."""
+    """A simulator behind the reward: 20 ms per sample."""
     time.sleep(0.02 * len(samples))
     return -np.abs(samples).mean(1)
 
@@ -107,7 +107,7 @@ class Killer:
             self.done += self._kill(self._kills[self.done])
 
     def _kill(self, victim: str) -> bool:
-        """Whether it is dead: one that is just being restarted has no process, and is killed at the next look."""
+        """Kill a victim. False if it is just being restarted and has no process; then it is killed at the next call."""
         from actors.chaos import kill_process
 
         if victim == _NODE:
@@ -117,7 +117,7 @@ class Killer:
 
 
 def _account(search: Search) -> dict[str, float]:
-    """The budget against what is in the tree."""
+    """Compare the budget with what is in the tree."""
     budget = len(search.names) * (search.config.n_rollouts or 0)
     visits = search.tree.column("visits")[: len(search.names)]
     leaves = search.states.values[search.tree.column("level") == search.num_levels]

@@ -1,4 +1,4 @@
-"""How well is the ground truth known that samplers are judged by?"""
+"""How well is the ground truth known by which samplers are judged?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.posterior.gold_cache import INV_TEMPERATURES, Replicates, gold_f
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.interfaces import Problem
 
-QUESTION = "ETTh1, spectral reward: how far apart are two runs of the gold, and two different samplers?"
+QUESTION = "How far apart are two runs of the gold standard, and two different samplers? (ETTh1)"
 _DIRECT = 3  # validation contexts that the direct sampler, 1.1 M evaluations each, is run on
 
 
@@ -43,8 +43,8 @@ def run(quick: bool) -> BenchResult:
     known = list(zip(parts["validation"], golds["validation"], strict=True))[: 1 if quick else _DIRECT]
     notes = (
         "Two runs by surrogate each, lambda = 10 on the way to 50. ED and edp: the first run's 1,024 samples judged by "
-        "the second's: the noise floor of these columns. NFE: of one run up to there. Even weights: effective share of "
-        "the surrogate's states after weighting.",
+        "the second's: the noise floor of these columns. NFE: of one run up to this lambda. Even weights: "
+        "effective share of the surrogate's states after weighting.",
         *(_floor_note(part, lam, figures) for part in parts for lam in INV_TEMPERATURES),
         *_against_direct(known),
     )

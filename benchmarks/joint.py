@@ -24,7 +24,7 @@ from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.copula import CopulaReward
 from sadt_ray.rewards.coupling import Coupling
 
-QUESTION = "ETTh1, seven channels as one sample, a Gaussian copula as reward: does search beat reweighting?"
+QUESTION = "Does search beat reweighting when seven channels are one sample under a copula? (ETTh1)"
 LAM = 1.0  # the copula is a density ratio
 WEAK = 0.3
 _COLUMNS = ("ed", "crps", "differences", "sums", "first_pair", "energy")
@@ -32,15 +32,15 @@ _COLUMNS = ("ed", "crps", "differences", "sums", "first_pair", "energy")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: ``windows`` of the test part, all if None; ``stride`` of training windows."""
+    """The size of the benchmark: number of test windows (None: all), ``stride`` of training windows in rows."""
 
     windows: int | None = None
     rollouts: int = 200
-    draws: int = 400  # of the prior, by which a window's marginals are known
+    draws: int = 400  # samples of the prior per window, which give its marginals
     stride: int = 48
     training_draws: int = 200
     rank: int = 16
-    together: int = 12  # windows searched at a time, for the memory
+    together: int = 12  # windows searched at a time, to limit memory
 
 
 FULL = Scale()
@@ -89,11 +89,11 @@ def _closest(coupling: Coupling) -> tuple[int, int]:
 
 
 def _entrants(task: JointTask, max_nfe: int) -> list[Entrant]:
-    """All with the same evaluations of one channel, looks included."""
+    """All methods with the same number of evaluations of one channel; look-aheads count."""
     settings: dict[str, Any] = {"inv_temperature": LAM}
     spends = settings | {"n_rollouts": None, "max_nfe": max_nfe}
 
-    def swept(make: Callable[..., Method], **more: Any) -> Method:
+    def sized(make: Callable[..., Method], **more: Any) -> Method:
         return fit_to_budget(lambda count: make(n_rollouts=count, **settings, **more), max_nfe, task.process,
                           task.problems[0], CopulaReward(task.coupling))  # fmt: skip
 
@@ -102,15 +102,15 @@ def _entrants(task: JointTask, max_nfe: int) -> list[Entrant]:
         Entrant("best_of_n", "best-of-n", best_of_n(**spends)),
         Entrant("snis", "SNIS (reweighting)", snis(**spends)),
         Entrant("dts", "DTS", dts(**spends)),
-        Entrant("fk", "FK", swept(fk)),
-        Entrant("smc", "SMC, r~", swept(smc_debiased)),
-        Entrant("sadt", "S-ADT, r~", swept(sadt)),
-        Entrant("sadt_lean", "S-ADT, r~, leaning in full", swept(sadt, guidance_scale=1.0)),
+        Entrant("fk", "FK", sized(fk)),
+        Entrant("smc", "SMC, r~", sized(smc_debiased)),
+        Entrant("sadt", "S-ADT, r~", sized(sadt)),
+        Entrant("sadt_lean", "S-ADT, r~, guidance scale 1", sized(sadt, guidance_scale=1.0)),
     ]
 
 
 def _few(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """Enough to see where reweighting does."""
+    """The methods that show whether reweighting is enough."""
     return [one for one in entrants if one.key in ("prior", "snis", "smc", "sadt_lean")]
 
 
@@ -169,8 +169,8 @@ def _notes(
     eigenvalue = np.linalg.eigvalsh(strong.coupling.correlation).max()
     notes = [
         f"{len(strong.problems)} test windows, {strong.process.num_parts} channels each; +- over windows (wins). "
-        f"Budget: the {entries[''][0].nfe:,.0f} evaluations of one channel that {scale.rollouts} rollouts cost, looks "
-        "included. ED: energy distance to the "
+        f"Budget: the {entries[''][0].nfe:,.0f} evaluations of one channel that {scale.rollouts} rollouts cost, "
+        "look-aheads included. ED: energy distance to the "
         "target, by the prior's samples coupled in closed form. CRPS fair, standardised units; of differences and "
         f"sums: over all pairs of channels; closest pair: {first} - {second}.",
         f"Reward: log-density of a Gaussian copula in {scale.rank} directions, learned from forecasts of the "

@@ -23,7 +23,7 @@ from sadt_ray.processes.language.prefix import prefill
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.processes.language.prompt import Prompt
 
-QUESTION = "What do branches of one prompt cost: against a prefill for each, and against plain batched generation?"
+QUESTION = "What do many texts from one prompt cost, against a prefill for each and against plain batched generation?"
 STAND_IN: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
@@ -65,7 +65,7 @@ def stand_in() -> Any:
 
 
 def prompt_positions(stage: int) -> int:
-    """Of a stage's prompt, a patch being four samples and a token being counted as a word, a sign or three digits."""
+    """Positions of a stage's prompt: a patch is four samples; a word, a sign or three digits count as one token."""
     prompt = stage_problem(stage, _ROW[stage](np.random.default_rng(stage)), "one").conditioning
     texts = sum(
         len(re.findall(r"\d{1,3}|[^\W\d]+|[^\w\s]|\n", text)) for text in (prompt.pre, *prompt.texts, prompt.post)
@@ -74,7 +74,7 @@ def prompt_positions(stage: int) -> int:
 
 
 def _speedups(network: Any, positions: int, repeats: int) -> tuple[list[dict[str, object]], dict[str, float]]:
-    """The same texts from the same seeds: by one prefill each, one after the other, and as branches."""
+    """The same texts from the same seeds: with one prefill each, one after the other, and as branches."""
 
     def together() -> int:
         return _drawn(_chain(network, positions, _BLOCK), np.arange(_BRANCHES))
@@ -103,7 +103,7 @@ def _timed(model: RandomModel, count: int, length: int, repeats: int) -> dict[st
 
 
 def _rate(network: Any, repeats: int) -> tuple[float, float]:
-    """Tokens a second of the chain, with all that belongs to it, and the seconds taken."""
+    """Tokens per second of the whole chain, and the seconds taken."""
     chain = _chain(network, STAND_IN_PROMPT, _TEXT)
     _drawn(chain, np.arange(4))
     best = (0.0, 0.0)
@@ -147,7 +147,7 @@ def _sizes(positions: dict[int, int], measured: tuple[str, ...]) -> list[dict[st
 
 @torch.inference_mode()
 def _measured(network: Any, positions: int, length: int = 4) -> dict[str, object]:
-    """Seconds of the prompt, and tokens a second of branches that follow it."""
+    """Seconds of the prompt, and tokens per second of the branches after it."""
     started = time.process_time()
     prefix = prefill(RandomModel(network, positions), Prompt(""))
     spent = time.process_time() - started

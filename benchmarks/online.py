@@ -31,14 +31,14 @@ from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 from sadt_ray.runs.recording import Recording
 
-QUESTION = "A forest searched for as long: nearer to the target with a learner that begins from nothing?"
+QUESTION = "Does a learner beside the search, starting from nothing, give better samples in the same time?"
 LAM, _WORKERS, _PARTICLES = 50.0, 2, 64
 _COLUMNS = ("reward_bias", "log_z_error", "ed", "edp")
 
 
 @dataclass(frozen=True)
 class Searched:
-    """One search, and how near it came."""
+    """One search, its cost and its quality."""
 
     seconds: float
     nfe: float
@@ -48,7 +48,7 @@ class Searched:
 
 
 class TimeIsUp(Exception):
-    """The other search took as long."""
+    """Raised when this search has taken as long as the other one."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -71,12 +71,12 @@ def run(quick: bool) -> BenchResult:
 
 
 def _method(rollouts: int, learns: bool = False) -> Method:
-    """As ``jobs.search --learn`` would have it."""
+    """The method as ``jobs.search --learn`` sets it up."""
     method = sadt(inv_temperature=LAM, n_rollouts=rollouts, particles=_PARTICLES)
     if not learns:
         return method
-    harvest = replace(method.smc, record_particles=True, record_resampling="siblings-8", record_share=0.25)
-    return replace(method, smc=harvest)
+    recorded = replace(method.smc, record_particles=True, record_resampling="siblings-8", record_share=0.25)
+    return replace(method, smc=recorded)
 
 
 def _searched(
@@ -88,7 +88,7 @@ def _searched(
     method: Method,
     seconds: float | None,
 ) -> Searched:
-    """To the end of the budget with a learner, or for so many seconds without."""
+    """Search to the end of the budget with a learner, or for ``seconds`` without one."""
     from actors.session import RaySession, WorkerSpec
     from actors.tree_owner import BatchPolicy
 
@@ -135,7 +135,7 @@ def _check(ended: SearchResult) -> None:
 
 
 def _others(data: SeriesDataset, judged: Sequence[Problem], count: int) -> list[Problem]:
-    """Further test windows, which nobody judges: a forest is searched as a whole."""
+    """Further test windows, which are searched but not judged, so that the forest has its usual size."""
     taken = {problem.name for problem in judged}
     windows = len(data.window_starts("test", 48))
     every = [data.problem("test", window, channel, 48) for window in range(windows) for channel in data.columns]
@@ -164,7 +164,7 @@ def _row(label: str, searched: Searched) -> dict[str, object]:
 
 
 def _figures(learned: Searched, alone: Searched) -> dict[str, float]:
-    """Magnitudes with a learner minus without, paired over contexts."""
+    """Magnitudes of errors with a learner minus those without, paired over contexts."""
     figures = {
         "seconds": learned.seconds, "versions": float(learned.weights_version), "nfe_with": learned.nfe,
         "nfe_without": alone.nfe,
@@ -181,7 +181,7 @@ def _figures(learned: Searched, alone: Searched) -> dict[str, float]:
 def _note(judged: Sequence[Problem], forest: Sequence[Problem], rollouts: int) -> str:
     return (
         f"sadt at lambda = {LAM:g} over {len(forest)} test contexts, {len(judged)} of them judged by the gold; "
-        f"{rollouts:,} rollouts each with the learner, in sweeps of {_PARTICLES}, and without it as many as fit into "
-        f"the same time; {_WORKERS} workers on this machine, the learner beside them. Differences are with minus "
-        "without, below 0 the learner helps."
+        f"{rollouts:,} rollouts each with the learner, in systems of {_PARTICLES} particles, and without it "
+        f"as many as fit into the same time; {_WORKERS} workers on this machine, the learner beside them. Differences: with "
+        "minus without; below 0 the learner helps."
     )

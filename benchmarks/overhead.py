@@ -21,11 +21,11 @@ from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 from sadt_ray.tree.search import Search
 
-QUESTION = "What share of the bare process's denoiser evaluations a second does a search reach, at the same batch size?"
+QUESTION = "What share of the bare process's evaluations per second does a search reach, at the same batch size?"
 _LARGE, _LARGE_BATCH = 70, 140  # contexts: ten windows of seven channels; the batch jobs.search would run them in
 _SMALL, _SMALL_BATCH = 28, 56  # the same of its default, four windows
-_GROWN, _ROLLOUTS = 200, 240  # simulations a context when the clock starts, and at the end
-_FORESTS, _BATCHES_A_PAIR = 3, 4
+_GROWN, _ROLLOUTS = 200, 240  # simulations per context when the clock starts, and at the end
+_FORESTS, _BATCHES_PER_PAIR = 3, 4
 
 
 def run(quick: bool) -> BenchResult:
@@ -66,10 +66,10 @@ def run(quick: bool) -> BenchResult:
             }
         )
     notes = (
-        f"Contexts of {data.name}, one thread, spectral reward. {_FORESTS} forests a row, grown untimed to about "
-        f"{_GROWN} simulations a context, then timed up to {_ROLLOUTS}: ask, chain, reward, tell, samples kept.",
-        f"A pair: {_BATCHES_A_PAIR} batches of the search, then as many of the process alone, all full; alone it runs "
-        "from x_T to decoded samples, with no tree, no reward, nothing kept.",
+        f"Contexts of {data.name}, one thread, spectral reward. {_FORESTS} forests per row, grown untimed to about "
+        f"{_GROWN} simulations per context, then timed up to {_ROLLOUTS}: ask, chain, reward, tell, samples kept.",
+        f"A pair: {_BATCHES_PER_PAIR} batches of the search, then as many of the process alone, all full. Alone it "
+        "runs from x_T to decoded samples, without a tree or a reward, and keeps nothing.",
     )
     return BenchResult(rows, {"nfe_ratio": figures["nfe_ratio_dts"], **figures}, notes)
 
@@ -77,7 +77,7 @@ def run(quick: bool) -> BenchResult:
 def _paired_rates(
     process: DiffusionProcess, problems: Sequence[Problem], method: Method, batch_size: int
 ) -> Iterator[tuple[float, float]]:
-    """Evaluations a second in the search and of the chain alone, in turns, while a grown search has full batches."""
+    """Evaluations per second of a grown search and of the chain alone, in turns, as long as batches are full."""
     search, executor = start_search(process, problems, SpectralReward(), method, batch_size)
     while search.told.mean() < _GROWN:
         _advance(search, executor, batches=1)
@@ -85,14 +85,14 @@ def _paired_rates(
     bare.run(batches=1)  # warm up
     while True:
         nfe, started = int(search.nfe.sum()), time.perf_counter()
-        if not _advance(search, executor, _BATCHES_A_PAIR):
+        if not _advance(search, executor, _BATCHES_PER_PAIR):
             return
         rate = (int(search.nfe.sum()) - nfe) / (time.perf_counter() - started)
-        yield rate, _rate(bare, _BATCHES_A_PAIR)
+        yield rate, _rate(bare, _BATCHES_PER_PAIR)
 
 
 def _advance(search: Search, executor: Executor, batches: int) -> bool:
-    """Ask, run and tell some batches; False at one that is not full, which is run and told as well."""
+    """Ask, run and tell some batches. False after a batch that is not full, which is run and told as well."""
     for _ in range(batches):
         tickets = search.ask(executor.batch_size)
         if len(tickets):
@@ -106,6 +106,6 @@ def _advance(search: Search, executor: Executor, batches: int) -> bool:
 
 
 def _rate(bare: BareProcess, batches: int) -> float:
-    """Evaluations a second."""
+    """Evaluations per second."""
     started = time.perf_counter()
     return bare.run(batches) / (time.perf_counter() - started)

@@ -12,7 +12,7 @@ from benchmarks.apparatus.made_up_results import made_up_results
 from sadt_ray.config import SearchConfig
 from sadt_ray.tree.search import Search
 
-QUESTION = "How many simulations a second can one core ask and tell, with rollouts that cost nothing?"
+QUESTION = "How many simulations per second can one core ask and tell, with rollouts that cost nothing?"
 _LEVELS, _BATCH = 5, 64
 _SMALL, _LARGE = 20_000, 1_000_000  # nodes in the tree when the clock starts
 
@@ -53,8 +53,8 @@ def run(quick: bool) -> BenchResult:
     }
     notes = (
         f"{_LEVELS} branch levels, batches of {_BATCH}, rewards N(0, 1) at lambda = 1; the time is that of ask and "
-        "tell alone. Simulations/s: all simulations over all seconds, so that arrays that grow count; median: over the "
-        "batches, which hides them. Bytes/node are the tree's: states and the bookkeeping of tickets (4 bytes "
+        "tell alone. Simulations/s: all simulations over all seconds, growth of the arrays included; median: over the "
+        "batches, which hides that growth. Bytes/node are the tree's: states and the bookkeeping of tickets (4 bytes "
         "each) and samples (32 bytes each) are kept beside it and not counted.",
     )
     return BenchResult(rows, {key: float(value) for key, value in figures.items()}, notes)
@@ -66,7 +66,7 @@ def _grow(search: Search, nodes: int, rng: np.random.Generator) -> None:
 
 
 def _rates(search: Search, rng: np.random.Generator, batches: int) -> tuple[float, float]:
-    """Simulations a second, over batches of one ask and one tell: in all, and in the median batch."""
+    """Simulations per second of ask and tell: over all batches together, and in the median batch."""
     seconds = []
     for _ in range(batches):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How many workers can one tree owner feed, and what do several owners of a forest bring? In simulated time."""
+"""How many workers can one tree owner feed, and what do several owners of a forest add? In simulated time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sadt_ray.interfaces import Tickets
 from sadt_ray.tree.search import Search
 from sadt_ray.tree.warm_up import compile_kernels
 
-QUESTION = "How many workers can one tree owner feed, and how many can several, each with a part of the forest?"
+QUESTION = "How many workers can one tree owner feed, and how many can several owners feed? (simulated time)"
 WORKERS, OWNERS = (1, 10, 100, 1_000, 10_000), (1, 2, 4, 8, 16)
 _LEVELS, _STATE_SIZE, _PROBLEMS = 5, 96, 4_096
 _IN_FLIGHT = 2  # batches a worker holds
 _SMALL_PRIOR = (64, 0.023), (256, 0.063)  # batch size and seconds: the diffusion prior for ETTh1, measured on one core
-_LARGE_PRIOR = 64, 2.0  # made up: one that is ninety times as slow
+_LARGE_PRIOR = 64, 2.0  # made up: a prior ninety times as slow
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Setting:
 
 
 class TreeOwner:
-    """A search in full flight. Called with a slot it tells the slot's batch, asks the next, and says what that took.
+    """A search under way. A call tells the batch of a slot, asks the next one and returns the seconds that took.
 
-    The first ``timed`` batches are really told and asked, on the clock; to bound time and memory, later ones only take
-    as long as one of the second half of these, drawn at random.
+    The first ``timed`` batches are really told and asked, and timed. To bound time and memory, each later one takes as
+    long as a random one of the second half of these.
 
     Args:
         slots: batches in flight, all asked before anything is told.
@@ -74,14 +74,14 @@ class TreeOwner:
 
 
 class Outcome(NamedTuple):
-    """Of one case: rates and workers of all owners together; shares, waits and seconds as one owner sees them."""
+    """Outcome of one case: rates and workers of all owners together; shares, waits and seconds of one owner."""
 
     simulations_per_second: float
     efficiency: float
     owner_busy: float
     median_wait: float
-    owner_seconds: float  # a batch
-    limit: float  # simulations a second of owners that never rest
+    owner_seconds: float  # per batch
+    limit: float  # simulations per second of owners that never rest
     saturating_workers: float
 
 
@@ -105,10 +105,10 @@ def simulate_owner(
 
     Args:
         rollouts: pairs of a batch size and the mean seconds that such a batch takes a worker.
-        call_seconds: what a batch costs its owner beside ask and tell: the calls, and reading the results.
+        call_seconds: seconds per batch that its owner needs besides ask and tell: the calls, and reading the results.
         spread: standard deviation / mean of the rollouts' seconds, which are lognormal.
-        timed: batches of a case that are really told and asked, all owners together.
-        clock: what ask and tell are timed by. That of the thread, which stands still while others have its core.
+        timed: batches per case that are really told and asked, over all owners.
+        clock: times ask and tell. The default is the thread's own, which stops while other threads have its core.
     """
     compile_kernels()
     rows: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def simulate_owner(
 
 
 def simulate_forest(workers: int, owners: int, setting: Setting) -> Outcome:
-    """Owners that share workers and problems evenly. One after the other: nothing of a tree is another's business."""
+    """Simulate owners that share workers and problems evenly, one after the other: their trees are independent."""
     if workers < owners:
         raise ValueError(f"there are {owners} owners for {workers} workers; each must have one")
     shares = [workers // owners + (owner < workers % owners) for owner in range(owners)]
@@ -169,7 +169,7 @@ def _row(workers: int, owners: int, setting: Setting, outcome: Outcome) -> dict[
 
 
 def _figures(workers: int, owners: int, setting: Setting, outcome: Outcome, is_largest: bool) -> dict[str, float]:
-    """The limits are of the owners alone, whatever the number of workers: one pair a number of owners."""
+    """Figures of one case. The limits do not depend on the number of workers: one pair per number of owners."""
     case = f"batch{setting.batch_size}_{1e3 * setting.rollout_seconds:.0f}ms_{owners}_owners"
     figures = {
         f"simulated_efficiency_{case}_{workers}_workers": outcome.efficiency,
@@ -185,10 +185,10 @@ def _figures(workers: int, owners: int, setting: Setting, outcome: Outcome, is_l
 
 def _notes(call_seconds: float, spread: float) -> Sequence[str]:
     return (
-        f"Simulated workers, {_IN_FLIGHT} batches each, who run lognormal rollouts (standard deviation / mean "
+        f"Simulated workers with {_IN_FLIGHT} batches each, which run lognormal rollouts (standard deviation / mean "
         f"{spread:g}); a real forest of {_PROBLEMS:,} problems, split evenly over the owners, states and samples of "
-        f"{_STATE_SIZE} float32, {_LEVELS} branch levels. A finished batch waits for its owner, who then needs the "
-        f"measured time of a real tell and a real ask, and {1e3 * call_seconds:.2g} ms for the call. Trajectories are "
+        f"{_STATE_SIZE} float32, {_LEVELS} branch levels. A finished batch waits for its owner, which then needs the "
+        f"measured time of a real tell and a real ask, plus {1e3 * call_seconds:.2g} ms for the call. Trajectories are "
         "not written.",
         "Efficiency: share of the workers' time in rollouts. Wait: of a finished batch for its owner, median. Limit: "
         "owners that never rest. Below 90 % from: workers, of all owners together, at which efficiency falls below .9.",
@@ -196,5 +196,5 @@ def _notes(call_seconds: float, spread: float) -> Sequence[str]:
 
 
 def _stateless(tickets: Tickets) -> Tickets:
-    """What is kept of tickets in flight; their states are with the worker."""
+    """Tickets in flight without their states, which the worker has."""
     return replace(tickets, state=np.empty((len(tickets), 0), np.float32))

@@ -18,7 +18,7 @@ from sadt_ray.methods import Method, dts, dts_late, dts_star
 from sadt_ray.rollout.rollout import rollout
 from sadt_ray.tree.samples import WeightedSamples
 
-QUESTION = "25 -> 9 Gaussian mixture: what do K rollouts in flight cost, at equal simulations and at equal time?"
+QUESTION = "What do K rollouts in flight cost in quality, at equal simulations and at equal time?"
 
 _METHODS: dict[str, tuple[str, Callable[..., Method]]] = {
     "dts": ("DTS", dts),
@@ -89,8 +89,8 @@ def _cases(simulations: int) -> Iterator[_Case]:
 
 def _notes(seeds: int) -> tuple[str, ...]:
     return (
-        f"{seeds} seeds a row, +- standard error of their mean. K workers take one ticket each and return in random "
-        "order. Time: in rollouts, of which each worker makes one after the other. First the rows of equal "
+        f"{seeds} seeds per row, +- standard error of their mean. K workers take one ticket each and return in random "
+        "order. Time: in rollouts; each worker runs one after the other. First the rows of equal "
         f"simulations, then those of equal time, in which K workers make K times the simulations of one; K = {_MIDDLE} "
         "is in both.",
         "TV: total variation between the weights of the 25 prior modes and the exact masses. log Z error: mean "
@@ -101,7 +101,7 @@ def _notes(seeds: int) -> tuple[str, ...]:
 
 
 def search(method: Method, workers: int, seed: int) -> WeightedSamples:
-    """What one search has found with so many rollouts in flight."""
+    """The samples of one search with ``workers`` rollouts in flight."""
     tree, chain, scorer = new_search(method, [seed])
     run_search(tree, RandomOrder(chain, scorer, tree.num_levels, workers, seed))
     return tree.samples()[0]
@@ -121,7 +121,7 @@ def measure(searched: Sequence[WeightedSamples]) -> dict[str, tuple[float, float
 
 
 class RandomOrder:
-    """Imitates workers that run one ticket each and take any time: every ticket out is the next to return alike.
+    """Imitates workers that run one ticket each and take any time: every ticket in flight is equally likely to be next.
 
     Tickets know their seeds, so when they run does not matter: all that have not run yet run together, as one batch,
     when one of them is to be returned.
@@ -161,7 +161,7 @@ def joined(batches: Sequence[Tickets]) -> Tickets:
 
 
 def split(results: Results) -> list[Results]:
-    """One of each ticket's own; every ticket of a plain rollout has one sample."""
+    """One ``Results`` per ticket; every ticket of a plain rollout has one sample."""
     return [
         Results(
             id=results.id[row : row + 1],

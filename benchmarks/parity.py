@@ -1,4 +1,4 @@
-"""Does OpenTSLM compute here what it computes upstream? Tiny checkpoints in the published format, run by both."""
+"""Does OpenTSLM compute the same here as in its own package? Tiny checkpoints in the published format, run by both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import BenchResult
 from benchmarks.opentslm_parity.cases import TOKENS, Decoded, load_record, write_hub
 from benchmarks.opentslm_parity.compare import Difference, compare
 
-QUESTION = "Does OpenTSLM compute here what it computes upstream?"
+QUESTION = "Does OpenTSLM compute the same here as in its own package?"
 PYTHON = "OPENTSLM_PYTHON"  # names the interpreter of an environment with upstream in it
 RECORD = Path(__file__).parent / "opentslm_parity" / "reference.npz"
 _ROOT = Path(__file__).parents[1]

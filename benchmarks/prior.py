@@ -13,12 +13,11 @@ from benchmarks import BenchResult
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.interfaces import Problem
-from sadt_ray.metrics import coverage, crps, interval_width, mae, mse
+from sadt_ray.metrics.forecasts import SAMPLES, forecast_scores, problems_of
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.processes.sampling import sample_prior
 
-QUESTION = "How good is the prior alone, on the test part of ETTh1 (standardised units)?"
-STRIDE, SAMPLES = 48, 100
+QUESTION = "How good are the forecasts of the prior alone? (test part of ETTh1, standardised units)"
 DAY = 24
 _QUICK_WINDOWS = 12
 _Forecaster = Callable[[SeriesDataset, Sequence[Problem]], Float[np.ndarray, "P S W"]]
@@ -50,7 +49,7 @@ def run(quick: bool = False) -> BenchResult:
         suffix = "" if name == "diff-k" else "_" + name.lower().replace("-", "_")
         figures |= {f"{key}{suffix}": value for key, value in scores.items()}
     notes = [
-        f"{SAMPLES} samples a forecast; CRPS is the fair estimator; mse is of the sample mean, mae of the median.",
+        f"{SAMPLES} samples per forecast; CRPS is the fair estimator; mse is of the sample mean, mae of the median.",
         "seasonal-naive repeats the last day and adds the context's own errors of that rule, in day blocks.",
         "ETS (statsforecast) is ETS(A,N,A) with season 24, fitted to each context: of its ETS, theta and MSTL models "
         "the best on the validation part. Its samples are Gaussian, from its intervals."
@@ -60,24 +59,6 @@ def run(quick: bool = False) -> BenchResult:
     if quick and with_ets:
         notes.append(f"--quick: ETS on {len(statistical)} forecasts of evenly spaced windows only.")
     return BenchResult(rows, figures, notes)
-
-
-def problems_of(dataset: SeriesDataset, split: str, stride: int = STRIDE) -> list[Problem]:
-    """Every window and channel of a part, windows outermost."""
-    windows = range(len(dataset.window_starts(split, stride)))
-    return [dataset.problem(split, i, c, stride) for i in windows for c in range(len(dataset.columns))]
-
-
-def forecast_scores(samples: Float[np.ndarray, "P S W"], problems: Sequence[Problem]) -> dict[str, float]:
-    """Scores averaged over problems and hours."""
-    truth = np.stack([np.asarray(problem.truth) for problem in problems])
-    return {
-        "crps": float(crps(samples, truth).mean()),
-        "coverage90": float(coverage(samples, truth, 0.9).mean()),
-        "width90": float(interval_width(samples, 0.9).mean()),
-        "mse": float(mse(samples, truth).mean()),
-        "mae": float(mae(samples, truth).mean()),
-    }
 
 
 def diff_k_samples(dataset: SeriesDataset, problems: Sequence[Problem]) -> Float[np.ndarray, "P S W"]:

@@ -23,11 +23,11 @@ from sadt_ray.rewards.function import FunctionReward
 from sadt_ray.runs.recording import Recording, run_recorded
 from sadt_ray.tree.warm_up import compile_kernels
 
-QUESTION = "How many workers does one tree owner keep busy through Ray, and where would it saturate?"
+QUESTION = "How many workers does one tree owner keep busy through Ray, and where does it saturate?"
 _LEVELS, _STATE_SIZE, _PROBLEMS = 5, 96, 512
-_BATCH, _SECONDS = 64, 0.5  # tickets a call, and how long each takes
+_BATCH, _SECONDS = 64, 0.5  # tickets per call, and seconds per call
 _WORKERS = (1, 2, 4, 8, 16, 32, 64)
-_BATCHES_A_WORKER = 16
+_BATCHES_PER_WORKER = 16
 _FREE_WORKERS = 2  # for the owner's own speed, with rollouts that cost nothing
 _FREE_BATCHES = (_BATCH, 256)
 
@@ -69,7 +69,7 @@ def first_value(samples: np.ndarray, problem: Problem) -> np.ndarray:
 
 
 class Speed(NamedTuple):
-    """Simulations of one search a second, from its first call to its last reply, and a second of its owner's thread."""
+    """Simulations of one search, per second from its first call to its last reply and per second of the owner's CPU."""
 
     wall: float
     owner: float
@@ -87,8 +87,8 @@ def run(quick: bool) -> BenchResult:
         problems = [Problem(str(number), np.zeros(0)) for number in range(_PROBLEMS)]
         reward = FunctionReward(first_value)
         sleepers = start_workers(max(counts), Sleeping(_SECONDS), reward, problems, num_cpus=1)
-        _speed(sleepers[:1], problems, _BATCH, 8)  # warm up: one rollout a problem
-        speeds = [_speed(sleepers[:count], problems, _BATCH, _BATCHES_A_WORKER) for count in counts]
+        _speed(sleepers[:1], problems, _BATCH, 8)  # warm up: one rollout per problem
+        speeds = [_speed(sleepers[:count], problems, _BATCH, _BATCHES_PER_WORKER) for count in counts]
         for worker in sleepers:
             worker.end()
         free = start_workers(_FREE_WORKERS, Sleeping(0.0), reward, problems, num_cpus=1)
@@ -103,10 +103,10 @@ def run(quick: bool) -> BenchResult:
     thousands = simulate_owner([(_BATCH, _SECONDS)], max(beside, 0.0), timed=200 if quick else 1_000)
     print_table(Console(), thousands.rows)
     notes = (
-        f"Above: simulated workers with the measured costs of the owner. Below: workers that sleep {_SECONDS:g} s a "
+        f"Above: simulated workers with the measured costs of the owner. Below: workers that sleep {_SECONDS:g} s per "
         f"batch of {_BATCH}, through Ray, on this machine; states of {_STATE_SIZE} float32, {_LEVELS} levels, "
         "trajectories written, from the first call to the last reply. The workers' own processes share the cores.",
-        "The owner's thread: simulations for each second of its CPU time, all that jobs.search does included: calls, "
+        "The owner's thread: simulations per second of its CPU time, with all that jobs.search does: calls, "
         "reading results, ask, tell, records. With rollouts that cost nothing: "
         + ", ".join(f"{rate:,.0f}/s at batches of {batch}" for batch, rate in owner.items())
         + f". A batch of {_BATCH} costs it {1e3 * _BATCH / owner[_BATCH]:.2f} ms, {1e3 * beside:.2f} beside the tree.",
@@ -124,26 +124,26 @@ def _tree_seconds() -> float:
     return float(np.mean(owner.seconds[100:]))
 
 
-def _speed(workers: Sequence[Any], problems: list[Problem], batch_size: int, batches_a_worker: int) -> Speed:
+def _speed(workers: Sequence[Any], problems: list[Problem], batch_size: int, batches_per_worker: int) -> Speed:
     """One search over the workers, recorded as any other; its owner is this process."""
     from actors.executor import RayExecutor
     from actors.pacing import BatchSize
 
-    simulations = len(workers) * batch_size * batches_a_worker
+    simulations = len(workers) * batch_size * batches_per_worker
     plan = plan_search(Sleeping(0.0), problems, dts(n_rollouts=max(1, simulations // len(problems))))
     executor = RayExecutor(workers, plan.rollout_spec, BatchSize(batch_size, batch_size))
     while executor.num_ready < len(workers):
         executor.collect()
-    looks = [(time.perf_counter(), time.thread_time(), 0)]
+    readings = [(time.perf_counter(), time.thread_time(), 0)]
 
     def watch(stats: SearchStats) -> None:
-        looks.append((time.perf_counter(), time.thread_time(), stats.simulations))
+        readings.append((time.perf_counter(), time.thread_time(), stats.simulations))
 
     with tempfile.TemporaryDirectory() as directory:
         ended = run_recorded(plan, executor, Recording(Path(directory)), [StatsTo(watch)])
     if ended.error is not None:
         raise ended.error
-    wall, thread, done = np.array(looks)[-1] - np.array(looks)[0]
+    wall, thread, done = np.array(readings)[-1] - np.array(readings)[0]
     return Speed(float(done / wall), float(done / thread))
 
 

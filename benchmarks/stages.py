@@ -19,7 +19,7 @@ from sadt_ray.opentslm.rewards.answers import source_of
 from sadt_ray.opentslm.stage_spec import STAGES
 from sadt_ray.opentslm.stand_in.library import WHAT
 
-QUESTION = "Stand-ins for OpenTSLM, held-out questions: what do votes and search add, for the tokens they cost?"
+QUESTION = "What do votes and search add to stand-ins for OpenTSLM, for the tokens they cost?"
 
 _FULL = Size()
 _SMALLER = {  # comparing captions is quadratic in them; prompts of twelve leads are long
@@ -42,7 +42,7 @@ def run(quick: bool) -> BenchResult:
         figures |= part.figures
         notes += part.notes
     notes.append(
-        f"Seeds of training {', '.join(map(str, seeds))}; errors are of sources. Tokens: generated and scored, a "
+        f"Seeds of training {', '.join(map(str, seeds))}; errors are over sources. Tokens: generated and scored, per "
         "question. A method marked oracle reads the gold answers. sadt: answers listed, tilted by the spectrum of the "
         "claimed label (captions: by whether claims are true), its weight from validation; sadt-verifier: by a "
         "verifier learned on validation questions. dts: on the first questions only."
@@ -72,7 +72,7 @@ def _answers(stage: int, seeds: Sequence[int], size: Size) -> BenchResult:
 
 
 def _joined(contests: Sequence[Contest], key: tuple[str, int]) -> tuple[list[Problem], Said]:
-    """Of all seeds together. A tree has answered the first questions of each only."""
+    """The problems and answers of all seeds together. A tree has answered only the first questions of each."""
     parts = [contest.said[key] for contest in contests]
     problems = [contest.problems[: len(part.answers)] for contest, part in zip(contests, parts, strict=True)]
     return list(chain.from_iterable(problems)), Said(

@@ -13,7 +13,6 @@ from rich.console import Console
 from benchmarks import BenchResult, amortise
 from benchmarks.posterior.claims import CLAIMED, Forecasts, against_prior, judge_claims
 from benchmarks.posterior.contexts import training_contexts
-from benchmarks.prior import problems_of
 from jobs.forecasting import build_reward, with_opinions_if_needed
 from sadt_ray.api import search
 from sadt_ray.budget import fit_to_budget
@@ -24,22 +23,23 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.methods import Method, dps, dts, fk, prior, sadt, smc_debiased, snis
 from sadt_ray.metrics import crps, spec_w1
+from sadt_ray.metrics.forecasts import problems_of
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 
-QUESTION = "S-ADT's own table, on every test window and channel of ETTh1: which of its claims hold?"
+QUESTION = "Which claims of the table that S-ADT was proposed with hold? (every test window and channel of ETTh1)"
 LAM, MILD = 50.0, 2.0
 TASK_REWARD = "second-opinion"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: ``windows`` of the test part, all if None; ``share`` of the rollouts."""
+    """The size of the benchmark: number of test windows (None: all), ``share`` of the rollouts."""
 
     windows: int | None = None
     share: float = 1.0
-    together: int = 59  # contexts searched at a time, for the memory
+    together: int = 59  # contexts searched at a time, to limit memory
     learning: amortise.Scale = amortise.FULL
 
 
@@ -68,7 +68,7 @@ def measure(scale: Scale, data: SeriesDataset, console: Console) -> BenchResult:
         f"{len(problems)} contexts: {len(problems) // channels} test windows, {channels} channels each. +- over "
         "windows, channels averaged first. CRPS in standardised units, fair; Spec-W1 in cycles per sample, at most .5; "
         "reward: its weighted mean, a mean over frequencies (the claimed ones are integrals in an unknown unit).",
-        f"S-ADT has the evaluations of its {_scaled(200, scale)} rollouts, looks at candidates and F included. "
+        f"S-ADT has the evaluations that {_scaled(200, scale)} rollouts cost; candidates and F count. "
         + learned.about(),
         *claims,
         opinion_note,
@@ -85,7 +85,7 @@ def _learned(process: DiffusionProcess, data: SeriesDataset, scale: Scale, tell:
 def _spectral(
     process: DiffusionProcess, problems: Sequence[Problem], flow: Flow, scale: Scale, tell: Callable[[str], None]
 ) -> list[Forecasts]:
-    """The rows of the proposal, and the SMC that looks ahead without bias."""
+    """The rows of the proposal, and SMC with the debiased look-ahead."""
     reward, settings = SpectralReward(), {"inv_temperature": LAM}
     tenth = _tenth(process, problems[0], reward, flow, scale, settings)
     entrants: list[tuple[str, str, Method, Flow | None]] = [
@@ -118,8 +118,8 @@ def _with_opinions(
         _forecast(key, label, process, known, reward, method, None, scale, tell) for key, label, method in entrants
     ]
     about = (
-        f"+ opinion: {TASK_REWARD} + spectral at lambda {MILD:g}, weights as fitted on validation windows; so mild a "
-        "tilt that S-ADT goes by the rewards' own look-ahead r~ and no flow is learned. "
+        f"+ opinion: {TASK_REWARD} + spectral at lambda {MILD:g}, weights as fitted on validation windows; the "
+        "tilt is so mild that S-ADT uses the rewards' own look-ahead r~, and no flow is learned. "
     )
     return found, about + " ".join(notes)
 
@@ -132,7 +132,7 @@ def _tenth(
     scale: Scale,
     settings: dict[str, Any],
 ) -> Method:
-    """S-ADT with what 200 rollouts cost."""
+    """S-ADT with the evaluations that 200 rollouts cost."""
     max_nfe = _scaled(200, scale) * process.sampler.num_steps
     return fit_to_budget(lambda count: sadt(n_rollouts=count, **settings), max_nfe, process, problem, reward, flow)
 
@@ -141,7 +141,7 @@ def _forecast(
     key: str, label: str, process: DiffusionProcess, problems: Sequence[Problem], reward: Reward, method: Method,
     flow: Flow | None, scale: Scale, tell: Callable[[str], None],
 ) -> Forecasts:  # fmt: skip
-    """Search all contexts, some at a time, and score."""
+    """Search all contexts, some at a time, and score the samples."""
     columns: list[tuple[float, float, float]] = []
     nfe = rollouts = 0.0
     for first in range(0, len(problems), scale.together):

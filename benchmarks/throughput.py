@@ -27,7 +27,7 @@ from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
 from sadt_ray.runs.recording import Recording, run_recorded
 
-QUESTION = "What share of the bare denoiser's evaluations a second does a search over two Ray workers reach?"
+QUESTION = "What share of the bare denoiser's evaluations per second does a search with two Ray workers reach?"
 _WORKERS, _CONTEXTS, _BATCH = 2, 70, 140
 _ROUNDS, _ROLLOUTS, _BARE_SECONDS = 5, 300, 5.0
 
@@ -87,7 +87,7 @@ def run(quick: bool) -> BenchResult:
 def _round(
     process: DiffusionProcess, problems: list[Problem], resources: Any, rollouts: int, seconds: float, seed: int
 ) -> dict[str, float]:
-    """Evaluations a second of everything, one after the other."""
+    """Evaluations per second of every row, one after the other."""
     plan = plan_search(process, problems, dts(inv_temperature=50, n_rollouts=rollouts, seed=seed))
     return {
         "bare one": _bare(problems, 1, seconds),
@@ -118,7 +118,7 @@ def _on_ray(
 
 
 def _recorded(search: Callable[[Recording], SearchResult]) -> float:
-    """Evaluations a second of a search while it is in full flight, by its own records."""
+    """Evaluations per second of a search while all its workers take part, by its own records."""
     with tempfile.TemporaryDirectory() as directory:
         ended = search(Recording(Path(directory), directory + "/checkpoints"))
         if ended.error is not None:
@@ -129,7 +129,7 @@ def _recorded(search: Callable[[Recording], SearchResult]) -> float:
 
 
 def _bare(problems: list[Problem], processes: int, seconds: float, threads: int = 1) -> float:
-    """Evaluations a second of the chain alone, in so many processes at once."""
+    """Evaluations per second of the chain alone, in ``processes`` processes at once."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(processes), context.Queue()
     started = [

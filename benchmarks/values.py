@@ -1,4 +1,4 @@
-"""How well does the flow know what a state is worth, and which loss teaches it best?"""
+"""How well does the flow know the soft value of a state, and which loss trains it best?"""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.sampler import ParticleSampler
 from sadt_ray.smc.twists import CleanTwist, Twist, debiased_twist
 
-QUESTION = "ETTh1, spectral reward, lambda 50: how near do look-aheads and flows come to the soft value of a state?"
+QUESTION = "How near do look-aheads and flows come to the soft value of a state? (ETTh1, lambda = 50)"
 _LAM = 50.0
 _SEED = 11
-_HARVEST_LAMS = (5.0, 15.0, 40.0, 80.0)
-_CELLS = 4096  # particles that are swept together
+_TRAINING_LAMS = (5.0, 15.0, 40.0, 80.0)
+_CELLS = 4096  # particles that run together
 _LOSSES: dict[str, TrainingConfig] = {
     "default": TrainingConfig(),
     "tb": TrainingConfig(loss="tb"),
@@ -56,16 +56,17 @@ _LOSSES: dict[str, TrainingConfig] = {
 
 @dataclass(frozen=True)
 class Size:
-    """Of the bench.
+    """The size of the benchmark.
 
     Attributes:
-        contexts: of validation, on which is judged; ``training_contexts``, on which is learned.
+        contexts: validation windows that the values are judged on.
+        training_contexts: training windows that the flows learn from.
         depths: denoising steps after which states are judged.
-        states: of each context at each depth, one a sweep.
-        nested: sweeps of 512 particles by which each state's soft value is known.
-        steps: of training.
-        losses: names.
-        repeats: sweeps of 200 particles a context, for log Z.
+        states: per context and depth, one per particle system.
+        nested: systems of 512 particles per state, which estimate its soft value.
+        steps: gradient steps per flow.
+        losses: names in ``_LOSSES``.
+        repeats: systems of 200 particles per context, for log Z.
     """
 
     contexts: int
@@ -83,13 +84,13 @@ QUICK = Size(4, 80, (8,), 6, 1, 600, ("default",), 3)
 
 
 class States(NamedTuple):
-    """At one position, with what is known of them."""
+    """States at one position, with their soft values."""
 
     position: int
     states: np.ndarray
     problem: Int[np.ndarray, " R"]
     value: Float[np.ndarray, " R"]  # lambda V, in nats
-    error: float  # of these: standard deviation of the mean of the nested sweeps, nan for one
+    error: float  # standard error of ``value`` over the nested systems, in nats; nan for one system
 
 
 class Bound(NamedTuple):
@@ -134,25 +135,33 @@ def run(quick: bool) -> BenchResult:
     rows: list[dict[str, object]] = []
     figures: dict[str, float] = {}
     for name, twist in twists.items():
-        log_z = {"rms of log Z": _log_z_error(bound, twist, size), "leaning": _log_z_error(bound, twist, size, True)}
+        log_z = {"rms of log Z": _log_z_error(bound, twist, size), "guided": _log_z_error(bound, twist, size, True)}
         for states in judged:
             quality = _judged(twist, bound, states)
             rows.append({"value": name, "depth": states.position - 1, **quality, **log_z})
             if states.position == 9:
-                key = {"r(x0_hat)": "_clean", "r~": "_debiased", "F, default": ""}.get(name)
-                key = f"_{name.removeprefix('F, ').replace(' ', '_').replace(',', '')}" if key is None else key
-                figures |= {f"{part}_d8{key}": quality[part] for part in ("corr", "rmse")}
-                figures |= {f"log_z_rms{key}": log_z["rms of log Z"], f"log_z_rms_lean{key}": log_z["leaning"]}
+                figures |= _figures(name, quality, log_z)
     return BenchResult(rows, figures, _notes(size, judged, examples, seconds))
+
+
+def _figures(name: str, quality: Mapping[str, float], log_z: Mapping[str, float]) -> dict[str, float]:
+    """Figures of one value: its quality after 8 steps, and the error of log Z under it; guided is called lean there."""
+    key = {"r(x0_hat)": "_clean", "r~": "_debiased", "F, default": ""}.get(name)
+    key = f"_{name.removeprefix('F, ').replace(' ', '_').replace(',', '')}" if key is None else key
+    return {
+        **{f"{part}_d8{key}": quality[part] for part in ("corr", "rmse")},
+        f"log_z_rms{key}": log_z["rms of log Z"],
+        f"log_z_rms_lean{key}": log_z["guided"],
+    }
 
 
 def _notes(size: Size, judged: Sequence[States], examples: Examples, seconds: Mapping[str, float]) -> tuple[str, ...]:
     errors = ", ".join(f"{states.error:.2f}" for states in judged)
     return (
-        f"States: {size.states} of each of {size.contexts} validation windows, from the posterior's paths. Truth: "
-        f"{size.nested} x 512 particles from each state; its own error, nats rms, by depth: {errors}.",
-        "corr: within contexts. bias and rmse of lambda F - lambda V, in nats. rms of log Z: of single sweeps of 200 "
-        "particles under this twist, against the gold; leaning: with proposals along its gradient.",
+        f"States: {size.states} per validation window, {size.contexts} windows, from paths of the posterior. Truth: "
+        f"{size.nested} x 512 particles from each state; its own error in nats (rms), by depth: {errors}.",
+        "corr: within contexts. bias and rmse of lambda F - lambda V, in nats. rms of log Z: error of single systems "
+        "of 200 particles under this twist, against the gold; guided: with proposals along its gradient.",
         f"Flows: {len(examples):,} states of {size.training_contexts} training windows ({examples.nfe:,} evaluations), "
         f"{size.steps:,} steps each, default: {_LOSSES['default'].loss}, {_LOSSES['default'].regression}; seconds: "
         + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
@@ -161,14 +170,14 @@ def _notes(size: Size, judged: Sequence[States], examples: Examples, seconds: Ma
 
 
 def _training_examples(data: SeriesDataset, process: DiffusionProcess, contexts: int) -> Examples:
-    """Sweeps in families of 8 under r~, at several inverse temperatures."""
+    """Particles of SMC under r~ with siblings-8 resampling, at several inverse temperatures."""
     available = len(data.window_starts("train", 48))
     windows = [int((i + 0.5) * available / contexts) for i in range(contexts)]
     bound = Bound.to(
         process, [data.problem("train", window, i % len(data.columns), 48) for i, window in enumerate(windows)]
     )
     parts, nfe = [], 0
-    for number, lam in enumerate(_HARVEST_LAMS):
+    for number, lam in enumerate(_TRAINING_LAMS):
         method = method_named(
             "smc-debiased", inv_temperature=lam, n_rollouts=24, particles=24, resampling="siblings-8", seed=number
         )
@@ -182,14 +191,14 @@ def _training_examples(data: SeriesDataset, process: DiffusionProcess, contexts:
 
 
 def _apart(examples: Examples, number: int) -> Examples:
-    """With ids of its own."""
+    """The examples with ids that no other part has."""
     shift = number << 50
     parent = np.where(examples.parent == NO_PARENT, NO_PARENT, examples.parent + shift)
     return replace(examples, node=examples.node + shift, parent=parent)
 
 
 def _trained(config: TrainingConfig, examples: Examples, process: DiffusionProcess, bound: Bound) -> tuple[Flow, float]:
-    """The best flow on training windows that are held out, and the seconds it took. TB's is the last."""
+    """The flow that is best on held-out training windows, and the seconds it took. TB returns the last flow."""
     started = time.perf_counter()
     inputs = bound.inputs
     groups = 0 if config == replace(_LOSSES["frequencies apart"], steps=config.steps) else inputs.groups
@@ -202,7 +211,7 @@ def _trained(config: TrainingConfig, examples: Examples, process: DiffusionProce
 
 
 def _states(bound: Bound, size: Size) -> list[States]:
-    """One ancestor of an x_0 of each sweep, at every depth, with its soft value by nested sweeps."""
+    """Draw one x_0 per particle system; return its ancestor at every depth, with the soft value from nested systems."""
     count = len(bound.problems)
     sampler = _sampler(bound, debiased_twist(bound.chain, bound.scorer, bound.inputs.num_positions, _LAM), 128, True)
     problem = np.repeat(np.arange(count), size.states)
@@ -211,31 +220,31 @@ def _states(bound: Bound, size: Size) -> list[States]:
     for first in range(0, len(problem), at_once):
         part = problem[first : first + at_once]
         results = sampler(_tickets(bound.chain.root_states()[part], part, 0, first))
-        harvest = results.particle_record
-        assert harvest is not None
+        record = results.particle_record
+        assert record is not None
         weights = np.exp(results.sample_log_weight).reshape(len(part), -1).cumsum(1)
         pick = (weights < rng.random(len(part))[:, None] * weights[:, -1:]).sum(1)
-        rows = np.flatnonzero(~np.isnan(harvest.reward)).reshape(len(part), -1)[np.arange(len(part)), pick]
-        for _ in range(int(harvest.level.max())):
-            depth = int(harvest.level[rows[0]]) - 1
+        rows = np.flatnonzero(~np.isnan(record.reward)).reshape(len(part), -1)[np.arange(len(part)), pick]
+        for _ in range(int(record.level.max())):
+            depth = int(record.level[rows[0]]) - 1
             if depth in found:
-                found[depth].append(harvest.state[rows])
-            rows = harvest.parent[rows]
+                found[depth].append(record.state[rows])
+            rows = record.parent[rows]
     return [_known(bound, depth, np.concatenate(found[depth]), problem, size.nested) for depth in size.depths]
 
 
 def _known(bound: Bound, depth: int, states: np.ndarray, problem: np.ndarray, nested: int) -> States:
-    """States with lambda V: the logarithm of the mean Z of sweeps that begin there."""
+    """States with lambda V: the logarithm of the mean Z of particle systems that start there."""
     process = bound.process.with_branch_steps((depth, bound.process.sampler.num_steps))
     chain = process.bind(bound.problems)
     twist = debiased_twist(chain, bound.scorer, bound.inputs.num_positions, _LAM)
-    sweep = SMCConfig(particles=512, twist="debiased")
-    sampler = ParticleSampler(chain, bound.scorer, process.num_levels, sweep, twist, _LAM)
-    of_sweep = np.tile(problem, nested)
+    smc = SMCConfig(particles=512, twist="debiased")
+    sampler = ParticleSampler(chain, bound.scorer, process.num_levels, smc, twist, _LAM)
+    of_system = np.tile(problem, nested)
     repeated, at_once = np.tile(states, (nested, 1)), _CELLS // 512
     log_z = np.concatenate(
         [
-            _LAM * sampler(_tickets(repeated[i : i + at_once], of_sweep[i : i + at_once], 1, i)).value
+            _LAM * sampler(_tickets(repeated[i : i + at_once], of_system[i : i + at_once], 1, i)).value
             for i in range(0, len(repeated), at_once)
         ]
     ).reshape(nested, -1)
@@ -244,7 +253,7 @@ def _known(bound: Bound, depth: int, states: np.ndarray, problem: np.ndarray, ne
 
 
 def _judged(twist: Twist, bound: Bound, states: States) -> dict[str, float]:
-    """Against the truth; contexts are apart, so that telling them apart counts for nothing in ``corr``."""
+    """Errors of a twist. ``corr`` is within contexts: telling contexts apart does not count."""
     view = bound.chain.walk(states.states, states.position, states.problem).look()  # type: ignore[attr-defined]
     with torch.no_grad():
         error = twist(view).double().numpy() - states.value
@@ -258,7 +267,7 @@ def _centred(values: np.ndarray, problem: np.ndarray) -> np.ndarray:
 
 
 def _log_z_error(bound: Bound, twist: Twist, size: Size, guided: bool = False) -> float:
-    """Root mean square of log Z_hat - log Z of single sweeps of 200 particles."""
+    """Root mean square of log Z_hat - log Z, over single systems of 200 particles, in nats."""
     gold = np.array([pooled(golds[_LAM]).log_z for golds in gold_for(bound.problems)])
     sampler, problem = _sampler(bound, twist, 200, guided=guided), np.repeat(np.arange(len(gold)), size.repeats)
     at_once = _CELLS // 200
@@ -271,11 +280,9 @@ def _log_z_error(bound: Bound, twist: Twist, size: Size, guided: bool = False) -
     return float(np.sqrt(np.square(log_z - gold[problem]).mean()))
 
 
-def _sampler(
-    bound: Bound, twist: Twist, particles: int, harvest: bool = False, guided: bool = False
-) -> ParticleSampler:
-    sweep = SMCConfig(particles=particles, particle_record=harvest)
-    return ParticleSampler(bound.chain, bound.scorer, 1, sweep, twist, _LAM, guided)
+def _sampler(bound: Bound, twist: Twist, particles: int, record: bool = False, guided: bool = False) -> ParticleSampler:
+    smc = SMCConfig(particles=particles, record_particles=record)
+    return ParticleSampler(bound.chain, bound.scorer, 1, smc, twist, _LAM, guided)
 
 
 def _tickets(states: np.ndarray, problem: np.ndarray, level: int, first: int) -> Tickets:

@@ -1,21 +1,22 @@
-"""Run a benchmark: state its question, print one table, write ``bench.json``.
-
-The benchmarks are the modules of the folder ``benchmarks`` of a checkout; an installed package does not contain them.
+"""Run a benchmark: it states its question, prints one table and writes bench.json.
 
 Examples:
     python -m jobs.bench exact --quick
     python -m jobs.bench amortise --out runs/bench/amortise
+
+The benchmarks are in the folder benchmarks/ of a checkout; an installed package does not contain them.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import json
-import pkgutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -36,34 +37,43 @@ class BenchConfig:
     """Directory for bench.json; runs/bench/NAME by default."""
 
 
-def benchmark_names() -> list[str]:
-    """The benchmarks of this checkout. Raises SystemExit where there is no checkout."""
-    try:
-        package = importlib.import_module("benchmarks")
-        package_path = list(package.__path__) if hasattr(package, "BenchResult") else []
-    except ModuleNotFoundError:
-        package_path = []
-    if not package_path:
+def questions() -> dict[str, str]:
+    """Name and question of every benchmark of this checkout, read from the files: importing them all takes seconds.
+
+    Raises SystemExit where there is no checkout.
+    """
+    spec = importlib.util.find_spec("benchmarks")
+    folders = [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
+    found = {path.stem: _question(path) for folder in folders for path in sorted(folder.glob("*.py"))}
+    listed = {name: question for name, question in found.items() if question is not None}
+    if not listed:
         raise SystemExit(
             "jobs.bench: the benchmarks are not part of the installed package; run this in a checkout of the "
             "repository, where the folder benchmarks/ is"
         )
-    return sorted(module.name for module in pkgutil.iter_modules(package_path) if not module.ispkg)
+    return listed
 
 
-def load_benchmark(name: str) -> Any:
-    """The module of a benchmark: ``QUESTION`` and ``run(quick)``."""
-    return importlib.import_module(f"benchmarks.{name}")
+def _question(path: Path) -> str | None:
+    """What a file assigns to ``QUESTION``; None for a module that is no benchmark."""
+    text = path.read_text(encoding="utf-8")
+    for statement in ast.parse(text).body if "QUESTION" in text else ():
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "QUESTION" for target in statement.targets
+        ):
+            return str(ast.literal_eval(statement.value))
+    return None
 
 
 def main() -> None:
     sys.path.append(str(Path.cwd()))  # where the installed command ``sadt-bench`` does not look
-    names = benchmark_names()
-    listed = "\n".join(f"    {name:<18}{load_benchmark(name).QUESTION}" for name in names if _asks_for_help())
-    config = tyro.cli(BenchConfig, description=f"{__doc__}\nBenchmarks:\n{listed}")
-    if config.name not in names:
-        raise SystemExit(f"jobs.bench: there is no benchmark {config.name!r}; choose one of {', '.join(names)}")
-    bench = load_benchmark(config.name)
+    listed = questions()
+    width = max(map(len, listed)) + 2
+    lines = "\n".join(f"    {name:<{width}}{question}" for name, question in listed.items())
+    config = tyro.cli(BenchConfig, description=f"{__doc__}\nBenchmarks:\n{lines}")
+    if config.name not in listed:
+        raise SystemExit(f"jobs.bench: there is no benchmark {config.name!r}; choose one of {', '.join(listed)}")
+    bench = importlib.import_module(f"benchmarks.{config.name}")
     console = Console()
     console.print(f"[bold]{bench.QUESTION}[/bold]")
     environment = describe_environment()
@@ -79,11 +89,6 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({k: float(v) for k, v in result.figures.items()}, indent=2) + "\n")
     console.print(f"figures: {out / 'bench.json'}", style="dim", markup=False)
-
-
-def _asks_for_help() -> bool:
-    """Whether the list of benchmarks will be shown: their modules take seconds to import."""
-    return any(argument in ("-h", "--help") for argument in sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The chain alone, for benches that ask what a search adds to it."""
+"""The chain alone, for benchmarks that ask what a search adds to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BareProcess:
         self._batches = 0
 
     def run(self, batches: int) -> int:
-        """Function evaluations of so many batches."""
+        """Run ``batches`` batches; returns their function evaluations."""
         size, nfe = len(self._problem), 0
         for _ in range(batches):
             seeds = np.arange(size, dtype=np.uint64) + np.uint64(size * self._batches)

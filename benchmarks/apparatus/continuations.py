@@ -1,4 +1,4 @@
-"""Ways of drawing K texts after one prompt, to be timed against each other: each prefills and draws L tokens a text.
+"""Ways of drawing K texts after one prompt, to be timed against each other: each prefills and draws L tokens per text.
 
 All but the last evaluate the prompt once, and draw the same tokens. ``shared_rows`` is what the library does.
 """
@@ -23,7 +23,7 @@ Way = Callable[["RandomModel", int, int], Int[Tensor, "K L"]]  # the tokens
 
 
 class RandomModel:
-    """A network with random weights, asked a prompt of so many random positions: a ``LanguageModel``."""
+    """A network with random weights and a prompt of random embeddings: a ``LanguageModel``."""
 
     one_prompt_at_a_time = False
     forced: tuple[int, ...] = ()

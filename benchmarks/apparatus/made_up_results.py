@@ -1,4 +1,4 @@
-"""Results of rollouts that cost nothing: for benchmarks of whoever asks and tells."""
+"""Results of rollouts that cost nothing: for benchmarks of ask and tell."""
 
 from __future__ import annotations
 

@@ -114,11 +114,11 @@ def run_load(
 
 
 def saturating_workers(load: Callable[[int], Load], guess: float, efficiency: float = 0.9) -> int:
-    """Fewest workers, to two per cent, whose efficiency falls below ``efficiency``.
+    """Fewest workers, to within two per cent, whose efficiency falls below ``efficiency``.
 
     Args:
-        guess: seconds of rollouts / seconds of the owner, a batch. So many workers keep the owner just busy; thousands
-            do it so evenly that their efficiency beyond is guess / workers, which is not simulated then.
+        guess: seconds of rollouts / seconds of the owner, per batch. So many workers just keep the owner busy. From
+            thousands on, efficiency beyond that number is guess / workers, and is not simulated.
     """
     if guess > _MANY:
         return round(guess / efficiency)

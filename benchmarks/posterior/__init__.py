@@ -1,1 +1,1 @@
-"""The posterior p(x_0|c) exp(lambda r(x_0)) / Z as a benchmark knows it: ``gold`` samples, and columns against them."""
+"""The exact posterior of forecasting problems (gold samples), and comparisons of methods against it."""

@@ -87,7 +87,7 @@ class Annealing:
         """Raise the inverse temperature to ``lam`` and sample there."""
         while self.lam < lam:
             left = lam - self.lam
-            step = self._affordable(left)
+            step = self._largest_step(left)
             chains = self._reweighted(step)
             self.lam = lam if step == left else self.lam + step
             self.particles = self._moved(chains, self._config.sweeps if self.lam < lam else self._config.final_sweeps)
@@ -107,7 +107,7 @@ class Annealing:
         """Fresh standard normals."""
         return torch.randn(rows, noises, self._chain.width, generator=self._generator)
 
-    def _affordable(self, most: float) -> float:
+    def _largest_step(self, most: float) -> float:
         """The largest step of the inverse temperature, up to ``most``, that leaves enough effective samples."""
 
         def surplus(step: float) -> float:

@@ -21,9 +21,9 @@ class Entrant:
     """A method under its budget.
 
     Attributes:
-        key: in figures.
-        label: in tables.
-        method: seeds are given later.
+        key: its name in bench.json.
+        label: its name in tables.
+        method: its seed is replaced.
         flow: for a method that uses one.
     """
 
@@ -35,11 +35,11 @@ class Entrant:
 
 @dataclass
 class Entry:
-    """What became of an entrant.
+    """The result of an entrant.
 
     Attributes:
-        qualities: one row a seed, one quality a problem.
-        nfe, reward_calls, rollouts, seconds: of one problem and seed, on average. Methods that differ in the draw alone
+        qualities: one row per seed, one quality per problem.
+        nfe, reward_calls, rollouts, seconds: per problem and seed, on average. Methods that differ in the draw alone
             share one search, and its seconds.
     """
 

@@ -20,7 +20,7 @@ def validation_contexts(data: SeriesDataset) -> list[Problem]:
 
 
 def _spread(data: SeriesDataset, part: str, count: int) -> list[Problem]:
-    """One channel a window: channels of one window share its weather, and would count as one in an error."""
+    """One channel per window: channels of one window share its weather and are not independent."""
     available = len(data.window_starts(part, _STRIDE))
     windows = [int((i + 0.5) * available / count) for i in range(count)]
     return [data.problem(part, window, i % len(data.columns), _STRIDE) for i, window in enumerate(windows)]

@@ -34,7 +34,7 @@ class GoldConfig:
         annealing: sizes of the sampler.
         surrogate: whether the Gaussian chain is annealed in place of the chain itself.
         blocks: first noise of each block that the direct sampler moves, see ``NoiseChain``.
-        evaluated_sweeps: at so many sweeps, evenly spaced, the chains' states are looked at, by surrogate: run.
+        evaluated_sweeps: number of sweeps, evenly spaced, whose states are used; by surrogate, to run the chain.
         kept: samples drawn from these.
     """
 
@@ -46,7 +46,7 @@ class GoldConfig:
 
 
 def direct(chains: int = 256, sweeps: int = 8, final_sweeps: int = 24) -> GoldConfig:
-    """The direct sampler for diff-k's 16 steps: 1.1 M evaluations a problem."""
+    """The direct sampler for diff-k's 16 steps: 1.1 M evaluations per problem."""
     annealing = AnnealingConfig(chains, sweeps, final_sweeps)
     return GoldConfig(annealing, False, (0, 5, 8, 10, 12, 14), final_sweeps, min(1024, chains * final_sweeps))
 

@@ -38,12 +38,12 @@ def gold_for(
     replicates: int = REPLICATES,
     directory: Path | None = None,
 ) -> list[Replicates]:
-    """The gold of every problem, from the cache or made now: some seconds a problem and replicate.
+    """The gold of every problem, from the cache or made now: some seconds per problem and replicate.
 
     Args:
         problems: what to sample.
         inv_temperatures: ascending.
-        progress: told after each run how many of how many are there.
+        progress: called after each run with the runs done and all runs.
         process, reward: the shipped prior of ETTh1 and the spectral reward if left out.
         config: of the sampler.
         replicates: independent runs; see ``gold.pooled``.

@@ -21,7 +21,7 @@ from sadt_ray.tree.samples import WeightedSamples
 
 @dataclass
 class JointEntry:
-    """What became of a method: one score a window; rollouts and evaluations of a window, on average."""
+    """The result of a method: one score per window; ``rollouts`` and ``nfe`` per window, on average."""
 
     key: str
     label: str
@@ -38,8 +38,8 @@ class JointTask:
     """Windows under one coupling.
 
     Attributes:
-        pair: channels whose difference is looked at apart.
-        together: windows searched at a time, for the memory.
+        pair: two channels whose difference is scored on its own.
+        together: windows searched at a time, to limit memory.
     """
 
     process: JointProcess

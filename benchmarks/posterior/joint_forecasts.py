@@ -91,7 +91,7 @@ def with_moments(process: DiffusionProcess, problems: list[Problem], draws: int,
 
 
 def training_coupling(process: DiffusionProcess, data: SeriesDataset, stride: int, draws: int, rank: int) -> Coupling:
-    """What errs together on the training part. Nothing else of the data is looked at."""
+    """The correlation of forecast errors across channels, learned on the training part alone."""
     windows = range(len(data.window_starts("train", stride)))
     problems = with_moments(process, joint_problems(data, "train", windows, stride), draws, seed=1)
     truths = np.stack([problem.truth for problem in problems if problem.truth is not None])
@@ -99,9 +99,9 @@ def training_coupling(process: DiffusionProcess, data: SeriesDataset, stride: in
 
 
 def coupled_draws(problem: Problem, coupling: Coupling, samples: Float[np.ndarray, "n C horizon"]) -> np.ndarray:
-    """Prior samples made to go together: scores u become S^1/2 u, and what x owes to u moves with them.
+    """Prior samples, coupled: scores u become S^1/2 u, and x moves by its regression on u.
 
-    For a Gaussian prior these are draws of the copula's target, without any search: what sweeps can at best reach.
+    For a Gaussian prior these are exact draws of the copula's target: the best that a search can reach.
     """
     known = np.asarray(problem.extras[EXTRA], float)
     scores = scores_from(known[None], coupling.basis)

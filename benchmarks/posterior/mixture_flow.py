@@ -1,4 +1,4 @@
-"""S-ADT on the 25 -> 9 mixture: a flow learned from nothing, and sweeps that choose by it or by the exact values."""
+"""S-ADT on the 25 -> 9 mixture: a flow learned from nothing, and SMC that chooses by it or by the exact values."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
 WALK = (40, *range(42, 68), 100)
-"""Where sweeps look: one by one between sigma = 7 and 0.9, where modes part; in leaps before and after."""
-NUM_STEPS, LARGEST_SWEEP = 100, 250
-_FLOOR = -6.0  # nats; exp(-6) of the best mode's weight is nothing, and a flow need not tell -40 from -160
+"""Steps at which SMC weights particles: every step from sigma = 7 to 0.9, where the modes separate, few elsewhere."""
+NUM_STEPS, LARGEST_SYSTEM = 100, 250
+_FLOOR = -6.0  # nats; exp(-6) of the best mode's weight is negligible, and a flow need not tell -40 from -160
 _REWARD = DensityRatioReward(grid_prior(), nine_mode_posterior())
 
 
 @dataclass
 class FlooredReward:
-    """max(r, floor): what the flow learns from. Sweeps are weighted by r itself."""
+    """max(r, floor): what the flow learns from. Particles are weighted by r itself."""
 
     reward: DensityRatioReward
     floor: float
@@ -48,7 +48,7 @@ class FlooredReward:
 
 
 class ExactTwist:
-    """log psi = V_t in closed form: what a flow can be at best."""
+    """log psi = V_t in closed form: the best that a flow can be."""
 
     idle, differentiable, reward_calls, nfe, tilt = False, False, 0, 0.0, None
 
@@ -61,20 +61,20 @@ class ExactTwist:
 
 
 def mixture_process() -> WalkedMixtureProcess:
-    """The exact chain of 100 steps, looked at along ``WALK``."""
+    """The exact chain of 100 steps, with weights at the steps of ``WALK``."""
     return WalkedMixtureProcess(grid_prior(), NUM_STEPS, branch_steps="none", walk_steps=WALK)
 
 
 def guided(max_nfe: int) -> Method:
-    """Sweeps that ``max_nfe`` evaluations pay for, with four candidates a step and without gradients."""
+    """The particle systems that ``max_nfe`` evaluations pay for, with four candidates per step and no gradients."""
     particles = max_nfe // NUM_STEPS
-    size = min(particles, LARGEST_SWEEP)
+    size = min(particles, LARGEST_SYSTEM)
     settings = {"particles": size, "split_factor": 1, "guidance": "never", "num_candidates": 4, "ess_threshold": 0.5}
     return sweep(n_rollouts=particles // size * size, **settings)
 
 
 def learn_mixture_flow(particles: int, steps: int, progress: Callable[[str], None] | None = None) -> FlowFit:
-    """From the trajectories of unguided sweeps for eight problems of their own, in families of four."""
+    """Learn from the particles of unguided SMC on eight problems of their own, four siblings per parent."""
     problems = [Problem(f"training {number}", np.zeros(0)) for number in range(8)]
     method = sweep(
         n_rollouts=particles,
@@ -93,7 +93,7 @@ def learn_mixture_flow(particles: int, steps: int, progress: Callable[[str], Non
 
 
 def search_mixture(method: Method, seeds: Iterable[int], flow: Flow | None = None) -> list[WeightedSamples]:
-    """A problem a seed, swept under a flow, or under the exact values if there is none."""
+    """Run SMC on one problem per seed, under a flow, or under the exact values without one."""
     process, problems = mixture_process(), [Problem(f"seed {seed}", np.zeros(0)) for seed in seeds]
     chain, scorer = process.bind(problems), _REWARD.bind(problems)
     search = Search(method.search, [problem.name for problem in problems], chain.root_states(), process.num_levels)

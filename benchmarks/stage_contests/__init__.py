@@ -1,0 +1,1 @@
+"""Contests of OpenTSLM's stages: every method answers the same questions from the same rationales."""

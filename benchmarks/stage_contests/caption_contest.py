@@ -26,21 +26,21 @@ class Captions:
     """N texts on one series, compared with each other, with the gold caption and with the series.
 
     Attributes:
-        overlap: ROUGE-L of each pair.
+        rouge: ROUGE-L of each pair.
         score: ROUGE-L with the gold caption.
         claims: the label-free reward of each.
         tokens: of each.
     """
 
     texts: list[str]
-    overlap: Float[np.ndarray, "N N"]
+    rouge: Float[np.ndarray, "N N"]
     score: Float[np.ndarray, " N"]
     claims: Float[np.ndarray, " N"]
     tokens: Float[np.ndarray, " N"]
 
     def first(self, n: int) -> Captions:
         return Captions(
-            self.texts[:n], self.overlap[:n, :n], self.score[:n], self.claims[:n], self.tokens[:n]
+            self.texts[:n], self.rouge[:n, :n], self.score[:n], self.claims[:n], self.tokens[:n]
         )  # fmt: skip
 
 
@@ -82,10 +82,10 @@ def hold_caption_contest(seed: int, size: Size) -> CaptionContest:
 
 
 def agreed(captions: Captions, weight: float) -> int:
-    """The caption of least risk under the target p exp(weight r): samples of p, weighted; weight 0 is the vote."""
+    """Index of the caption of least risk under p exp(weight r), by weighted samples of p. Weight 0 is the vote."""
     tilted = weight * captions.claims
     mass = np.exp(tilted - tilted.max())
-    return int((captions.overlap @ mass).argmax())
+    return int((captions.rouge @ mass).argmax())
 
 
 def _enter(contest: CaptionContest, method: str, n: int, pool: Sequence[Captions], choose: Choice) -> None:
@@ -97,7 +97,7 @@ def _enter(contest: CaptionContest, method: str, n: int, pool: Sequence[Captions
 
 def _captions(drawn: Rationales) -> Captions:
     texts = [str(text) for text in drawn.texts]
-    overlap = np.array([[rouge_l(one, other) for other in texts] for one in texts])
+    rouge = np.array([[rouge_l(one, other) for other in texts] for one in texts])
     score = np.array([rouge_l(text, str(drawn.problem.extras["answer"])) for text in texts])
     claims = ClaimsReward().bind([drawn.problem])(drawn.texts, np.zeros(len(texts), np.int64))
-    return Captions(texts, overlap, score, np.asarray(claims, float), drawn.tokens.astype(float))
+    return Captions(texts, rouge, score, np.asarray(claims, float), drawn.tokens.astype(float))

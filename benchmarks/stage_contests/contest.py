@@ -198,7 +198,7 @@ def _chosen(answer: int, rationales: Rationales) -> tuple[int, Float[np.ndarray,
 
 @dataclass(frozen=True)
 class TabledReward:
-    """A reward of the answer alone, looked up: ``values`` by problem name."""
+    """A reward that depends on the answer alone and reads it from a table: ``values`` by problem name."""
 
     values: Mapping[str, Float[np.ndarray, " K"]]
 
@@ -213,14 +213,14 @@ class TabledReward:
 
 
 def tabled(reward: Reward, problems: Sequence[Problem]) -> TabledReward:
-    """What a reward that reads nothing but the answer gives for each."""
+    """Tabulate a reward that depends on the answer alone."""
     texts, owner = bare_answers(problems)
     rewards = np.asarray(reward.bind(problems)(texts, owner), float)
     return TabledReward({problem.name: rewards[owner == p] for p, problem in enumerate(problems)})
 
 
 def bare_answers(problems: Sequence[Problem]) -> tuple[np.ndarray, np.ndarray]:
-    """A text for every answer of every problem, without reasons; and whose it is."""
+    """One text per answer of every problem, without reasons, and the number of its problem."""
     prompts = [prompt_of(problem) for problem in problems]
     texts = [f"{prompt.marker or MARKER} {answer}" for prompt in prompts for answer in prompt.answers]
     return np.array(texts), np.repeat(np.arange(len(prompts)), [len(prompt.answers) for prompt in prompts])

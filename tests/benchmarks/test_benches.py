@@ -1,7 +1,10 @@
 """``jobs.bench``: what it prints, how it ends without data, and small versions of its benchmarks."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +126,42 @@ def test_the_cost_of_parallel_rollouts_is_measured_for_every_method_and_number_o
     assert {row["simulations"] for row in equal_simulations} == {32}
     assert {row["time"] for row in equal_time} == {1.0}
     assert all(row["simulations"] == row["K"] * row["time"] for row in result.rows)
+
+
+def test_every_benchmark_is_listed_with_its_question_in_one_line(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        _call(monkeypatch, "--help")
+    printed = capsys.readouterr().out
+    assert printed.index("Examples:") < printed.index("Benchmarks:")
+    files = {path.stem for path in Path(exact.__file__).parent.glob("*.py")} - {"__init__"}
+    assert bench.questions().keys() == files
+    assert bench.questions()["exact"] == exact.QUESTION
+    for name, question in bench.questions().items():
+        assert question.endswith(("?", ")"))
+        assert "\n" not in question
+        assert len(question) < 110
+        assert f"    {name} " in printed
+
+
+def test_a_name_that_is_no_benchmark_is_refused_with_those_that_are(monkeypatch):
+    with pytest.raises(SystemExit, match="no benchmark 'apparatus'; choose one of amortise, branching"):
+        _call(monkeypatch, "apparatus")
+
+
+def test_the_installed_command_says_that_there_is_no_checkout(tmp_path):
+    root = Path(bench.__file__).parents[1]
+    site = tmp_path / "site"
+    site.mkdir()
+    for package in ("sadt_ray", "actors", "jobs"):  # what the wheel holds
+        (site / package).symlink_to(root / package)
+    code = (
+        f"import sys; sys.path[:] = [{str(site)!r}, *(p for p in sys.path if p and p != {str(root)!r})]\n"
+        "from importlib.metadata import EntryPoint\n"
+        "EntryPoint('sadt-bench', 'jobs.bench:main', 'console_scripts').load()()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for arguments in (["exact", "--quick"], ["--help"]):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "not part of the installed package; run this in a checkout" in done.stderr
