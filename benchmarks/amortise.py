@@ -21,7 +21,6 @@ from benchmarks.posterior.pairs import RIVALS, SUFFIX, break_even_contexts, pair
 from sadt_ray.budget import fit_to_budget
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
-from sadt_ray.flow.fit import FlowFit, learn_flow
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.interfaces import Problem
@@ -44,6 +43,7 @@ from sadt_ray.methods import (
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
+from sadt_ray.training.fit import FlowFit, learn_flow
 
 QUESTION = "Does S-ADT with a tenth of the evaluations come nearer to the target than other methods? (ETTh1)"
 

@@ -85,7 +85,9 @@ def _asked(
     process: CausalLMProcess, problems: Sequence[Problem], method: Method
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Whether each answer is right, the probability of the right one, and the tokens."""
-    grown = search(process, problems, ClaimsReward(), replace(method, search=replace(method.search, at_once=32)), 32)
+    grown = search(
+        process, problems, ClaimsReward(), replace(method, search=replace(method.search, at_once=32)), batch_size=32
+    )
     said = [
         answered(method.name, problem, drawn, 0, int(grown.nfe[p]), 0)
         for p, (problem, drawn) in enumerate(zip(problems, grown.samples(), strict=True))

@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks import BenchResult
 from benchmarks.posterior.mixture_flow import WALK, guided, learn_mixture_flow, search_mixture
-from sadt_ray.flow.fit import FlowFit
 from sadt_ray.interfaces import Chain, Problem, Scorer
 from sadt_ray.methods import Method, best_of_n, dts, dts_late, dts_star, snis
 from sadt_ray.metrics import mmd_rbf, total_variation
@@ -21,6 +20,7 @@ from sadt_ray.processes.gaussian_mixture import (
     nine_mode_posterior,
 )
 from sadt_ray.rollout.rollout import rollout
+from sadt_ray.training.fit import FlowFit
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from benchmarks import BenchResult
-from jobs.datasets import load_dataset_or_synthetic
 from sadt_ray.engine.loop import SearchStats
 from sadt_ray.engine.plan import plan_search
+from sadt_ray.forecasting import load_series
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import dts
 from sadt_ray.processes.pretrained import load_pretrained
@@ -73,7 +72,7 @@ def _search(cluster: Any, simulations: int, kills: Sequence[str]) -> dict[str, f
     from actors.session import RaySession, WorkerSpec
     from actors.tree_owner import BatchPolicy
 
-    data = load_dataset_or_synthetic(None, None, Console())
+    data = load_series(tell=print)
     problems = [data.problem("test", window, data.columns[-1]) for window in range(_CONTEXTS)]
     process, reward = load_pretrained("diff-k", "ETTh1"), FunctionReward(slow_reward)
     plan = plan_search(process, problems, dts(inv_temperature=10, n_rollouts=simulations // _CONTEXTS))

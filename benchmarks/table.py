@@ -13,13 +13,12 @@ from rich.console import Console
 from benchmarks import BenchResult, amortise
 from benchmarks.posterior.claims import CLAIMED, Forecasts, against_prior, judge_claims
 from benchmarks.posterior.contexts import training_contexts
-from jobs.forecasting import build_reward, with_opinions_if_needed
 from sadt_ray.api import search
 from sadt_ray.budget import fit_to_budget
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
-from sadt_ray.flow.fit import FlowFit
 from sadt_ray.flow.flow import Flow
+from sadt_ray.forecasting import build_reward
 from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.methods import Method, dps, dts, fk, prior, sadt, smc_debiased, snis
 from sadt_ray.metrics import crps, spec_w1
@@ -27,6 +26,7 @@ from sadt_ray.metrics.forecasts import problems_of
 from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
+from sadt_ray.training.fit import FlowFit
 
 QUESTION = "Which claims of the table that S-ADT was proposed with hold? (every test window and channel of ETTh1)"
 LAM, MILD = 50.0, 2.0
@@ -104,9 +104,9 @@ def _with_opinions(
     process: DiffusionProcess, problems: list[Problem], data: SeriesDataset, scale: Scale, tell: Callable[[str], None]
 ) -> tuple[list[Forecasts], str]:
     """A reward that knows more than the prior: a mild tilt, for which S-ADT needs no flow."""
-    reward, settings = build_reward(TASK_REWARD, 1.0, MILD), {"inv_temperature": MILD}
     tell("second opinions")
-    known, notes = with_opinions_if_needed(problems, reward, data, process, seed=0)
+    reward, known, notes = build_reward(TASK_REWARD, 1.0, MILD, data, process, problems, seed=0)
+    settings = {"inv_temperature": MILD}
     rollouts = _scaled(200, scale)
     guided = _tenth(process, known[0], reward, None, scale, settings)
     entrants: list[tuple[str, str, Method]] = [

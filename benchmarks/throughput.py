@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from benchmarks import BenchResult
 from benchmarks.apparatus.bare_process import BareProcess
-from jobs.datasets import load_dataset_or_synthetic
 from sadt_ray.engine.loop import SearchResult
 from sadt_ray.engine.plan import SearchPlan, plan_search
 from sadt_ray.engine.serial import SerialExecutor
+from sadt_ray.forecasting import load_series
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import dts
 from sadt_ray.processes.diffusion import DiffusionProcess
@@ -36,7 +35,7 @@ def run(quick: bool) -> BenchResult:
     from actors.cluster import connect, disconnect
 
     torch.set_num_threads(1)
-    data = load_dataset_or_synthetic(None, None, Console())
+    data = load_series(tell=print)
     windows = range(_CONTEXTS // len(data.columns))
     problems = [data.problem("test", window, channel) for window in windows for channel in data.columns]
     process = load_pretrained("diff-k", "ETTh1")

@@ -20,7 +20,6 @@ from benchmarks.posterior.gold_cache import gold_for
 from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.data.windows import SeriesDataset
 from sadt_ray.flow.examples import NO_PARENT, Examples
-from sadt_ray.flow.fit import search_and_record
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.flow.training import FlowTraining
@@ -35,6 +34,7 @@ from sadt_ray.rewards.spectral import SpectralReward
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.sampler import ParticleSampler
 from sadt_ray.smc.twists import CleanTwist, Twist, debiased_twist
+from sadt_ray.training.fit import search_and_record
 
 QUESTION = "How near do look-aheads and flows come to the soft value of a state? (ETTh1, lambda = 50)"
 _LAM = 50.0

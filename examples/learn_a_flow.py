@@ -11,10 +11,10 @@ import numpy as np
 
 from benchmarks.posterior.mixture_flow import FlooredReward, guided, mixture_process
 from sadt_ray import Problem, sample, snis
-from sadt_ray.flow.fit import learn_flow
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.methods import sweep
 from sadt_ray.processes.gaussian_mixture import DensityRatioReward, grid_prior, nine_mode_posterior
+from sadt_ray.training.fit import learn_flow
 
 REWARD = DensityRatioReward(grid_prior(), nine_mode_posterior())
 MAX_NFE = 10_000  # of each search: 100 particles of 100 steps

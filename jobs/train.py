@@ -20,7 +20,8 @@ from rich.console import Console
 from jobs.train_tslm import TrainTslmConfig, train_tslm
 from jobs.train_verifier import TrainVerifierConfig, train_verifier
 from jobs.training_bars import TrainingBars
-from sadt_ray.training import FlowSettings, PriorSettings, train_flow, train_prior
+from sadt_ray.training.flow import FlowSettings, train_flow
+from sadt_ray.training.prior import PriorSettings, train_prior
 
 
 def _prior(settings: PriorSettings, console: Console) -> None:

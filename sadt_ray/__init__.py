@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from sadt_ray.runs.read import read_run
     from sadt_ray.session import Session, SessionFactory, serial_session
     from sadt_ray.smc.config import SMCConfig
-    from sadt_ray.training import FlowSettings, PriorSettings, train_flow, train_prior
+    from sadt_ray.training.fit import FlowFit, learn_flow
+    from sadt_ray.training.flow import FlowSettings, train_flow
+    from sadt_ray.training.prior import PriorSettings, train_prior
     from sadt_ray.tree.samples import WeightedSamples
     from sadt_ray.tree.search import Search
 
@@ -61,7 +63,8 @@ _HOME = {
     "Comparison": "sadt_ray.comparison",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
-    "FlowSettings": "sadt_ray.training",
+    "FlowFit": "sadt_ray.training.fit",
+    "FlowSettings": "sadt_ray.training.flow",
     "ForecastSettings": "sadt_ray.forecasting",
     "FunctionReward": "sadt_ray.rewards.function",
     "GenerativeProcess": "sadt_ray.interfaces",
@@ -70,7 +73,7 @@ _HOME = {
     "LimitReward": "sadt_ray.rewards.limit",
     "Method": "sadt_ray.methods",
     "Observer": "sadt_ray.engine.loop",
-    "PriorSettings": "sadt_ray.training",
+    "PriorSettings": "sadt_ray.training.prior",
     "Problem": "sadt_ray.interfaces",
     "ProblemSamples": "sadt_ray.results",
     "Reward": "sadt_ray.interfaces",
@@ -100,6 +103,7 @@ _HOME = {
     "fk": "sadt_ray.methods",
     "joint_problem": "sadt_ray.processes.joint",
     "learn": "sadt_ray.api",
+    "learn_flow": "sadt_ray.training.fit",
     "load_csv": "sadt_ray.data.etth1",
     "load_etth1": "sadt_ray.data.etth1",
     "load_pretrained": "sadt_ray.processes.pretrained",
@@ -120,8 +124,8 @@ _HOME = {
     "sweep": "sadt_ray.methods",
     "synthetic_hourly": "sadt_ray.data.synthetic",
     "tds": "sadt_ray.methods",
-    "train_flow": "sadt_ray.training",
-    "train_prior": "sadt_ray.training",
+    "train_flow": "sadt_ray.training.flow",
+    "train_prior": "sadt_ray.training.prior",
     "with_prior_samples": "sadt_ray.rewards.copula",
     "with_second_opinions": "sadt_ray.rewards.second_opinion",
 }
@@ -131,6 +135,7 @@ __all__ = [
     "Comparison",
     "CopulaReward",
     "Flow",
+    "FlowFit",
     "FlowSettings",
     "ForecastSettings",
     "FunctionReward",
@@ -170,6 +175,7 @@ __all__ = [
     "fk",
     "joint_problem",
     "learn",
+    "learn_flow",
     "load_csv",
     "load_etth1",
     "load_pretrained",

@@ -15,7 +15,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.shipped import WEIGHTS
 from sadt_ray.forecasting import settings_of_run
 from sadt_ray.processes.pretrained import load_prior
-from sadt_ray.training import FlowSettings, train_flow
+from sadt_ray.training.flow import FlowSettings, train_flow
 
 KEPT = Path(__file__).parent / "fixtures" / "before_the_rebuilding"
 EXPECTED = json.loads((KEPT / "expected.json").read_text())

@@ -66,7 +66,7 @@ def test_a_run_begun_in_python_has_the_summary_of_one_from_the_command_line(monk
     method = sadt_ray.dts(inv_temperature=50, n_rollouts=40)
     result = sadt_ray.sample(process, problems, sadt_ray.SpectralReward(), method, out=tmp_path / "b", progress=False)
     one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab")
-    assert one["complete"] and other["complete"]
+    assert (one["complete"], other["complete"]) == (True, True)
     timed = {"seconds_per_context"}
     assert {k: v for k, v in one["rows"][0].items() if k not in timed} == {
         k: v for k, v in other["rows"][0].items() if k not in timed

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadt_ray.flow.fit import FlowFit, learn_flow
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.training_config import TrainingConfig
 from sadt_ray.interfaces import Problem, Scorer
@@ -20,6 +19,7 @@ from sadt_ray.processes.mixture_walk import WalkedMixtureProcess
 from sadt_ray.processes.walk import View
 from sadt_ray.rollout.spec import RolloutFactory, RolloutFn, RolloutSpec
 from sadt_ray.smc.sampler import ParticleSampler
+from sadt_ray.training.fit import FlowFit, learn_flow
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 

@@ -9,7 +9,6 @@ import tyro
 
 from jobs import train
 from jobs.search_job import SearchJob
-from sadt_ray import training
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.forecasting import build_forecast_task
@@ -18,6 +17,7 @@ from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.sampler import ParticleSampler
 from sadt_ray.smc.twists import debiased_twist
+from sadt_ray.training import flow as training
 from sadt_ray.trajectories import FIRST_PARTICLE, TrajectoryWriter
 
 ARGUMENTS = ["--dataset", "synthetic", "--split", "train", "--num-windows", "12", "--reward", "none", "--method",
