@@ -203,36 +203,29 @@ class Comparison(Mapping[str, SampleResult]):
         return len(self._results)
 
     def add(self, methods: Sequence[Method], search: Search, seconds: float) -> None:
-        """The methods that share a search, drawn each in its own way; one that was cut short counts as it is."""
-        missing = [search.names[number] for number in range(len(search.names)) if number not in search.with_samples()]
-        if missing:
-            self.notes.append(
-                f"{methods[0].name} has no sample for {', '.join(missing[:3])}{' and others' * (len(missing) > 3)}: it "
-                "was stopped before, or no sample had any weight; it is left out."
-            )
-        else:
-            for method in methods:
-                self._add_method(method, search, seconds)
-            if search.num_levels > 1 and self.run is not None:
-                write_tree(self.run, methods[0].name, search)
-        if search.failures:
-            self.notes.append(
-                f"{methods[0].name}: {len(search.failures)} of {int(search.asked.sum()):,} rollouts were set aside and "
-                f"others run in their place: {describe_failures(search.failures, search.names)}"
-            )
+        """The methods that share a search, drawn each in its own way; one that was cut short counts as it is.
+
+        A method that has no sample for some of the problems has a result, which says so, and no row.
+        """
+        for method in methods:
+            result = SampleResult.of_search(method, self.problems, search, seconds, run=self.run)
+            self._results[method.name] = result
+            if len(search.with_samples()) == len(self.problems):
+                self._add_row(method, result, search, seconds)
+        self.notes.extend(_remarks(methods[0], search))
+        if search.num_levels > 1 and self.run is not None:
+            write_tree(self.run, methods[0].name, search)
         self.write(complete=False)
-        if self._results and self.run is not None:
-            write_samples(self.run, search.names, {name: list(found) for name, found in self._results.items()})
+        whole = {str(row["method"]): list(self._results[str(row["method"])]) for row in self.rows}
+        if whole and self.run is not None:
+            write_samples(self.run, search.names, whole)
             write_scores(self.run, self._scores)
 
-    def _add_method(self, method: Method, search: Search, seconds: float) -> None:
-        result = SampleResult.of_search(method, self.problems, search, seconds, self.run)
-        drawn = list(result)
+    def _add_row(self, method: Method, drawn: SampleResult, search: Search, seconds: float) -> None:
         scores = [score_problem(problem, samples) for problem, samples in zip(self.problems, drawn, strict=True)]
         if method.name == "prior":
             self._prior_scores = scores
         self.rows.append(summary_row(method, search, drawn, scores, self._prior_scores, seconds))
-        self._results[method.name] = result
         self._scores += forecast_scores(method.name, self.problems, drawn, scores, search.nfe.tolist())
 
     def write(self, complete: bool) -> None:
@@ -250,6 +243,22 @@ class Comparison(Mapping[str, SampleResult]):
 
     def _cells(self) -> list[list[str]]:
         return [[format_cell(row[column]) for column in TABLE_COLUMNS] for row in self.rows]
+
+
+def _remarks(method: Method, search: Search) -> Iterator[str]:
+    """What has to be said of a search that did not go as it should."""
+    known = set(search.with_samples().tolist())
+    missing = [name for number, name in enumerate(search.names) if number not in known]
+    if missing:
+        yield (
+            f"{method.name} has no sample for {len(missing)} of {len(search.names)} contexts, such as {missing[0]}: it was "
+            "stopped before, or no sample had any weight; it has no row."
+        )
+    if search.failures:
+        yield (
+            f"{method.name}: {len(search.failures)} of {int(search.asked.sum()):,} rollouts were set aside and others "
+            f"run in their place: {describe_failures(search.failures, search.names)}"
+        )
 
 
 @dataclass

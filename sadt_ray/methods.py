@@ -519,7 +519,7 @@ def sadt(
     Selection that depends on states and counts, not on the rewards that rollouts happened to find, keeps log Z
     unbiased. With fewer than eight particle systems there is no tree, unless ``branch_steps`` are given: all start
     at the root, as those of ``sweep`` do. (One large system from a single x_T has the right weights and too little
-    diversity: docs/experiments.)
+    diversity: docs/experiments/single-start.md.)
 
     Args:
         inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.

@@ -14,7 +14,7 @@ import tyro
 import yaml
 
 import sadt_ray
-from jobs.bench import NAMES as BENCHES
+from jobs.bench import benchmark_names
 from jobs.search_job import SearchJob
 from jobs.stages.job import StageJob
 from jobs.sweep import parse
@@ -71,7 +71,7 @@ def test_what_python_in_the_pages_imports_exists():
     for text in TEXTS.values():
         for block in blocks(text, "python"):
             for module, names in re.findall(
-                r"^from ((?:sadt_ray|actors|jobs)[\w.]*) import (.*)$", block, re.MULTILINE
+                r"^from ((?:sadt_ray|actors|jobs|benchmarks)[\w.]*) import (.*)$", block, re.MULTILINE
             ):
                 for name in names.split(","):
                     assert hasattr(importlib.import_module(module), name.strip()), (module, name)
@@ -94,7 +94,7 @@ def test_a_bench_of_the_pages_exists():
     named = {arguments[0] for arguments in commands("jobs.bench")}
     named |= set(re.findall(r"`python -m jobs\.bench (\w+)`", "".join(TEXTS.values())))
     assert len(named) > 15
-    assert named <= set(BENCHES)
+    assert named <= set(benchmark_names())
 
 
 def test_every_public_name_is_in_the_reference():

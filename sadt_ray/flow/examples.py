@@ -92,7 +92,7 @@ def examples_of(
     number = {name: i for i, name in enumerate(bound)}
     known = np.array([number.get(name, -1) for name in nodes.names], np.int64)
     rows = rows[(known[nodes.problem[rows]] >= 0) & ~_stands_for_a_sweep(nodes, swept)[rows]]
-    position, leaf = nodes.positions(positions.tolist())[rows].astype(np.int64), nodes.is_leaf[rows]
+    position, leaf = nodes.positions(positions.tolist(), rows).astype(np.int64), nodes.is_leaf[rows]
     if position.max(initial=0) >= inputs.num_positions:
         raise ValueError(f"a node is at position {position.max()} of a process of {inputs.num_positions}; of another?")
     inside = np.flatnonzero((position > 0) & ~leaf)

@@ -1,4 +1,4 @@
-"""A flow from nothing, with its price: harvest trajectories, train on them, count everything that it took."""
+"""A flow from nothing, with its price: search and record every particle, train on that, count all that it took."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ class FlowFit:
     """A flow and its price.
 
     Attributes:
-        search_nfe: evaluations of the searches that it learned from.
-        training_nfe: those for the features of what was found, and the multiply-adds of training in evaluations.
-        seconds: of everything, wall-clock.
-        states, steps: rows it learned from, and gradient steps.
+        flow: the best version on the contexts held out.
+        search_nfe: function evaluations of the searches that it learned from.
+        training_nfe: function evaluations for the features of the states, and the multiply-adds of training in
+            units of one evaluation.
+        seconds: wall-clock time of everything.
+        states: number of states that it learned from.
+        steps: gradient steps.
         residual, base_residual: root mean square of one-step residuals on held-out contexts, in nats, of the flow and
             of what it began with.
     """
@@ -68,29 +71,33 @@ def learn_flow(
     process: GenerativeProcess,
     problems: Sequence[Problem],
     reward: Reward,
-    harvests: Sequence[Method],
+    methods: Sequence[Method],
     config: TrainingConfig,
     start: Flow | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FlowFit:
-    """Search by each of ``harvests`` and keep every particle, then train until patience ends.
+    """Search by each method, record every particle, then train F_phi until patience ends.
 
     Args:
-        harvests: all with the same branch steps.
-        start: the flow that the searches are guided by; their own choice if not given.
+        process, problems, reward: what is searched. Some contexts are held out to judge by.
+        methods: with particles, all with the same branch steps.
+        config: settings of the training.
+        start: flow that guides the searches; the reward's own look-ahead if not given.
+        progress: told in a few words what is being done.
 
-    Raises ValueError if the harvest is too little to learn from.
+    Raises:
+        ValueError: if the searches left too little to learn from.
     """
     started, tell = time.perf_counter(), progress or (lambda _: None)
-    branching = process.with_branch_steps(harvests[0].branch_steps)
+    branching = process.with_branch_steps(methods[0].branch_steps)
     chain, scorer = branching.bind(problems), reward.bind(problems)
     positions = np.asarray(level_positions(chain, branching.num_levels))
     look_ahead = None if start is None else start.config.look_ahead
     inputs = FlowInputs(chain, scorer, int(positions[-1]) + 1, look_ahead)
     parts: list[Examples] = []
     search_nfe = 0
-    for number, method in enumerate(harvests):
-        tell(f"harvest {number + 1} of {len(harvests)}")
+    for number, method in enumerate(methods):
+        tell(f"search {number + 1} of {len(methods)}")
         examples, nfe = search_and_record(process, problems, reward, method, inputs, positions, start)
         first = parts[-1].node.max() + 1 if parts else 0
         parts.append(_renumbered(examples, first))
@@ -126,9 +133,9 @@ def search_and_record(
     positions: np.ndarray,
     flow: Flow | None = None,
 ) -> tuple[Examples, int]:
-    """Every particle of one search with its features, by way of the files that any search writes, and what it cost.
+    """Every particle of one search with its features, read from the files that any search writes, and its NFE.
 
-    The x_0 by which a sweep stands in the tree is left out: it is one of the particles, not drawn by a step.
+    The x_0 that stands for a particle system in the tree is left out: weights chose it, no step drew it.
     """
     method = replace(method, smc=replace(method.smc, record_particles=True))
     with tempfile.TemporaryDirectory() as directory:
@@ -143,7 +150,7 @@ def search_and_record(
 
 
 def _renumbered(examples: Examples, first: int) -> Examples:
-    """Nodes counted from ``first``, so that harvests do not share ids; a parent that is not held stays away."""
+    """Nodes counted from ``first``, so that searches do not share ids; a parent that is not there stays absent."""
     order = np.argsort(examples.node)
     at = np.minimum(np.searchsorted(examples.node[order], examples.parent), len(order) - 1)
     known = examples.node[order][at] == examples.parent

@@ -65,10 +65,14 @@ class Nodes:
         """Of the deepest node."""
         return int(self.level.max(initial=0))
 
-    def positions(self, of_level: Sequence[int]) -> Int[np.ndarray, " N"]:
-        """In the chain's finest steps; ``of_level`` is what ``level_positions`` says of the process."""
-        in_tree = self.node < FIRST_PARTICLE
-        return np.where(in_tree, np.asarray(of_level)[np.where(in_tree, self.level, 0)], self.level)
+    def positions(self, of_level: Sequence[int], rows: Int[np.ndarray, " R"]) -> Int[np.ndarray, " R"]:
+        """Of rows of one search, in the chain's finest steps.
+
+        Args:
+            of_level: what ``level_positions`` says of the search's process.
+        """
+        in_tree, level = self.node[rows] < FIRST_PARTICLE, self.level[rows]
+        return np.where(in_tree, np.asarray(of_level)[np.where(in_tree, level, 0)], level)
 
     @cached_property
     def reaches_root(self) -> Bool[np.ndarray, " N"]:
