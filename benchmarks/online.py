@@ -182,6 +182,6 @@ def _note(judged: Sequence[Problem], forest: Sequence[Problem], rollouts: int) -
     return (
         f"sadt at lambda = {LAM:g} over {len(forest)} test contexts, {len(judged)} of them judged by the gold; "
         f"{rollouts:,} rollouts each with the learner, in systems of {_PARTICLES} particles, and without it "
-        f"as many as fit into the same time; {_WORKERS} workers on this machine, the learner beside them. Differences: "
-        "with minus without; below 0 the learner helps."
+        f"as many as fit into the same time; {_WORKERS} workers on this machine, the learner beside them. "
+        "Differences are with minus without: below 0 the learner helps."
     )
