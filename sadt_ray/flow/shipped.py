@@ -1,4 +1,4 @@
-"""The flow that ships with the package, for the prior that does and the reward that searches have by default."""
+"""The flow that ships with the package. It belongs to the shipped prior and the default reward."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def shipped_flow(dataset: str, reward: str, inv_temperature: float) -> Flow | None:
-    """The flow for a dataset's shipped prior, if there is one that was trained for just this reward and lambda.
+    """The shipped flow of a dataset; None unless it was trained for this reward and this lambda.
 
     Args:
-        reward: its ``repr``, with all weights.
+        dataset: name of the dataset.
+        reward: ``repr`` of the reward, with all weights.
+        inv_temperature: lambda.
     """
     path = WEIGHTS / f"flow_{dataset.lower()}.safetensors"
     if not path.is_file():

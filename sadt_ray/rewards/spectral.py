@@ -79,7 +79,7 @@ class SpectralScorer:
 
     @property
     def feature_groups(self) -> int:
-        """Number of frequencies. The look-ahead has two features per frequency: all of one kind, then all of the other."""
+        """Number of frequencies. The look-ahead has two features per frequency, one kind after the other."""
         return self.context_log_psds.shape[1]
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
