@@ -1,4 +1,4 @@
-"""Killing things on purpose: what the fault bench and its tests do to a search."""
+"""Fault injection: kill processes and nodes of a search, for the fault benchmark and its tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from typing import Any
 
 from actors.cluster import keep_others_out
 
-_OBJECT_STORE_BYTES = 200_000_000  # each node
+_OBJECT_STORE_BYTES = 200_000_000  # per node
 
 
 def kill_process(actor_class: str, index: int = 0) -> bool:
-    """SIGKILL to a process that runs an actor of this class on a ``SmallCluster`` of this process.
+    """Send SIGKILL to a process that runs an actor of this class on a ``SmallCluster`` of this process.
 
-    Returns whether there was one; the ``index``-th of them, counted round, is killed.
+    Args:
+        actor_class: name of the actor's class.
+        index: index of the process among those of the class, modulo their number.
+
+    Returns:
+        Whether there was such a process.
     """
     found = sorted(pid for pid in _processes() if _title(pid).startswith(f"ray::{actor_class}"))
     mine = [pid for pid in found if _parent(_parent(pid)) == os.getpid()]  # driver -> raylet -> actor
@@ -44,11 +49,11 @@ def _parent(pid: int) -> int:
 
 
 class SmallCluster:
-    """Several Ray nodes on this machine: a head without CPUs, where the driver and the owner are, and worker nodes.
+    """Several Ray nodes on this machine: worker nodes, and a head without CPUs for the driver and the tree owner.
 
     Args:
-        nodes: worker nodes.
-        cpus: of each.
+        nodes: number of worker nodes.
+        cpus: CPUs per worker node.
     """
 
     def __init__(self, nodes: int, cpus: int = 1) -> None:
@@ -72,7 +77,7 @@ class SmallCluster:
         return {"CPU": float(self._cpus * len(self._nodes))}
 
     def replace_node(self) -> None:
-        """Kill the oldest worker node with everything on it, and add a new one, as an autoscaler would."""
+        """Kill the oldest worker node with all its processes, and add a new one, as an autoscaler would."""
         self._cluster.remove_node(self._nodes.pop(0), allow_graceful=False)
         self._nodes.append(self._add())
 

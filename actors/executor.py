@@ -1,4 +1,4 @@
-"""Batches of tickets over rollout workers that may be slow, hang, die and come back."""
+"""Run batches of tickets on Ray workers that may be slow, hang, die and restart."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from sadt_ray.interfaces import Tickets
 from sadt_ray.rollout.spec import RolloutSpec
 from sadt_ray.runs.recording import SearchFailed
 
-_SICK = 3  # calls in a row that raised, after which a worker is restarted: its device may be in no state to go on
-_LOOK_ROWS = 2048  # nodes looked at in one call, so that batches do not wait long behind it
-_PATIENCE = 0.5  # seconds that ``collect`` waits before it lets its caller look around, and between two pings
+_MAX_ERRORS = 3  # a worker is restarted after this many errors in a row, because its device may be unusable
+_LOOK_ROWS = 2048  # nodes per call of ``look_at``, so that batches do not wait long behind it
+_WAIT = 0.5  # longest wait of ``collect``, and time between two pings, in seconds
 
 
 class WorkersLost(SearchFailed):
-    """No worker is left, and none will come back."""
+    """No worker is left, and none will restart."""
 
 
 class _Batch(NamedTuple):
     tickets: Tickets
-    finished_before: int  # tickets that had come back when it was submitted
+    finished_before: int  # number of finished tickets when the batch was submitted
 
 
 class _Call(NamedTuple):
-    reply: Any  # that holds the results
+    reply: Any  # reference to the results
     batch: _Batch
-    sent: float
+    sent: float  # time at which it was sent
     weights_version: int
 
 
 class _Look(NamedTuple):
-    reply: Any  # that holds what the flow says
+    reply: Any  # reference to the log flows
     nodes: NodeStates
-    version: int  # of the flow
+    version: int  # version of the flow
 
 
 @dataclass(eq=False)
@@ -52,31 +52,32 @@ class _Worker:
     number: int
     remote: RemoteWorker
     ready: bool = False
-    ping: Any = None  # reply of ``ready`` that is waited for
-    ping_at: float = 0.0  # not asked before
-    refusals: int = 0  # pings in a row that raised
-    answered: bool = False  # a call since it was started
-    calls: deque[_Call] = field(default_factory=deque)  # a worker runs them in this order
-    head_since: float = 0.0  # when the first of them began, as far as can be seen from here
-    raised: int = 0  # calls in a row
-    look: _Look | None = None  # beside its calls
+    ping: Any = None  # pending reply of ``ready``
+    ping_at: float = 0.0  # earliest time of the next ping
+    failed_pings: int = 0  # number of pings in a row that raised
+    answered: bool = False  # whether it has finished a call since its start
+    calls: deque[_Call] = field(default_factory=deque)  # in the order in which the worker runs them
+    head_since: float = 0.0  # start of the first call, as seen from here
+    raised: int = 0  # number of calls in a row that raised
+    look: _Look | None = None  # pending call of ``look_at``
 
 
 class RayExecutor:
     """An ``Executor`` over ``RemoteWorker``s.
 
-    Two calls are in flight a worker, so that it never waits for the tree, and ``spare`` batches wait here, so that
-    whoever comes back first is sent on before its results are backed up. A worker takes part as soon as it has
-    answered ``ready``, so the pool may grow, shrink and restart while a search runs.
+    Each worker has two calls in flight, so it never waits for the tree. ``spare`` more batches wait here, so a worker
+    that finishes gets its next batch before its results are backed up. A worker takes part as soon as it answers
+    ``ready``, so the pool may grow, shrink and restart during a search.
 
     Args:
-        workers: ready or not.
-        rollout_spec: how the search's tickets are rolled out.
-        batch_size: tickets a call.
-        deadline: how long a call may take before its worker is killed and restarted.
+        workers: workers, ready or not.
+        rollout_spec: settings of the rollouts.
+        batch_size: number of tickets per call.
+        deadline: longest duration of a call, after which its worker is killed and restarted.
+        spare: number of batches that wait here.
 
     Raises:
-        WorkersLost: by ``collect``, when every worker died for good, for example because the replica cannot be loaded.
+        WorkersLost: from ``collect``, if no worker is left, for example because the replica cannot be loaded.
     """
 
     calls_per_worker = 2
@@ -89,12 +90,8 @@ class RayExecutor:
         deadline: Deadline | None = None,
         spare: int = 1,
     ) -> None:
-        self._rolling, self._batch_size, self._deadline, self._spare = (
-            rollout_spec,
-            batch_size,
-            deadline or Deadline(),
-            spare,
-        )
+        self._rollout_spec, self._batch_size = rollout_spec, batch_size
+        self._deadline, self._spare = deadline or Deadline(), spare
         self._waiting: deque[_Batch] = deque()
         self._finished: deque[Finished] = deque()
         self._workers = [_Worker(number, worker) for number, worker in enumerate(workers)]
@@ -103,7 +100,7 @@ class RayExecutor:
         self._flow: HeldFlow | None = None
         self._to_look_at: deque[NodeStates] = deque()
         self._looked: list[NodeFlows] = []
-        self.last_loss = ""  # what happened to the last worker that was lost
+        self.last_loss = ""  # message of the last loss of a batch or a worker
 
     @property
     def batch_size(self) -> int:
@@ -115,7 +112,7 @@ class RayExecutor:
 
     @property
     def num_ready(self) -> int:
-        """Workers that take part."""
+        """Number of workers that take part."""
         return sum(worker.ready for worker in self._workers)
 
     def submit(self, tickets: Tickets) -> None:
@@ -124,7 +121,7 @@ class RayExecutor:
         self._send()
 
     def collect(self) -> Sequence[Finished]:
-        """One batch that is finished, or none after half a second, or when a worker has become ready."""
+        """Return one finished batch, or none after half a second or when a worker becomes ready."""
         if not self._finished:
             self._wait()
         return [self._finished.popleft()] if self._finished else []
@@ -138,17 +135,17 @@ class RayExecutor:
             worker.look = None
 
     def use_flow(self, flow: Flow) -> None:
-        """Every call that is sent from now on takes these weights along; those in flight, two a worker, have others."""
+        """Send these weights with every later call. The calls in flight, two per worker, keep their weights."""
         self._flow = HeldFlow.put(flow)
         self._gauges.flow_in_use(flow.version)
 
     def look_at(self, nodes: NodeStates) -> None:
-        """See ``UsesFlow``. In calls of their own, one a worker at most, behind the batches that it has."""
+        """See ``UsesFlow``. At most one such call per worker is in flight, behind the worker's batches."""
         self._to_look_at = deque(nodes.cut(_LOOK_ROWS))
         self._send_looks()
 
     def looked_at(self) -> Sequence[NodeFlows]:
-        """What has been answered. Nodes whose call was lost are looked at again, unless there is a newer flow."""
+        """The finished calls of ``look_at``. A lost call is repeated unless there is a newer flow."""
         for worker in self._workers:
             if worker.look is not None and ray.wait([worker.look.reply], timeout=0)[0]:
                 self._take_in_look(worker, worker.look)
@@ -167,7 +164,7 @@ class RayExecutor:
         return times
 
     def _send(self) -> None:
-        """Give waiting batches to the workers that have the least to do."""
+        """Send waiting batches to the workers with the fewest calls."""
         while self._waiting:
             free = [w for w in self._workers if w.ready and len(w.calls) < self.calls_per_worker]
             if not free:
@@ -176,7 +173,7 @@ class RayExecutor:
             batch = self._waiting.popleft()
             if not worker.calls:
                 worker.head_since = time.monotonic()
-            reply, version = worker.remote.run(self._rolling, batch.tickets, self._flow), self._version
+            reply, version = worker.remote.run(self._rollout_spec, batch.tickets, self._flow), self._version
             worker.calls.append(_Call(reply, batch, time.monotonic(), version))
 
     @property
@@ -189,7 +186,7 @@ class RayExecutor:
         for worker in self._workers:
             if worker.ready and worker.look is None and self._to_look_at:
                 nodes = self._to_look_at.popleft()
-                reply = worker.remote.look_at(self._rolling, nodes, self._flow)
+                reply = worker.remote.look_at(self._rollout_spec, nodes, self._flow)
                 worker.look = _Look(reply, nodes, self._flow.version)
 
     def _take_in_look(self, worker: _Worker, look: _Look) -> None:
@@ -197,7 +194,7 @@ class RayExecutor:
         newest = self._flow is not None and look.version == self._flow.version
         try:
             looked = ray.get(look.reply)
-        except RayError as error:  # its calls will tell what is wrong with the worker
+        except RayError as error:  # the worker's batches will show whether it is lost
             self.last_loss = last_line(error)
             if newest and not isinstance(error, RayTaskError):
                 self._to_look_at.append(look.nodes)
@@ -206,7 +203,7 @@ class RayExecutor:
                 self._looked.append(looked)
 
     def _wait(self) -> None:
-        """Until something happened: a call is finished, a worker ready, a deadline over, or patience."""
+        """Wait until a call finishes, a worker becomes ready, a deadline passes, or the wait is over."""
         if not self._workers:
             raise WorkersLost(f"no rollout worker is left: {self.last_loss}")
         self._ping()
@@ -227,37 +224,37 @@ class RayExecutor:
                 worker.ping = worker.remote.ready()
 
     def _welcome(self, worker: _Worker) -> None:
-        """A worker answered, or will never."""
+        """Handle the answer to a ping: the worker is ready, is restarting, or is removed."""
         ping, worker.ping = worker.ping, None
         try:
             ray.get(ping)
-            worker.ready, worker.refusals, worker.answered = True, 0, False
+            worker.ready, worker.failed_pings, worker.answered = True, 0, False
             return
-        except ActorDiedError as error:  # it was ended for good
-            self.last_loss, worker.refusals = last_line(error), _SICK
-        except RayTaskError as error:  # it cannot load its replica, this time
+        except ActorDiedError as error:  # it will not restart
+            self.last_loss, worker.failed_pings = last_line(error), _MAX_ERRORS
+        except RayTaskError as error:  # it could not load its replica this time
             self.last_loss = last_line(error)
-            worker.refusals += 1
+            worker.failed_pings += 1
         except RayError:  # it is being restarted
             pass
-        worker.ping_at = time.monotonic() + _PATIENCE
-        if worker.refusals == _SICK:
+        worker.ping_at = time.monotonic() + _WAIT
+        if worker.failed_pings == _MAX_ERRORS:
             self._workers.remove(worker)
 
     def _take_in(self, worker: _Worker) -> None:
-        """The worker's oldest call is over, for better or worse."""
+        """Handle the end of the worker's oldest call: results, an error, or a lost worker."""
         call, now = worker.calls.popleft(), time.monotonic()
         batch = call.batch
         try:
             results = ray.get(call.reply)
-        except RayTaskError as error:  # the rollout raised: the worker may be well, or not
+        except RayTaskError as error:  # the rollout raised; the worker itself may be fine
             worker.raised += 1
-            sick = worker.raised == _SICK
-            self._lost(worker, call, last_line(error), restarted=sick)
-            if sick:
+            restart = worker.raised == _MAX_ERRORS
+            self._lost(worker, call, last_line(error), restarted=restart)
+            if restart:
                 worker.remote.restart()
                 self._restarting(worker)
-        except ObjectLostError as error:  # the results died with their node
+        except ObjectLostError as error:  # the results were lost with their node
             self._lost(worker, call, last_line(error))
         except RayError as error:  # the worker died, was out of memory, or cannot be reached
             self._lost(worker, call, f"its worker was lost: {last_line(error)}", restarted=True)
@@ -279,18 +276,18 @@ class RayExecutor:
         self._finished.append(Finished(call.batch.tickets, None, message))
 
     def _timed(self, worker: _Worker, call: _Call, seconds: float, lost: bool = False, restarted: bool = False) -> None:
-        """``seconds``: that the worker had been at it."""
+        """Record the times of a call. ``seconds`` is the time that the worker spent on it."""
         now, sent_ago = time.perf_counter(), time.monotonic() - call.sent
         rows, began = len(call.batch.tickets), now - min(seconds, sent_ago)
         times = BatchTimes(worker.number, rows, now - sent_ago, began, now, call.weights_version, lost, restarted)
         self._times.append(times)
 
     def _restarting(self, worker: _Worker) -> None:
-        """Its other calls will fail too and are not to blame; it takes part again once it answers."""
+        """Let the worker's other calls wait for another worker. It takes part again once it answers a ping."""
         self._waiting.extendleft(call.batch for call in reversed(worker.calls))
         worker.calls.clear()
         worker.ready, worker.raised = False, 0
-        worker.ping_at = time.monotonic() + _PATIENCE  # what is being killed could still answer
+        worker.ping_at = time.monotonic() + _WAIT  # a process that is being killed may still answer
 
     def _restart_hanging(self) -> None:
         now = time.monotonic()
@@ -304,15 +301,15 @@ class RayExecutor:
 
 
 def _replies(awaited: list[Any]) -> list[Any]:
-    """Those that are there, after waiting a while for one."""
+    """Finished replies, after a wait of at most ``_WAIT`` for the first one."""
     if not awaited:
-        time.sleep(_PATIENCE)
+        time.sleep(_WAIT)
         return []
-    there, _ = ray.wait(awaited, num_returns=1, timeout=_PATIENCE)
+    there, _ = ray.wait(awaited, num_returns=1, timeout=_WAIT)
     return ray.wait(awaited, num_returns=len(awaited), timeout=0)[0] if there else []
 
 
 def last_line(error: BaseException) -> str:
-    """What an error of Ray says in the end, below the tracebacks."""
+    """Last line of an error of Ray, below the tracebacks; at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""How busy the workers have been: what an executor counts between two looks."""
+"""Gauges of an executor: the load of the workers, and the age of the weights in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Gauges:
-    """Counts since the last ``read``, but for ``tickets_finished`` and ``lost_batches``, which never go back."""
+    """Counts since the last ``read``. Only ``tickets_finished`` and ``lost_batches`` are totals."""
 
     tickets_finished: int = 0
     lost_batches: int = 0
@@ -18,7 +18,7 @@ class Gauges:
     _busy_seconds: float = 0.0
     _fills: list[float] = field(default_factory=list)
     _staleness: list[float] = field(default_factory=list)
-    _flows: list[tuple[int, float]] = field(default_factory=list)  # versions, and since when each is in use
+    _flows: list[tuple[int, float]] = field(default_factory=list)  # each version with the time of its first use
     _behind: list[float] = field(default_factory=list)
     _lags: list[float] = field(default_factory=list)
     _longest_lag: float = 0.0
@@ -27,21 +27,27 @@ class Gauges:
         self._since = self.clock()
 
     def batch_submitted(self, fill: float) -> None:
-        """``fill``: its tickets over the batch size."""
+        """Count a batch. ``fill`` is its number of tickets divided by the batch size."""
         self._fills.append(fill)
 
     def batch_finished(self, rows: int, seconds: float, finished_before: int) -> None:
-        """``seconds``: time in the rollout; ``finished_before``: ``tickets_finished`` when the batch was sent."""
+        """Count a finished batch.
+
+        Args:
+            rows: number of its tickets.
+            seconds: time in the rollout.
+            finished_before: ``tickets_finished`` when the batch was sent.
+        """
         self._busy_seconds += seconds
         self._staleness.append(self.tickets_finished - finished_before)
         self.tickets_finished += rows
 
     def flow_in_use(self, version: int) -> None:
-        """Batches are sent with these weights from now on."""
+        """Note that later batches are sent with this version of the weights."""
         self._flows.append((version, self.clock()))
 
     def weights_used(self, version: int) -> None:
-        """A batch came back that was rolled out with these."""
+        """Note that a batch that used this version of the weights has finished."""
         newer = [since for number, since in self._flows if number > version]
         lag = self.clock() - newer[0] if newer else 0.0
         self._behind.append(len(newer))
@@ -49,15 +55,16 @@ class Gauges:
         self._longest_lag = max(self._longest_lag, lag)
 
     def read(self, workers: int, queue_depth: int, batch_size: int) -> dict[str, float]:
-        """The gauges, by the names of ``metrics.jsonl``, counting anew from here.
+        """Return the gauges by their names in ``metrics.jsonl``, and reset the counts.
 
-        workers: that take part. utilisation: share of their time spent in rollouts. queue_depth: batches that wait for
-        a worker. batch_fill: tickets a batch over ``batch_size``. staleness: tickets that came back between the sending
-        of a batch and its return, that is how many simulations the tree had grown meanwhile. lost_batches: so far.
+        workers: number of workers that take part. utilisation: share of their time in rollouts. queue_depth: number of
+        batches that wait for a worker. batch_fill: tickets per batch, divided by ``batch_size``. staleness: number of
+        tickets that finished between the sending of a batch and its return, that is, the growth of the tree in the
+        meantime. lost_batches: number of lost batches so far.
 
-        Once there is a flow: weights_version: of the newest in use. weights_behind: versions between the weights of a
-        batch and the newest when it came back. weights_lag: seconds for which newer ones had been in use by then, at
-        most what two calls take; longest_weights_lag: of all batches so far.
+        With a flow: weights_version: newest version in use. weights_behind: number of versions between the weights of a
+        batch and the newest ones at its return. weights_lag: seconds for which newer weights had been in use then, at
+        most the duration of two calls. longest_weights_lag: largest lag of all batches so far.
         """
         now = self.clock()
         held = {

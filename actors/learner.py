@@ -1,4 +1,4 @@
-"""The learner beside the search: an actor that trains all the time, and a tree owner that asks it in passing."""
+"""The learner beside a search: an actor that trains, and a weight source that polls it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.learner import Learner, LearnerSpec
 from sadt_ray.flow.weight_source import LearnerUpdate
 
-_ASK_EVERY = 0.25  # seconds
-_ASK_AGAIN = 2.0  # seconds, after a learner that did not answer
-_PAUSE = 0.2  # seconds without anything to learn
-_NICE = 10  # it takes what workers leave over, where it has no CPU of its own
-_ERRORS = 5  # in a row, after which it is given up
+_ASK_EVERY = 0.25  # seconds between two requests
+_ASK_AGAIN = 2.0  # seconds before the next request or attempt, after an error
+_PAUSE = 0.2  # seconds to wait if there is nothing to learn
+_NICE = 10  # niceness of a learner without its own CPU, so that it uses idle time
+_MAX_ERRORS = 5  # the learner gives up after this many errors in a row
 
 
 class LearnerActor:
-    """What Ray runs: a learner in a thread of its own, so that it answers while it trains, or while it loads.
+    """The actor: a learner in its own thread, so that the actor answers while the learner trains or loads.
 
-    One that was killed and started anew begins at the first call, and goes on from its checkpoint.
+    The learner starts at the first call. After a restart of the actor it resumes from its checkpoint.
     """
 
     def __init__(self) -> None:
@@ -37,24 +37,24 @@ class LearnerActor:
         self._thread: threading.Thread | None = None
 
     def latest(self, replica: Sequence[Any], learning: LearnerSpec, known: int) -> LearnerUpdate:
-        """At once, whatever the learner is at; at the first call it begins.
+        """Return the newest weights at once. The first call starts the learner.
 
         Args:
-            replica: process, reward and problems, as workers have them.
-            learning: what else there is to know.
-            known: the version that the caller has, -1 for none.
+            replica: process, reward and problems, as for workers.
+            learning: recipe of the learner.
+            known: version of the caller's weights, -1 for none.
         """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._learn, args=(replica, learning), daemon=True)
+            self._thread = threading.Thread(target=self._train, args=(replica, learning), daemon=True)
             self._thread.start()
         return self._update(known)
 
     def finish(self, replica: Sequence[Any], learning: LearnerSpec) -> LearnerUpdate:
-        """End the training, and publish what there is."""
+        """End the training, and return the last weights."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._learner is None:  # it has died, or was never asked for anything
+        if self._learner is None:  # the actor was restarted, or this is its first call
             self._learner = learning.begin(*ray.get(replica[0]))
         self._learner.finish()
         return self._update(-1)
@@ -69,14 +69,14 @@ class LearnerActor:
             flow if flow is not None and flow.version > known else None, learner.figures, age, self._error
         )
 
-    def _learn(self, replica: Sequence[Any], learning: LearnerSpec) -> None:
+    def _train(self, replica: Sequence[Any], learning: LearnerSpec) -> None:
         torch.set_num_threads(1)
         errors = 0
-        while not self._stop.is_set() and errors < _ERRORS:
+        while not self._stop.is_set() and errors < _MAX_ERRORS:
             try:
                 if self._learner is None:
                     self._learner = learning.begin(*ray.get(replica[0]))
-                    os.nice(0 if learning.cpus else _NICE)  # of this thread
+                    os.nice(0 if learning.cpus else _NICE)  # for this thread
                 if not self._learner.work():
                     self._stop.wait(_PAUSE)
                 errors = 0
@@ -87,29 +87,29 @@ class LearnerActor:
 
 
 class RemoteLearner(NamedTuple):
-    """A learner as whoever asks it holds it: what it must know rides along, so that it may die and be made anew."""
+    """A handle of a ``LearnerActor``. Every call carries the learner's inputs, so a restarted actor can continue."""
 
     actor: Any
     replica: Sequence[Any]
     learning: LearnerSpec
 
     def latest(self, known: int) -> Any:
-        """A reply that holds a ``LearnerUpdate``."""
+        """Ask for newer weights. Returns a reference to a ``LearnerUpdate``."""
         return self.actor.latest.remote(self.replica, self.learning, known)
 
     def finish(self) -> Any:
-        """A reply that holds the last one."""
+        """End the training. Returns a reference to the last ``LearnerUpdate``."""
         return self.actor.finish.remote(self.replica, self.learning)
 
 
 class RemoteWeightSource:
-    """A ``WeightSource`` over a ``LearnerActor``: it is asked now and then, and nobody waits for the answer.
+    """A ``WeightSource`` over a ``LearnerActor``. It asks for weights at intervals and never waits for the answer.
 
-    A learner that is dead does not answer, is made anew by Ray, and is asked again.
+    If the actor dies, Ray restarts it, and the request is repeated.
 
     Args:
-        learner: whom to ask.
-        known: version of the weights that the search begins with, -1 for none.
+        learner: handle of the actor.
+        known: version of the search's first weights, -1 for none.
     """
 
     def __init__(self, learner: RemoteLearner, known: int = -1) -> None:
@@ -140,13 +140,13 @@ class RemoteWeightSource:
         return flow
 
     def figures(self) -> Mapping[str, float]:
-        """The learner's, as it told them last; ``learner_age``: seconds ago; ``learner_losses``: answers lost."""
+        """Last figures of the learner, their age in seconds (``learner_age``) and lost answers (``learner_losses``)."""
         age = time.monotonic() - self._heard
         return {**self._update.figures, "learner_age": age, "learner_losses": float(self._losses)}
 
 
 def start_learner(replica: Sequence[Any], learning: LearnerSpec, **options: Any) -> RemoteLearner:
-    """Ask Ray for a learner, with ``options`` such as where it lives. It need not be up yet."""
+    """Start a learner actor, with ``options`` of Ray such as its placement. Returns before the actor is up."""
     actor = ray.remote(LearnerActor).options(
         **{"num_cpus": learning.cpus, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2, **options}
     )

@@ -1,4 +1,4 @@
-"""What a sweep has done so far, in files that are true at any moment: every trial's state, and the cluster's size."""
+"""The progress of a grid of searches in files that are valid at any moment: states of trials, size of the cluster."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ray.tune.experiment import Trial
 from actors.tuning_config import WAITING
 
 TRIALS, NODES = "trials.json", "nodes.jsonl"
-_WRITE_EVERY = 1.0  # seconds
-_SILENCE = 60.0  # seconds
-_NODES_EVERY = 5.0  # seconds, while nothing changes
+_WRITE_EVERY = 1.0  # seconds between two writes of trials.json
+_SILENCE = 60.0  # longest time without output, in seconds
+_NODES_EVERY = 5.0  # seconds between two lines of nodes.jsonl without a change
 _STATUS = {"PENDING": "pending", "RUNNING": "running", "PAUSED": "running", "ERROR": "failed"}
 ENDED = ("complete", "stopped", "failed")
 
 
 class Ledger(Callback):
-    """Writes ``trials.json`` and appends to ``nodes.jsonl``, and says who has ended.
+    """Writes ``trials.json``, appends to ``nodes.jsonl``, and prints trials that have ended.
 
     Args:
-        directory: of the sweep; it may hold the files of an earlier part of it.
+        directory: directory of the grid. It may hold the files of an interrupted run of the same grid.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._began, self._before, self._written, self._said = time.time(), 0.0, 0.0, time.time()
         self._last: Mapping[str, float] = {}
-        self._ended: set[str] = set()  # trials, as far as has been said
-        self._stopped: set[str] = set()  # those that a scheduler ended early
-        self._listed: dict[str, Mapping[str, Any]] = {}  # all, in order: Tune knows none that it does not need yet
-        self._errors: dict[str, str] = {}  # of trials that failed: Tune keeps them in files, maybe far away
+        self._ended: set[str] = set()  # trials whose end was printed
+        self._stopped: set[str] = set()  # trials that a scheduler ended early
+        self._listed: dict[str, Mapping[str, Any]] = {}  # all trials in order; Tune creates its own only when needed
+        self._errors: dict[str, str] = {}  # errors of failed trials; Tune keeps them in files, maybe on another node
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
-        """Time goes on where an earlier part of the sweep left it; who had ended is not said again."""
+        """Continue the time and the ended trials of an interrupted run of the same grid."""
         self._began = self._said = time.time()
         path = self._directory / TRIALS
         if path.exists():
@@ -53,7 +53,7 @@ class Ledger(Callback):
             self._ended = self._stopped | {row["name"] for row in before["trials"] if row["status"] == "complete"}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Of all trials that an interruption ends, Tune says this of none."""
+        """Note a trial that a scheduler ended early. Tune does not call this for interrupted trials."""
         if not trial.last_result.get("complete"):
             self._stopped.add(trial.config["trial"]["name"])
 
@@ -76,10 +76,10 @@ class Ledger(Callback):
         write_whole(self._directory / TRIALS, json.dumps(content, indent=1))
         self._written = time.time()
         self._count_nodes(states)
-        self._say(rows)
+        self._print_ended(rows)
 
     def _row(self, trial: Trial) -> dict[str, Any]:
-        """A trial's line of ``trials.json``."""
+        """The row of a trial in ``trials.json``."""
         about, result = trial.config["trial"], trial.last_result or {}
         ended = "complete" if result.get("complete") else "stopped" if about["name"] in self._stopped else "pending"
         status = _STATUS.get(trial.status, ended)
@@ -92,7 +92,7 @@ class Ledger(Callback):
         }
 
     def _error(self, name: str, trial: Trial) -> str | None:
-        """The last line of why it failed, if it did."""
+        """Last line of the trial's error; None if it did not fail."""
         if trial.status != "ERROR":
             self._errors.pop(name, None)
         elif name not in self._errors and (error := trial.get_error()) is not None:
@@ -100,7 +100,7 @@ class Ledger(Callback):
         return self._errors.get(name)
 
     def _count_nodes(self, states: Mapping[str, int]) -> None:
-        """One more line if anything has changed, or some seconds have passed; of nodes that have room for a trial."""
+        """Append a line to ``nodes.jsonl`` after a change or some seconds. It counts nodes with CPUs or GPUs."""
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus, gpus = (np.array([held.get(name, 0.0) for held in resources]) for name in ("CPU", "GPU"))
         size = {"nodes": int((cpus + gpus > 0).sum()), "cpus": float(cpus.sum()), "gpus": float(gpus.sum())}
@@ -113,8 +113,8 @@ class Ledger(Callback):
             with (self._directory / NODES).open("a") as file:
                 file.write(json.dumps(self._last) + "\n")
 
-    def _say(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Who has ended; in a long silence, who is at it."""
+    def _print_ended(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Print the trials that have ended; after a long silence, the running ones."""
         if time.time() - self._said > _SILENCE:
             running = ", ".join(row["name"] for row in rows if row["status"] == "running")
             self._print(f"[{len(self._ended)}/{len(rows)}] running: {running or 'none, waiting for room'}")
@@ -131,7 +131,7 @@ class Ledger(Callback):
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Nobody ever reads half of it."""
+    """Write a file atomically: a reader sees the old text or the new one."""
     unfinished = path.with_name(path.name + ".writing")
     unfinished.write_text(text + "\n")
     os.replace(unfinished, path)

@@ -1,4 +1,4 @@
-"""What Ray's metrics show of a search, as ``ray_sadt_…`` with the method as a tag."""
+"""Metrics of a search in Ray: gauges ``ray_sadt_…`` with the method as a tag."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from sadt_ray.tree.search import Search
 
 _DESCRIPTIONS = {
     "simulations": "Simulations backed up.",
-    "simulations_per_second": "Simulations backed up a second.",
+    "simulations_per_second": "Simulations backed up per second.",
     "nfe": "Function evaluations of the process.",
-    "nfe_per_second": "Function evaluations a second.",
+    "nfe_per_second": "Function evaluations per second.",
     "mean_reward": "Mean reward of the samples so far, unweighted.",
     "best_reward": "Highest reward so far.",
     "nodes": "Nodes of the forest.",
-    "in_flight": "Tickets asked, neither told nor forgotten.",
+    "in_flight": "Tickets asked, but neither told nor forgotten.",
     "set_aside": "Tickets given up after three failures.",
     "workers": "Rollout workers that take part.",
     "utilisation": "Share of the workers' time spent in rollouts.",
     "queue_depth": "Batches that wait for a worker.",
-    "batch_size": "Tickets a call.",
-    "batch_fill": "Tickets a call over the batch size.",
-    "staleness": "Tickets that came back between a batch's submission and its return.",
-    "weights_version": "Version of the flow that batches are sent with.",
-    "weights_behind": "Versions between the flow of a batch and the newest when it came back.",
-    "weights_lag": "Seconds for which a newer flow had been in use when a batch came back.",
-    "longest_weights_lag": "The longest of these.",
+    "batch_size": "Tickets per call.",
+    "batch_fill": "Tickets per call, divided by the batch size.",
+    "staleness": "Tickets that finished between the submission and the return of a batch.",
+    "weights_version": "Version of the flow that new batches use.",
+    "weights_behind": "Versions between the flow of a batch and the newest flow at its return.",
+    "weights_lag": "Seconds for which a newer flow had been in use when a batch returned.",
+    "longest_weights_lag": "Largest weights_lag so far.",
     "learner_steps": "Training steps of the learner.",
-    "learner_validation": "Loss of its last validation.",
-    "learner_base": "The same of the look-ahead that the flow began with.",
-    "learner_nfe": "Evaluations of the process that features and training are worth.",
-    "learner_age": "Seconds since the learner was last heard of.",
+    "learner_validation": "Loss of the learner's last validation.",
+    "learner_base": "Loss of the look-ahead base in the same validation.",
+    "learner_nfe": "Cost of features and training, in function evaluations.",
+    "learner_age": "Seconds since the learner's last answer.",
     "lost_batches": "Batches lost with a worker or by an error in a rollout.",
 }
 
 
 class Meters:
-    """An observer that shows each figure of a search as a gauge of Ray's."""
+    """An observer that shows each figure of a search as a gauge of Ray."""
 
     def __init__(self, method: str) -> None:
         self._tags = {"method": method}
@@ -49,7 +49,7 @@ class Meters:
         }
 
     def after_batch(self, search: Search, stats: SearchStats) -> None:
-        """Set every gauge that there is a figure for, whenever the search's gauges were renewed."""
+        """Set the gauges whenever the search has new figures."""
         if stats.gauges is self._shown:
             return
         self._shown, figures = stats.gauges, stats.figures()

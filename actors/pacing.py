@@ -1,4 +1,4 @@
-"""How many tickets go into a call, and how long a call may take: both learned from the calls so far."""
+"""The number of tickets per call, and the deadline of a call: both adapt to the calls so far."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-_SHORTEST_CALL = 0.020  # seconds; below it the price of a call shows
-_NOT_FULL = 1.5  # a device that takes less than this factor for twice the rows was not full
-_OBSERVATIONS = 3
+_SHORTEST_CALL = 0.020  # seconds; in a shorter call the overhead matters
+_NOT_FULL = 1.5  # the device was not full if twice the rows take less than this factor of the time
+_OBSERVATIONS = 3  # calls per batch size
 
 
 @dataclass
 class BatchSize:
-    """Doubles until a call takes 20 ms and a batch fills the device, then stays.
+    """A batch size that doubles until a call takes 20 ms and a batch fills the device.
 
     Args:
-        value: tickets a call at first.
-        largest: never more than this; equal to ``value`` for a fixed size.
+        value: number of tickets per call; at first the initial value.
+        largest: largest value; equal to ``value`` for a fixed size.
+
+    Raises ValueError if ``value`` is less than 1.
     """
 
     value: int
     largest: int
     _seconds: list[float] = field(default_factory=list)
-    _half: float | None = None  # median seconds of a batch half as large
+    _half: float | None = None  # median seconds for half the batch size
     _settled: bool = False
 
     def __post_init__(self) -> None:
@@ -31,7 +33,7 @@ class BatchSize:
             raise ValueError(f"batch_size must be at least 1, got {self.value}")
 
     def observe(self, rows: int, seconds: float) -> None:
-        """A call with so many tickets took so long. Calls of other sizes teach nothing."""
+        """Take the duration of a call into account. Calls with another number of tickets are ignored."""
         if self._settled or rows != self.value:
             return
         self._seconds.append(seconds)
@@ -51,11 +53,12 @@ class BatchSize:
 
 @dataclass
 class Deadline:
-    """A call that takes ten times as long as the longest of the last hundred hangs.
+    """The deadline of a call: ten times the longest duration of the last hundred calls.
 
     Args:
-        first: seconds that a worker is given for its first call: replicas warm up, kernels are compiled.
-        shortest: seconds allowed at least, for machines that are busy with something else for a while.
+        first: deadline of a worker's first call, in seconds; it includes the warm-up and the compilation of kernels.
+        shortest: smallest deadline, in seconds, in case the machine is busy for a while.
+        factor: factor on the longest duration.
     """
 
     first: float = 600.0
@@ -64,11 +67,12 @@ class Deadline:
     _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=100))
 
     def observe(self, seconds: float) -> None:
+        """Take the duration of a call into account."""
         self._seconds.append(seconds)
 
     @property
     def seconds(self) -> float:
-        """Time that a call is given."""
+        """Deadline of a call."""
         if not self._seconds:
             return self.first
         return max(self.shortest, self.factor * max(self._seconds))

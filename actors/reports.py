@@ -1,4 +1,4 @@
-"""What a search and its trial tell each other, from one thread to the other."""
+"""Messages between a search and its trial, which run in two threads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 
 class Reports:
-    """The newest figures one way, the wish to stop the other way.
+    """The newest figures, from the search to the trial, and the request to stop, in the other direction.
 
     Attributes:
-        figures: that were shown last; empty before.
+        figures: last figures; empty at first.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Reports:
         self.figures: Mapping[str, float] = {}
 
     def show(self, figures: Mapping[str, float]) -> None:
-        """What Tune, its schedulers and its loggers see."""
+        """Set the figures that Tune, its schedulers and its loggers see."""
         self.figures = figures
 
     @property
@@ -27,4 +27,5 @@ class Reports:
         return self._stop.is_set()
 
     def stop(self) -> None:
+        """Ask the search to end."""
         self._stop.set()

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a search that Ray Tune starts, looks at, and may stop early."""
+"""A trial: one search of a grid, which Ray Tune starts, monitors and may stop early."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from actors.reports import Reports
 
 Figures = Mapping[str, Any]
 
-_REPORT_EVERY = 2.0  # seconds between two results that Tune, its scheduler and its loggers see
-_STOP_WITHIN = 60.0  # seconds in which a search that was stopped should have written what it has
+_REPORT_EVERY = 2.0  # seconds between two results for Tune, its scheduler and its loggers
+_STOP_WITHIN = 60.0  # seconds that a stopped search has to write its results
 
 
 Run = Callable[[Figures, Reports], Figures]
-"""A whole search: takes a trial's configuration, reports as it goes, returns its last figures, raises if it failed."""
+"""A whole search: it takes a trial's configuration, reports, and returns its last figures. It raises if it fails."""
 
 
 class Trial(tune.Trainable):
-    """A search in a thread beside Tune's calls, so that it can be looked at while it runs.
+    """A search in its own thread, so that Tune can read its figures while it runs.
 
-    Its last result has ``complete``: a trial that a scheduler stopped has not.
+    The last result has ``complete`` true, unless a scheduler stopped the trial.
     """
 
-    run: Run  # of the subclass that ``trial_class`` makes
+    run: Run  # set by ``trial_class``
 
     def setup(self, config: dict[str, Any]) -> None:
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
-        """What is new after some seconds; the last figures when the search has ended."""
+        """The figures after some seconds; the last figures if the search has ended."""
         while not wait([self._running], timeout=_REPORT_EVERY).done:
             if self._reports.figures:
                 return {**self._reports.figures, "complete": False}
         return {**self._reports.figures, **self._running.result(), "complete": True, "done": True}
 
     def cleanup(self) -> None:
-        """Stop the search if it runs, and let it write what it has."""
+        """Stop the search if it runs, and wait until it has written its results."""
         self._end(_STOP_WITHIN)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on as another trial: what this process has loaded is loaded. The search before has all the time it takes
-        to end: to refuse would fail the trial that comes."""
+        """Continue as another trial, with everything that this process has loaded.
+
+        It waits without limit for the end of the last search, because a refusal would fail the next trial.
+        """
         self._end(None)
         self._begin(new_config)
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """A search has checkpoints of its own."""
+        """Does nothing: a search writes its own checkpoints."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """See there."""
+        """Does nothing: a search reads its own checkpoints."""
 
     def _end(self, patience: float | None) -> None:
         self._reports.stop()
@@ -66,5 +68,5 @@ class Trial(tune.Trainable):
 
 
 def trial_class(run: Run) -> type[Trial]:
-    """Trials that run this, called "search" wherever Tune names them."""
+    """Make the class of trials that call ``run``. Tune shows its name, "search"."""
     return type("search", (Trial,), {"run": staticmethod(run)})

@@ -1,4 +1,4 @@
-"""Many searches on one cluster: Ray Tune queues, places, retries, stops and restores them."""
+"""A grid of searches on one cluster: Ray Tune queues, places, retries, stops and restores them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # those that are asked for, and no others
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # that of its two outputs which can be turned off
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # only the loggers of ``Sweep.track``
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output can be turned off, the new one cannot
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a short search ends before it is looked at
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # searches name files, and rewards, from where the sweep stands
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a short search may end before its first report
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths and rewards are relative to the directory of the command
 
-from ray import tune  # after its environment is set
+from ray import tune  # after the environment is set
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from actors.ledger import Ledger
@@ -24,21 +24,24 @@ from actors.trial import Run, trial_class
 from actors.tuning_config import EarlyStopping, Tracker, TrialResources
 
 TUNE = "tune"
-"""Folder of a sweep's storage that Tune keeps its own state in."""
-_NO_END = 10**15  # evaluations: budgets are the searches' own
+"""Folder of Tune's own state in the storage."""
+_NO_END = 10**15  # evaluations: each search has its own budget
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is run, and how.
+    """A grid of searches and its settings.
 
     Attributes:
-        trials: a mapping each, with a ``name`` of its own: ``run`` is called with one as ``trial``.
-        shared: what ``run`` is called with beside it.
-        storage: directory or address that every node reaches.
-        ledger: where ``trials.json`` and ``nodes.jsonl`` are kept up to date, on this machine.
-        retries: how often a trial that fails is tried again.
-        at_once: trials; None for as many as the cluster has, or may get, room for.
+        trials: one mapping per trial, with a unique ``name``. ``run`` gets it as ``trial``.
+        shared: further arguments of ``run``, the same for all trials.
+        storage: directory or address that every node can reach.
+        ledger: directory of ``trials.json`` and ``nodes.jsonl`` on this machine.
+        resources: resources per trial.
+        stopping: rule that stops trials early.
+        retries: number of retries of a failed trial.
+        at_once: largest number of trials at the same time; None for as many as the cluster has, or may get, room for.
+        track: loggers of Tune.
     """
 
     trials: Sequence[Mapping[str, Any]]
@@ -53,14 +56,14 @@ class Sweep:
 
 
 def run_sweep(sweep: Sweep, run: Run) -> None:
-    """Run all trials, or those that are left of a sweep whose state Tune finds in the storage.
+    """Run all trials, or resume them if the storage holds the state of the same grid.
 
-    Returns when every trial has ended, for good or bad, or when this process was asked to stop.
+    Returns when every trial has ended, with or without success, or after a signal to stop.
     """
     trainable = tune.with_resources(trial_class(run), tune.PlacementGroupFactory(sweep.resources.bundles()))
     space = {"trial": tune.grid_search([dict(trial) for trial in sweep.trials]), **sweep.shared}
     experiment = f"{sweep.storage.rstrip('/')}/{TUNE}"
-    if tune.Tuner.can_restore(experiment):  # where its state is damaged, or was not written yet, Tune begins anew
+    if tune.Tuner.can_restore(experiment):  # with a damaged or missing state, Tune starts anew
         tuner = tune.Tuner.restore(
             experiment, trainable, resume_unfinished=True, restart_errored=True, param_space=space
         )
@@ -83,7 +86,7 @@ def run_sweep(sweep: Sweep, run: Run) -> None:
                 verbose=0,
             ),
         )
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what ``ray job stop`` sends
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ``ray job stop`` sends SIGTERM
     tuner.fit()
 
 
@@ -92,7 +95,7 @@ def _scheduler(stopping: EarlyStopping) -> TrialScheduler:
     if stopping.scheduler == "asha":
         return ASHAScheduler(**told, grace_period=stopping.after, max_t=_NO_END, reduction_factor=2)
     if stopping.scheduler == "median":
-        never: Any = math.inf  # is a trial paused to let others catch up: it would load everything again
+        never: Any = math.inf  # never pause a trial for others to catch up: it would load everything again
         return MedianStoppingRule(**told, grace_period=stopping.after, min_time_slice=never)
     return FIFOScheduler()
 
@@ -102,7 +105,7 @@ def _name(trial: Any) -> str:
 
 
 def _tracker(name: Tracker, sweep: Sweep) -> Any:
-    """One of Tune's own loggers. Raises ImportError naming what is to be installed."""
+    """Make a logger of Tune. Raises ImportError with the name of a missing package."""
     if name == "tensorboard":
         from ray.tune.logger import TBXLoggerCallback
 

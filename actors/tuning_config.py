@@ -1,4 +1,4 @@
-"""What a sweep's trials take of the cluster, and when one is stopped early. Imports no Ray: flags are read before."""
+"""Resources of a trial, and rules that stop it early. Does not import Ray, so that flags are parsed without it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 WAITING = {"status": "pending", "attempts": 0, "error": None, "seconds": None}
-"""What ``trials.json`` says of a trial that has not begun."""
+"""Entry of ``trials.json`` for a trial that has not started."""
 
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial takes of the cluster, as one placement group.
+    """Resources of one trial, as one placement group.
 
     Attributes:
-        num_workers: rollout workers beside the process that owns the tree; 0 for a search in one process.
-        cpus, gpus: of each worker, or of that one process; fractions share a device.
-        learner_cpus: of a learner beside the search.
+        num_workers: number of rollout workers beside the tree owner; 0 for a search in one process.
+        cpus, gpus: CPUs and GPUs per worker, or of the one process. Fractions share a device.
+        learner_cpus: CPUs of a learner beside the search.
     """
 
     num_workers: int = 0
@@ -28,30 +28,33 @@ class TrialResources:
     learner_cpus: float = 0.0
 
     def bundles(self) -> list[dict[str, float]]:
-        """Owner first, with the learner, which reads what the owner writes and lives on its machine."""
+        """Bundles of the placement group.
+
+        The first one is for the tree owner and the learner, which reads the owner's files and must be on its machine.
+        """
         each = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
         learner = {"CPU": self.learner_cpus} if self.learner_cpus else {}
         return [learner, *[each] * self.num_workers] if self.num_workers else [each]
 
     def check(self, room: Mapping[str, float]) -> None:
-        """Raises ValueError unless a trial fits into a cluster that has this and will not grow."""
+        """Raise ValueError unless a trial fits into a cluster of fixed size with these resources."""
         for name in ("CPU", "GPU"):
             taken, held = sum(bundle.get(name, 0.0) for bundle in self.bundles()), room.get(name, 0.0)
             if taken > held:
                 raise ValueError(
-                    f"a trial takes {taken:g} {name}, and this machine has {held:g}; let it take less, or give the "
-                    "--address of a cluster"
+                    f"a trial needs {taken:g} {name}, but this machine has {held:g}; reduce the resources of a trial, "
+                    "or give the --address of a cluster"
                 )
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Which of Tune's schedulers ends trials that do worse than others at equal evaluations."""
+    """The scheduler of Tune that stops trials with lower rewards than others at equal evaluations."""
 
     scheduler: Literal["fifo", "asha", "median"] = "fifo"
-    """fifo: none; asha: all but the better half, at doubling evaluations (arXiv 1810.05934); median: those below the
-    median of the others (Golovin et al. 2017)."""
+    """fifo stops none; asha stops the worse half each time the evaluations have doubled (arXiv 1810.05934); median
+    stops trials below the median of the others (Golovin et al. 2017)."""
     metric: Literal["mean_reward", "best_reward"] = "mean_reward"
-    """What they are compared by: the rewards of the samples so far."""
+    """Figure that is compared: mean or best reward of the samples so far."""
     after: int = 100_000
-    """Evaluations, of all contexts together, that every trial may make."""
+    """Number of evaluations, over all contexts, before a trial may be stopped."""

@@ -1,7 +1,7 @@
-"""Checkpoints of a search, at any address that ``pyarrow.fs`` can write to: a local folder, S3, Google Cloud Storage.
+"""Checkpoints of a search, at any address of ``pyarrow.fs``: a local folder, S3, Google Cloud Storage.
 
-Each is one numbered file that appears by a move, so that whoever kills the writer leaves the one before. What is read
-is compared with its digest, and nothing is ever unpickled.
+A checkpoint is one numbered file. It is moved into place when it is complete, so a killed writer leaves the one before.
+Reading compares the content with its digest. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from sadt_ray.numerics.tensor_file import Damaged, read_tensors, write_tensors
 from sadt_ray.tree.state import SearchState, check_version
 
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors(\.writing)?")
-_URI = re.compile(r"[A-Za-z][\w+.-]+:/")  # two letters at least, one is a Windows drive
-_REST = 20  # times the duration of the last checkpoint, before the next
+_URI = re.compile(r"[A-Za-z][\w+.-]+:/")  # at least two letters; a single letter is a Windows drive
+_REST = 20  # shortest time between two checkpoints, in durations of the last one
 
 
 class Checkpoints:
     """The checkpoints of one search.
 
     Args:
-        address: a folder of their own: a local path, or a URI such as ``s3://bucket/folder``. Created if missing.
-        keep: how many are kept; the older ones stand in for one that is damaged.
+        address: folder for these checkpoints alone: a local path, or a URI such as ``s3://bucket/folder``. Created if
+            missing.
+        keep: number of checkpoints that are kept. An older one replaces a damaged one.
 
     Raises ValueError for an address that cannot be used.
     """
@@ -50,7 +51,7 @@ class Checkpoints:
             ) from None
 
     def save(self, state: SearchState, facts: Mapping[str, Any] | None = None) -> None:
-        """Write one more checkpoint, then remove those too many. ``facts`` is what JSON can hold."""
+        """Write a checkpoint, then remove the oldest beyond ``keep``. ``facts`` holds JSON values."""
         found = self._found()
         path = self._path(max(found, default=0) + 1)
         metadata = {"state": _to_json(state.facts), "facts": _to_json(facts or {})}
@@ -63,19 +64,19 @@ class Checkpoints:
             self._delete(found[number])
 
     def latest(self) -> tuple[SearchState, dict[str, Any]] | None:
-        """The newest checkpoint that is as it was written, and the facts saved with it; None if there is none.
+        """The newest intact checkpoint and its facts; None if there is none.
 
-        Warns of each one that is damaged. Raises ValueError for one of another format version.
+        Warns of each damaged checkpoint. Raises ValueError for another format version.
         """
         found = self._found()
         for number in sorted(found, reverse=True):
             path = self._path(number)
             if path not in found[number]:
-                continue  # its writer did not finish
+                continue  # the writer did not finish it
             try:
                 arrays, metadata = self._read(path)
             except Damaged as damage:
-                warnings.warn(f"{path} is damaged ({damage}); the checkpoint before it is tried", stacklevel=2)
+                warnings.warn(f"{path} is damaged ({damage}); trying the previous one", stacklevel=2)
                 continue
             state = SearchState(arrays, json.loads(metadata["state"]))
             check_version(state.facts)
@@ -83,7 +84,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Delete all checkpoints, and the folder if nothing else is in it."""
+        """Delete all checkpoints, and the folder if it is then empty."""
         for paths in self._found().values():
             self._delete(paths)
         exists = self._files.get_file_info(self._folder).type == fs.FileType.Directory
@@ -94,7 +95,7 @@ class Checkpoints:
         return f"{self._folder}/checkpoint-{number:08d}.safetensors"
 
     def _found(self) -> dict[int, list[str]]:
-        """Files by number, finished or not."""
+        """Files by checkpoint number, finished or not."""
         found: dict[int, list[str]] = {}
         for info in self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True)):
             match = _NAME.fullmatch(info.base_name)
@@ -112,13 +113,14 @@ class Checkpoints:
 
 
 class CheckpointTimes:
-    """When a checkpoint is due: after so many simulations, or so many seconds, whatever comes first.
+    """Decides when a checkpoint is due: after some simulations or some seconds, whichever comes first.
 
-    Never before twenty times the duration of the last one has passed, so that checkpoints take at most a twentieth of
-    the time. Without either number none is due.
+    The pause is at least twenty times the duration of the last checkpoint, so checkpoints take at most a twentieth of
+    the time. If both numbers are None, no checkpoint is due.
 
     Args:
-        every_simulations: of all problems together.
+        every_simulations: number of simulations, over all problems; None for no such limit.
+        every_seconds: seconds; None for no such limit.
         clock: seconds from any origin.
     """
 
@@ -136,11 +138,11 @@ class CheckpointTimes:
         self.begin(0)
 
     def begin(self, simulations: int) -> None:
-        """Count from here."""
+        """Count from now, at this number of simulations."""
         self._simulations, self._ended = simulations, self._clock()
 
     def due(self, simulations: int) -> bool:
-        """Whether it is time, with so many simulations done."""
+        """Whether a checkpoint is due at this number of simulations."""
         passed = self._clock() - self._ended
         enough = self._every_simulations is not None and simulations - self._simulations >= self._every_simulations
         late = self._every_seconds is not None and passed >= self._every_seconds
@@ -148,7 +150,7 @@ class CheckpointTimes:
 
     @contextmanager
     def measured(self, simulations: int) -> Iterator[None]:
-        """Around the writing of a checkpoint, whether it succeeds or not."""
+        """Context in which a checkpoint is written. It measures the duration, with or without success."""
         started = self._clock()
         try:
             yield

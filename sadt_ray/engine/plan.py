@@ -1,4 +1,4 @@
-"""What one search is, before it begins: small enough to send, complete enough to begin it anywhere."""
+"""The plan of a search: small enough to send, and enough to start the search on any machine."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sadt_ray.tree.search import Search
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A forest to grow.
+    """The plan of one search over P problems.
 
     Attributes:
-        name: of the method; records and checkpoints are filed under it.
-        config: of the search.
-        branch_steps: of the process, for whoever rolls out.
-        names: of the problems.
-        root_states: [P, *state_shape].
-        num_levels: below the roots.
-        sweep: what a rollout is.
-        positions: of the levels among the process's finest steps, root first.
+        name: name of the method, under which records and checkpoints are stored.
+        config: settings of the search.
+        branch_steps: branch steps of the process.
+        names: names of the problems.
+        root_states: states of the roots [P, *state_shape].
+        num_levels: number of levels below the roots.
+        smc: settings of a rollout.
+        positions: position on the walk of each level, from the root down.
     """
 
     name: str
@@ -41,29 +41,32 @@ class SearchPlan:
 
     @property
     def rollout_spec(self) -> RolloutSpec:
-        """What a worker must know of it."""
+        """The settings that a worker needs for rollouts."""
         return RolloutSpec(self.branch_steps, self.smc, self.config.inv_temperature)
 
     @property
     def simulations(self) -> int:
-        """About so many will be run, for sizing: a budget of evaluations is taken as one a level and rollout."""
+        """Approximate number of simulations, for allocation.
+
+        A budget of evaluations is divided by the number of levels times the number of particles.
+        """
         dearest = self.num_levels * self.smc.particles
         budgets = [self.config.n_rollouts, self.config.max_nfe and self.config.max_nfe // dearest]
         return len(self.names) * max(1, min(budget for budget in budgets if budget is not None))
 
     def begin(self) -> Search:
-        """The search, with nothing asked."""
+        """Make the search."""
         return Search(self.config, self.names, self.root_states, self.num_levels)
 
 
 def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method: Method) -> SearchPlan:
-    """The search of a method over problems. Raises ValueError for problems that do not fit the process, or none."""
+    """Plan the search of a method. Raises ValueError for an empty list, or a problem that does not fit the process."""
     if not problems:
         raise ValueError("there is nothing to search: the list of problems is empty")
     if method.sized is not None:
         raise ValueError(
-            f"how many rollouts max_nfe={method.search.max_nfe} pays for {method.name} depends on process and reward; "
-            "call budget.fitted first, or give n_rollouts"
+            f"the number of rollouts that max_nfe={method.search.max_nfe} allows {method.name} depends on process and "
+            "reward; call budget.fitted first, or give n_rollouts"
         )
     branching = process.with_branch_steps(method.branch_steps)
     chain = branching.bind(problems)
@@ -82,14 +85,17 @@ def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method:
 def check_rollouts(
     plan: SearchPlan, process: GenerativeProcess, reward: Reward, problem: Problem, flow: Flow | None = None
 ) -> None:
-    """Raises ValueError for what the rollouts of a plan ask of process, reward or flow and these cannot provide."""
+    """Raise ValueError if process, reward or flow cannot provide what the rollouts of the plan need."""
     branching = process.with_branch_steps(plan.branch_steps)
     rollout_fn(branching.bind([problem]), reward.bind([problem]), plan.num_levels, plan.rollout_spec, flow)
 
 
 def default_batch_size(num_problems: int, particles: int = 1) -> int:
-    """Tickets a batch: two a problem, but at least 16 and at most 256 rows: many in flight cost a tree quality at small
-    budgets, few rows cost the model speed. Particles of one ticket are rows already, and sweeps take up to 1,024."""
+    """Default number of tickets per batch.
+
+    It is two per problem, at least 16 and at most 256: many tickets in flight make the tree worse at small budgets, few
+    rows make the model slow. A ticket of n particles has n rows, and such batches have up to 1,024 rows.
+    """
     if particles > 1:
         return max(1024 // particles, 1)
     return min(max(2 * num_problems, 16), 256)

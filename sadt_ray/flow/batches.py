@@ -1,4 +1,4 @@
-"""Batches of families and of paths, and their residuals under a network."""
+"""Batches of sibling groups and of paths, and their residuals under a network."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sadt_ray.flow.network import FlowNetwork
 from sadt_ray.flow.siblings import SiblingGroups
 from sadt_ray.flow.training_config import TrainingConfig
 
-LOWEST = -1e4  # nats: of a reward of -inf
-_PATHS_A_GROUP = 8
+LOWEST = -1e4  # nats: lambda r of a reward of -inf
+_PATHS_PER_GROUP = 8
 
 
 class Batch(NamedTuple):
-    """B families, each at a lambda of its own."""
+    """B sibling groups, each at its own lambda."""
 
-    parent: Int[Tensor, " B"]  # row; -1 for one that is not there
-    children: Int[Tensor, "B K"]  # rows; -1 for those that are not there
+    parent: Int[Tensor, " B"]  # row of the parent; -1 for padding
+    children: Int[Tensor, "B K"]  # rows of the children; -1 for padding
     lam: Float[Tensor, " B"]
 
     @property
     def num_rows(self) -> int:
-        """That a network is asked for."""
+        """Number of rows that the network evaluates."""
         return self.parent.numel() + self.children.numel()
 
 
@@ -38,7 +38,7 @@ def log_flow(
     rows: Int[Tensor, " R"],
     lam: Float[Tensor, " R"],
 ) -> Float[Tensor, " R"]:
-    """lambda F: lambda r at x_0, else of the network, or lambda times the base without one."""
+    """lambda F of rows: lambda r at x_0, else the network's output, or lambda times the base without a network."""
     reward = tensors["reward"][rows]
     known = (lam * reward).clamp_min(LOWEST)
     inside = torch.isnan(reward)
@@ -55,12 +55,14 @@ def step_residuals(
     corrected: bool = False,
     target: FlowNetwork | None = None,
 ) -> Float[Tensor, " B"]:
-    """delta of each family; minus log E_z alone for a root. 0 for one that is not there.
+    """delta of each sibling group; for a root - log E_z alone; 0 for padding.
 
     Args:
-        network: None for F = base.
-        corrected: see ``losses.log_mean``.
-        target: asked, without gradient, for the children instead.
+        network: flow network; None for F = base.
+        tensors: columns of all rows, see ``ExampleStore.tensors``.
+        batch: sibling groups.
+        corrected: whether to correct the bias of the mean, see ``losses.log_mean``.
+        target: network for the children, without gradient; None for ``network``.
     """
     count, siblings = batch.children.shape
     held = batch.children >= 0
@@ -82,7 +84,7 @@ def step_residuals(
 
 
 def make_batch(parent: np.ndarray, children: np.ndarray, lam: np.ndarray) -> Batch:
-    """From arrays; any shape of parents, with that shape and K of children."""
+    """Make a batch from arrays: parents and lambdas of any shape, children of that shape and K."""
     return Batch(
         torch.as_tensor(parent.reshape(-1)),
         torch.as_tensor(children.reshape(-1, children.shape[-1])),
@@ -91,38 +93,38 @@ def make_batch(parent: np.ndarray, children: np.ndarray, lam: np.ndarray) -> Bat
 
 
 def there_of(batch: Batch) -> Bool[Tensor, " B"]:
-    """Which families there are."""
+    """Whether each sibling group exists, that is, is not padding."""
     return (batch.children >= 0).any(1)
 
 
 class PathBatch(NamedTuple):
-    """N paths of T nodes, as families one after the other; those of a group have one problem and one lambda."""
+    """N paths of T nodes. The paths of a group share one problem and one lambda."""
 
-    batch: Batch
-    shape: tuple[int, int]
+    batch: Batch  # the N T sibling groups, path by path
+    shape: tuple[int, int]  # (N, T)
     group: Int[Tensor, " N"]
     lam: Float[Tensor, " N"]
 
 
-def draw_families(families: SiblingGroups, config: TrainingConfig, rng: np.random.Generator) -> Batch:
-    """Anywhere below the root."""
-    rows = families.draw(config.batch, rng)
-    return make_batch(rows, families.children(rows, rng), _draw_lam(config, len(rows), rng))
+def draw_sibling_groups(siblings: SiblingGroups, config: TrainingConfig, rng: np.random.Generator) -> Batch:
+    """Draw ``config.batch`` sibling groups anywhere below the root, each with its own lambda."""
+    rows = siblings.draw(config.batch, rng)
+    return make_batch(rows, siblings.children(rows, rng), _draw_lam(config, len(rows), rng))
 
 
 def draw_paths(
-    families: SiblingGroups, config: TrainingConfig, num_positions: int, rng: np.random.Generator
+    siblings: SiblingGroups, config: TrainingConfig, num_positions: int, rng: np.random.Generator
 ) -> PathBatch:
-    """About ``config.batch`` families on whole paths. Raises ValueError if there are no whole paths."""
-    if families.num_paths == 0:
+    """Draw whole paths with about ``config.batch`` sibling groups. Raises ValueError if there are no whole paths."""
+    if siblings.num_paths == 0:
         raise ValueError(
             f"the loss {config.loss!r} needs whole paths, from the root to x_0, of nodes with at least "
-            f"{config.min_siblings} children; there are none, only families: use the loss db"
+            f"{config.min_siblings} children; there are none, only single sibling groups: use the loss db"
         )
-    groups = max(1, round(config.batch / (_PATHS_A_GROUP * (num_positions - 1))))
-    rows, group = families.draw_paths(groups, _PATHS_A_GROUP, rng)
+    groups = max(1, round(config.batch / (_PATHS_PER_GROUP * (num_positions - 1))))
+    rows, group = siblings.draw_paths(groups, _PATHS_PER_GROUP, rng)
     lam = _draw_lam(config, groups, rng)[group]
-    batch = make_batch(rows, families.children(rows, rng), np.repeat(lam, rows.shape[1]))
+    batch = make_batch(rows, siblings.children(rows, rng), np.repeat(lam, rows.shape[1]))
     return PathBatch(batch, (len(rows), rows.shape[1]), torch.as_tensor(group), torch.as_tensor(lam).float())
 
 

@@ -1,4 +1,4 @@
-"""What a flow learns from: rows of trajectories as features, with nothing left of states, files or processes."""
+"""Training examples of a flow: the features of trajectory rows, independent of states, files and processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.trajectories import FIRST_PARTICLE
 
 NO_PARENT = -1
-_DIRECTORY = 1 << 48  # ids of nodes of one directory are below
+_DIRECTORY = 1 << 48  # larger than every node id of a directory
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,17 @@ class Examples:
     """R rows, parents before children.
 
     Attributes:
-        node: ids, unique over everything that a training is given.
-        parent: their ids; NO_PARENT for a root.
+        node: id of each row, unique within a training.
+        parent: id of the parent; NO_PARENT for a root.
         problem: index into ``names``.
-        names: of the problems.
-        position: of the process's walk; 0 for a root, whose features mean nothing.
-        reward: r(x_0), NaN above x_0.
+        names: names of the problems.
+        position: position on the walk; 0 for a root.
+        reward: r(x_0); NaN above x_0.
         log_ratio: log p/q of the step from the parent.
-        features, base: see ``FlowInputs``; of x_0 they mean nothing.
-        nfe: evaluations that the features cost.
+        features, base: inputs of the flow, see ``FlowInputs``. They are zero for roots and for x_0.
+        nfe: function evaluations for the features of all rows.
+
+    Raises ValueError if the columns differ in length.
     """
 
     node: Int[np.ndarray, " R"]
@@ -57,15 +59,18 @@ class Examples:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("names", "nfe")}
 
     def take(self, rows: Any) -> Examples:
-        """Those rows (indices, mask or slice); they have been paid for."""
+        """The examples at ``rows`` (indices, mask or slice), with ``nfe`` 0."""
         return Examples(**{name: column[rows] for name, column in self.columns().items()}, names=self.names)
 
 
-def _stands_for_a_sweep(nodes: Nodes, swept: bool) -> Bool[np.ndarray, " N"]:
-    """x_0 in the tree of a search by sweeps, as which every search counts that has particles beside its tree."""
+def _represents_particles(nodes: Nodes, swept: bool) -> Bool[np.ndarray, " N"]:
+    """Whether a node is an x_0 that represents a particle system in its tree.
+
+    A search used particle systems if ``swept`` says so, or if its directory has recorded particles.
+    """
     particle = nodes.node >= FIRST_PARTICLE
-    sweeps = swept | np.isin(nodes.directory, np.unique(nodes.directory[particle]))
-    return nodes.is_leaf & ~particle & sweeps
+    by_particles = swept | np.isin(nodes.directory, np.unique(nodes.directory[particle]))
+    return nodes.is_leaf & ~particle & by_particles
 
 
 def examples_of(
@@ -76,25 +81,30 @@ def examples_of(
     rows: Int[np.ndarray, " R"] | None = None,
     swept: bool = False,
 ) -> Examples:
-    """Features of rows of a buffer; all of them by default.
+    """Compute the examples of rows of a buffer.
 
-    Left out is the x_0 by which a sweep of particles stands in its tree: no step of the chain has drawn it.
+    An x_0 that represents a particle system in its tree is left out: no step of the chain has drawn it.
 
     Args:
-        bound: names of the problems that ``inputs`` were bound to. Rows of others are left out.
-        positions: of every level of the nodes, root first: ``level_positions`` of the chain.
-        rows: ascending, so that parents come first.
-        swept: whether the rows are known to be of searches by sweeps, see ``SMCConfig.swept``.
+        nodes: view of the buffer.
+        inputs: inputs of the flow.
+        bound: names of the problems that ``inputs`` are bound to. Rows of other problems are left out.
+        positions: position of each branch level, from the root down (``level_positions`` of the chain).
+        rows: rows of ``nodes``, ascending, so that parents come first; None for all.
+        swept: whether the searches are known to use particle systems, see ``SMCConfig.swept``.
 
     Raises ValueError for a position that the process does not have.
     """
     rows = np.arange(len(nodes)) if rows is None else np.asarray(rows)
     number = {name: i for i, name in enumerate(bound)}
     known = np.array([number.get(name, -1) for name in nodes.names], np.int64)
-    rows = rows[(known[nodes.problem[rows]] >= 0) & ~_stands_for_a_sweep(nodes, swept)[rows]]
+    rows = rows[(known[nodes.problem[rows]] >= 0) & ~_represents_particles(nodes, swept)[rows]]
     position, leaf = nodes.positions(positions.tolist(), rows).astype(np.int64), nodes.is_leaf[rows]
     if position.max(initial=0) >= inputs.num_positions:
-        raise ValueError(f"a node is at position {position.max()} of a process of {inputs.num_positions}; of another?")
+        raise ValueError(
+            f"a node is at position {position.max()}, but the process has {inputs.num_positions} positions; give "
+            "trajectories of the same process"
+        )
     inside = np.flatnonzero((position > 0) & ~leaf)
     features, base, nfe = inputs.of_states(
         nodes.states(rows[inside]), position[inside], known[nodes.problem[rows[inside]]]
@@ -104,7 +114,7 @@ def examples_of(
     all_features[inside], all_base[inside] = features, base
     ids = nodes.directory.astype(np.int64) * _DIRECTORY + nodes.node
     above = nodes.parent[rows]
-    missing = nodes.directory[rows].astype(np.int64) * _DIRECTORY + (_DIRECTORY - 1)  # nobody's id
+    missing = nodes.directory[rows].astype(np.int64) * _DIRECTORY + (_DIRECTORY - 1)  # an id that no node has
     parent = np.where(above >= 0, ids[np.maximum(above, 0)], np.where(above == ROOT, NO_PARENT, missing))
     return Examples(
         node=ids[rows],

@@ -1,4 +1,4 @@
-"""A trained flow as it is kept, sent and used: weights with their configuration, and the twist they make."""
+"""A trained flow: weights with their configuration, the file format, and the twist."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FORMAT = "sadt-ray flow 1"
 
 @dataclass(frozen=True)
 class Flow:
-    """Weights of F_phi.
+    """The weights of F_phi.
 
     Attributes:
-        config: of the network.
-        weights: by name, as ``FlowNetwork.state_dict``.
-        version: counts the publications of one training; 0 for a flow that was made at once.
-        facts: what it was trained on: process, reward, steps, evaluations; strings and numbers.
+        config: sizes of the network.
+        weights: tensors by name, as in ``FlowNetwork.state_dict``.
+        version: number of the publication in its training; 0 for a flow outside a training.
+        facts: facts about the training, such as process, reward, steps and evaluations; strings and numbers.
     """
 
     config: FlowConfig
@@ -39,18 +39,18 @@ class Flow:
 
     @classmethod
     def of(cls, network: FlowNetwork, version: int = 0, facts: Mapping[str, str | int | float] | None = None) -> Flow:
-        """A snapshot of a network."""
+        """Copy the weights of a network."""
         weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
         return cls(network.config, weights, version, facts)
 
     def network(self, device: str | torch.device = "cpu") -> FlowNetwork:
-        """A network with these weights, frozen."""
+        """Make a frozen network with these weights."""
         network = FlowNetwork(self.config).to(device)
         network.load_state_dict(dict(self.weights))
         return network.requires_grad_(False).eval()
 
     def save(self, path: Path) -> None:
-        """One safetensors file with the configuration inside."""
+        """Write one safetensors file that includes the configuration."""
         about = {"format": FORMAT, "config": json.dumps(asdict(self.config)), "version": str(self.version)}
         about["facts"] = json.dumps(dict(self.facts or {}))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +58,14 @@ class Flow:
 
     @classmethod
     def load(cls, path: Path) -> Flow:
-        """Raises ValueError for a file that is no flow, OSError for none."""
+        """Read a flow. Raises FileNotFoundError if there is no file, and ValueError if the file is not a flow."""
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no flow at {path}; python -m jobs.train flow makes one")
+            raise FileNotFoundError(f"there is no flow at {path}; train one with `python -m jobs.train flow`")
         try:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 if about.get("format") != FORMAT:
-                    raise ValueError(f"it says {about.get('format', 'nothing')!r}, not {FORMAT!r}")
+                    raise ValueError(f"its format is {about.get('format', 'nothing')!r}, not {FORMAT!r}")
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             config = FlowConfig(**json.loads(about["config"]))
             FlowNetwork(config).load_state_dict(weights)
@@ -74,7 +74,7 @@ class Flow:
             raise ValueError(f"{path} is not a flow of this program: {error}") from None
 
     def check(self, inv_temperature: float) -> None:
-        """Raises ValueError for a lambda that it was not trained for."""
+        """Raise ValueError if the flow was not trained for this lambda."""
         low, high = self.config.min_inv_temperature, self.config.max_inv_temperature
         if not low <= inv_temperature <= high:
             raise ValueError(
@@ -83,7 +83,17 @@ class Flow:
 
 
 class FlowTwist:
-    """log psi = lambda F_phi."""
+    """The twist log psi = lambda F_phi.
+
+    Args:
+        flow: weights.
+        inputs: inputs of the flow for bound problems.
+        lam: inverse temperature lambda.
+        nfe: cost per row, in evaluations of the denoiser.
+        differentiable: whether gradients flow to x0_hat.
+
+    Raises ValueError if the flow was trained for another number of positions or of frequencies.
+    """
 
     idle = False
 
@@ -94,7 +104,9 @@ class FlowTwist:
                 f"{inputs.num_positions}"
             )
         if flow.config.groups not in (0, inputs.groups):
-            raise ValueError(f"the flow reads {flow.config.groups} frequencies of a reward, here are {inputs.groups}")
+            raise ValueError(
+                f"the flow reads {flow.config.groups} frequencies of a reward, this reward has {inputs.groups}"
+            )
         self._network, self._inputs, self._lam = flow.network(), inputs, lam
         self.nfe, self.differentiable, self.reward_calls = nfe, differentiable, inputs.reward_calls
         tilt = lam * self._network.tilt.numpy()

@@ -1,4 +1,4 @@
-"""What a flow is given of a state: by the reward's look-ahead, or by the process's own features."""
+"""The inputs of a flow: features from the reward's look-ahead, or the process's own features."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from sadt_ray.processes.walk import KnowsResiduals, View, walk_from
 from sadt_ray.rewards.look_ahead import LookAhead, LooksAhead
 from sadt_ray.smc.twists import debiased_look_ahead
 
-_ROWS = 8192  # looked at together
+_ROWS = 8192  # rows per batch
 
 
 class Inputs(NamedTuple):
-    """Of B states."""
+    """The inputs of B states."""
 
     features: Float[Tensor, "B F"]
-    base: Float[Tensor, " B"]  # r~, or 0
+    base: Float[Tensor, " B"]  # r~, or 0 without a look-ahead
 
 
 class FlowInputs:
-    """The inputs of a flow for bound problems.
+    """Computes the inputs of a flow for bound problems.
 
     Args:
         chain, scorer: bound to the same problems.
-        num_positions: of the chain's walk.
-        look_ahead: whether to use the reward's look-ahead; by default where reward and chain have what it takes.
+        num_positions: number of positions of the chain's walk.
+        look_ahead: whether to use the reward's look-ahead. None uses it if the scorer has one and the chain has
+            ``residuals``.
 
     Raises:
-        ValueError: for a look-ahead that cannot be had.
+        ValueError: if the look-ahead is demanded but not available.
     """
 
     def __init__(self, chain: Chain, scorer: Scorer, num_positions: int, look_ahead: bool | None = None) -> None:
@@ -41,7 +42,7 @@ class FlowInputs:
         if look_ahead and not can:
             raise ValueError(
                 f"this flow reads the look-ahead of a reward, but {type(scorer).__name__} with {type(chain).__name__} "
-                "has none; train one for them"
+                "has none; train another flow for them"
             )
         self.look_ahead = can if look_ahead is None else look_ahead
         self.num_positions = num_positions
@@ -53,16 +54,16 @@ class FlowInputs:
 
     @property
     def multiply_adds(self) -> int:
-        """Of the look-ahead, a row."""
+        """Multiply-adds of the look-ahead, per row."""
         return 0 if self._ahead is None else self._ahead.multiply_adds
 
     @property
     def reward_calls(self) -> int:
-        """Of the look-ahead, a row."""
+        """Reward evaluations of the look-ahead, per row."""
         return 0 if self._ahead is None else self._ahead.reward_calls
 
     def of_view(self, view: View) -> Inputs:
-        """Differentiable in ``view.clean`` where there is a look-ahead."""
+        """Inputs of a view. They are differentiable in ``view.clean`` if there is a look-ahead."""
         if self._ahead is None:
             features = view.features()
             return Inputs(features, torch.zeros(len(features), device=features.device))
@@ -74,7 +75,7 @@ class FlowInputs:
     def of_states(
         self, states: States, positions: Int[np.ndarray, " R"], problem: Int[np.ndarray, " R"]
     ) -> tuple[Float[np.ndarray, "R F"], Float[np.ndarray, " R"], int]:
-        """Features and base of states at any positions between root and x_0, and the evaluations that they cost."""
+        """Features and base of states at any positions between the root and x_0, and their function evaluations."""
         features: np.ndarray | None = None
         base, nfe = np.zeros(len(states), np.float32), 0
         for position in np.unique(positions):

@@ -1,8 +1,7 @@
-"""The learner: follows what searches write, trains the flow on it, and publishes versions that are worth having.
+"""The learner: it follows the trajectories of searches, trains the flow on them, and publishes better versions.
 
-A version is published when the one before is beaten on contexts that are held out, and none that is worse there than
-the look-ahead that the network began with. If what was published turns out to be worse, with more contexts to judge by,
-the next version is that look-ahead.
+A version is published if it beats the last one, and the look-ahead base, on held-out contexts. If more contexts show
+that the published flow is worse than the base, the next version is the base.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from sadt_ray.processes.walk import level_positions
 CHECKPOINT, FLOW = "learner.safetensors", "flow.safetensors"
 LAMBDA_RANGE = (0.1, 1.6)
 """Inverse temperatures that a flow is trained for, as factors of the searches' own."""
-_ROWS_AT_ONCE = 200_000  # whose states are in memory together
-_REST, _LONGEST_REST = 10, 10.0  # times the duration of the last look at the files, and seconds, before the next
+_ROWS_AT_ONCE = 200_000  # rows whose states are in memory together
+_REST, _LONGEST_REST = 10, 10.0  # pause between polls: this multiple of the last one's duration, at most 10 seconds
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,15 @@ class LearnerConfig:
     """Settings of a learner."""
 
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(schedule="constant", validate_every=100))
-    """How the flow is trained."""
+    """Settings of the training."""
     slice_steps: int = 25
-    """Steps between two looks around."""
+    """Number of training steps per call of ``Learner.work``."""
     publish_every: float = 2.0
-    """Seconds between two versions, at least."""
+    """Shortest time between two versions, in seconds."""
     look_every: float = 1.0
-    """Seconds between two looks at the files, at least."""
+    """Shortest time between two polls of the files, in seconds."""
     save_every: float = 10.0
-    """Seconds between two checkpoints, which are also written with every version."""
+    """Time between two checkpoints, in seconds. Every version is saved as well."""
 
     def __post_init__(self) -> None:
         if self.slice_steps < 1:
@@ -60,19 +59,19 @@ class LearnerConfig:
 
 
 class Learner:
-    """Works in slices, so that it fits into any loop. Knows nothing of Ray.
+    """Trains a flow on growing trajectories, in slices, so that it fits into any loop. It does not depend on Ray.
 
     Args:
-        process, reward, problems: what is searched. Rows of other problems are left out.
-        paths: runs or directories of trajectories; what appears there later is found.
-        home: where the checkpoint and the flow are written. A checkpoint that is there is gone on from.
+        process, reward, problems: task of the searches. Rows of other problems are left out.
+        paths: runs or directories of trajectories. Directories that appear later are found.
+        home: directory of the checkpoint and the flow. The learner resumes from a checkpoint that it finds there.
         config: settings.
         clock: seconds from any origin.
 
     Attributes:
-        figures: how far it is, by the names of ``metrics.jsonl``; what is not known yet is left out.
-        latest: the newest version; None before the first.
-        published_at: its time, by the clock.
+        figures: figures of the training, by the names of ``metrics.jsonl``; unknown ones are left out.
+        latest: newest version of the flow; None before the first.
+        published_at: time of the newest version, by the clock.
     """
 
     def __init__(
@@ -95,20 +94,20 @@ class Learner:
         self._buffer = TrajectoryBuffer(paths, self._config.training.max_rows, allow_empty=True)
         self._training: FlowTraining | None = None
         self._num_features = 0
-        self._waiting: list[Examples] = []  # until it is known how many features there are
+        self._waiting: list[Examples] = []  # rows that wait until the number of features is known
         self._last_chunk = -1
-        self._grown_at, self._published_step, self._version = 0, 0, 0  # steps, and a number
-        self._look_at, self._save_at, self._publish_at = -math.inf, clock() + self._config.save_every, -math.inf
+        self._grown_at, self._published_step, self._version = 0, 0, 0  # training steps, and a version number
+        self._poll_at, self._save_at, self._publish_at = -math.inf, clock() + self._config.save_every, -math.inf
         self.figures = {"learner_steps": 0.0}
         self.latest: Flow | None = None
         self.published_at = 0.0
         self._resume()
 
     def work(self) -> bool:
-        """Look for new rows, train a slice, publish and save, each if it is time; False if there was nothing to do."""
-        grew = self._look()
+        """Poll for new rows, train a slice, publish and save, each if it is due. Returns whether anything was done."""
+        grew = self._poll()
         training = self._training
-        if training is None or not self._worth_training(training):
+        if training is None or not self._should_train(training):
             return grew
         training.run(self._config.slice_steps)
         if self._clock() >= self._publish_at:
@@ -119,11 +118,11 @@ class Learner:
         return True
 
     def outdo(self, version: int) -> None:
-        """Versions to come have higher numbers than this one, which is known to somebody."""
+        """Number all later versions above ``version``, which a search already uses."""
         self._version = max(self._version, version)
 
     def finish(self) -> None:
-        """Judge and publish what there is, and save."""
+        """Validate, publish the best flow, and save."""
         training = self._training
         if training is not None and len(training) and training.ready:
             training.validate()
@@ -132,7 +131,7 @@ class Learner:
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint; one that cannot be written is warned of."""
+        """Write the checkpoint. Warns if it cannot be written."""
         self._save_at = self._clock() + self._config.save_every
         if self._training is None:
             return
@@ -141,10 +140,10 @@ class Learner:
         try:
             save_training(self._home / CHECKPOINT, self._training.state(), facts)
         except OSError as error:
-            warnings.warn(f"no checkpoint of the learner in {self._home}: {error}", stacklevel=2)
+            warnings.warn(f"the checkpoint of the learner could not be written to {self._home}: {error}", stacklevel=2)
 
     def _count(self, training: FlowTraining) -> None:
-        """Here and not when somebody asks, who may be another thread."""
+        """Update ``figures``. It is done here because another thread may read them."""
         metrics = training.metrics()
         named = {
             "learner_steps": metrics["step"], "learner_version": self._version, "learner_rows": metrics["rows"],
@@ -153,17 +152,17 @@ class Learner:
         }  # fmt: skip
         self.figures = {name: float(value) for name, value in named.items() if math.isfinite(value)}
 
-    def _worth_training(self, training: FlowTraining) -> bool:
-        """Something to learn from, and better lately or with new rows lately."""
+    def _should_train(self, training: FlowTraining) -> bool:
+        """Whether there is enough data, and patience has not ended since the last improvement or the last new rows."""
         settings, since = self._config.training, max(training.best_step, self._grown_at)
         return (
             len(training) > 0 and training.ready and training.step - since < settings.patience * settings.validate_every
         )
 
-    def _look(self) -> bool:
-        """Take new rows in, if it is time; returns whether there were any."""
+    def _poll(self) -> bool:
+        """Read new rows, if it is due. Returns whether there were any."""
         began = self._clock()
-        if began < self._look_at:
+        if began < self._poll_at:
             return False
         self._buffer.refresh()
         nodes = self._buffer.nodes
@@ -172,16 +171,19 @@ class Learner:
         for directory in np.unique(nodes.directory[new]).tolist():
             self._absorb(directory, new[nodes.directory[new] == directory])
         took = self._clock() - began
-        self._look_at = began + took + max(self._config.look_every, min(_REST * took, _LONGEST_REST))
+        self._poll_at = began + took + max(self._config.look_every, min(_REST * took, _LONGEST_REST))
         if len(new) and self._training is not None:
             self._grown_at = self._training.step
         return len(new) > 0
 
     def _absorb(self, directory: int, rows: np.ndarray) -> None:
-        """Rows of one directory. Raises ValueError for one that does not say where its levels lie in the process."""
+        """Add rows of one directory. Raises ValueError if its files lack the positions of the branch levels."""
         nodes, facts = self._buffer.nodes, self._buffer.facts[directory]
         if "positions" not in facts:
-            raise ValueError(f"{nodes.directories[directory]} was written by another version; search again")
+            raise ValueError(
+                f"{nodes.directories[directory]} was written by another version, without the positions of its levels; "
+                "search again"
+            )
         positions = np.asarray(facts["positions"])
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[first : first + _ROWS_AT_ONCE]
@@ -201,7 +203,7 @@ class Learner:
         return FlowTraining(settings, flow, self._denoiser)
 
     def _publish(self, training: FlowTraining) -> None:
-        """The best so far, if it is another than the one that is out; the look-ahead, if that has become the best."""
+        """Publish the best flow if it is not published yet, or the base if that has become the best."""
         step = 0 if training.best is None else training.best_step
         if step == self._published_step:
             return
@@ -214,22 +216,22 @@ class Learner:
         try:
             flow.save(self._home / FLOW)
         except OSError as error:
-            warnings.warn(f"the flow cannot be written to {self._home}: {error}", stacklevel=2)
+            warnings.warn(f"the flow could not be written to {self._home}: {error}", stacklevel=2)
         self.latest, self.published_at = flow, self._clock()
 
     def _resume(self) -> None:
-        """From the checkpoint, if there is one. Its rows are read anew."""
+        """Restore the checkpoint, if there is one. The rows are read again."""
         path = self._home / CHECKPOINT
         if not path.exists():
             return
         try:
             state, facts = load_training(path)
             if facts["config"] != json.loads(json.dumps(asdict(self._config.training))):
-                raise ValueError("it is of a training with other settings")
+                raise ValueError("its training has other settings")
             training = self._new_training(int(facts["num_features"]))
             training.restore(state)
         except (ValueError, KeyError, RuntimeError) as error:
-            warnings.warn(f"{path} is of no use, the learner begins anew: {error}", stacklevel=2)
+            warnings.warn(f"{path} cannot be used, the learner starts anew: {error}", stacklevel=2)
             return
         self._training, self._grown_at = training, training.step
         self.figures = {"learner_steps": float(training.step)}
@@ -238,15 +240,15 @@ class Learner:
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """What whoever makes a learner must know beside what is searched.
+    """A recipe for a learner: everything but process, reward and problems.
 
     Attributes:
-        home: where its checkpoint and the flow are written.
+        home: directory of the checkpoint and the flow.
         paths: runs or directories of trajectories.
         config: settings.
-        known: version of the flow that searches begin with; those to come are numbered from there.
-        cpus: that it takes of a cluster; 0 to live on what rollout workers leave over.
-        learner: what trains.
+        known: version of the flow that the searches begin with; later versions have higher numbers.
+        cpus: CPUs that the learner reserves on a cluster; 0 to use idle time of the rollout workers.
+        learner: class of the learner.
     """
 
     home: Path
@@ -278,14 +280,14 @@ class LearnerSpec:
         return cls(home, [home / "trajectories", *more], LearnerConfig(training), cpus=cpus)
 
     def begin(self, process: GenerativeProcess, reward: Reward, problems: Sequence[Problem]) -> Learner:
-        """New, or from its checkpoint."""
+        """Make the learner, from its checkpoint if there is one."""
         learner = self.learner(process, reward, problems, self.paths, self.home, self.config)
         learner.outdo(self.known)
         return learner
 
 
 def _widened(examples: Examples, num_features: int) -> Examples:
-    """Rows of which none is between root and x_0 have no features to tell their number from."""
+    """Give zero features to examples without any row between root and x_0, whose features have width 0."""
     if examples.features.shape[1]:
         return examples
     return replace(examples, features=np.zeros((len(examples), num_features), np.float32))

@@ -1,11 +1,11 @@
-"""F_phi: a small network that knows what a state is worth.
+"""F_phi: a small network that estimates the soft value of a state.
 
     F(x_t) = base(x_t) + spread_t * MLP(features(x_t), t, lambda),     log_flow = lambda F ~ lambda V_t,   F(x_0) = r.
 
-``base`` is the reward's own look-ahead r~ where it has one, and 0 where it has none; ``spread_t`` is the standard
-deviation that the reward still has about the base at position t, so that the network's output is of order one
-everywhere and its errors vanish towards x_0 as the reward becomes certain. Where features come by frequency, the
-network is told first by a sum over frequencies of one small network.
+``base`` is the reward's own look-ahead r~, or 0 if it has none. ``spread_t`` is the standard deviation of the reward
+about the base at position t. So the network's output is of order one at every position, and its errors vanish towards
+x_0, where the reward becomes certain. If there are features per frequency, one small network is applied to every
+frequency, and the sum is a further input.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_GROUP = 16  # width of what is made of every frequency
-_USUAL_LOG_LAM = 3.0
+_GROUP = 16  # width of the network of one frequency
+_USUAL_LOG_LAM = 3.0  # centre of log lambda
 
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Sizes of a flow, and what it was made for.
+    """Sizes and scope of a flow.
 
     Attributes:
-        num_features: of a state, see ``flow.inputs``.
-        num_positions: of the process's walk, root and x_0 included.
-        look_ahead: whether base and features come from the reward's look-ahead; else features are the process's own.
+        num_features: number of features of a state, see ``flow.inputs``.
+        num_positions: number of positions of the process's walk, with root and x_0.
+        look_ahead: whether base and features come from the reward's look-ahead. Otherwise the process gives the
+            features and the base is 0.
         hidden, depth: width and number of hidden layers.
-        groups: frequencies G, where features come by frequency: the first 2 G are two of each, one after the other.
-        min_inv_temperature, max_inv_temperature: lambdas that it is trained for.
+        groups: number of frequencies G with two features each; 0 for none. They are the first 2 G features: all first
+            ones, then all second ones.
+        min_inv_temperature, max_inv_temperature: range of lambda in the training.
+
+    Raises ValueError for a size or range that is not possible.
     """
 
     num_features: int
@@ -48,7 +52,7 @@ class FlowConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of a flow must be at least 1, got {getattr(self, name)}")
         if not 0 <= 2 * self.groups <= self.num_features:
-            raise ValueError(f"{self.groups} groups need twice as many features, there are {self.num_features}")
+            raise ValueError(f"{self.groups} groups need {2 * self.groups} features, there are {self.num_features}")
         if self.num_positions < 2:
             raise ValueError(f"a process has at least 2 positions, root and x_0, got {self.num_positions}")
         if not 0 < self.min_inv_temperature <= self.max_inv_temperature < math.inf:
@@ -61,9 +65,9 @@ class FlowConfig:
 class FlowNetwork(nn.Module):
     """log_flow = lambda F of states between the root and x_0.
 
-    Buffers ``mean`` and ``scale`` [F] standardise the features, ``spread`` [positions] is that of the reward about the
-    base; they are set from data before training. ``tilt`` [positions] is the standard deviation of F among siblings,
-    set after it; 0 where it is not known.
+    The buffers ``mean`` and ``scale`` [F] standardise the features. ``spread`` [positions] is the spread of the reward
+    about the base. They are set from data before training. ``tilt`` [positions] is the standard deviation of F among
+    siblings; it is set after training and is 0 if it is not known.
     """
 
     mean: Tensor
@@ -111,17 +115,17 @@ class FlowNetwork(nn.Module):
 
     @property
     def multiply_adds(self) -> int:
-        """Of one row."""
+        """Multiply-adds per row."""
         c = self.config
         by_frequency = c.groups * (_GROUP**2 + 4 * _GROUP) + (_GROUP * c.hidden if c.groups else 0)
         return c.num_features * c.hidden + c.depth * c.hidden**2 + c.hidden + by_frequency
 
 
 class GroupedFeatures(nn.Module):
-    """Frequencies summed up: one small network for all of them, told which one it looks at.
+    """A sum over frequencies of one small network, which also gets an embedding of the frequency.
 
-    A spectral reward is a sum over frequencies that are nearly independent given x_t, and so then is its soft value:
-    what is learned of one frequency holds for the others, and one context teaches as much as many.
+    A spectral reward is a sum over frequencies. Given x_t they are nearly independent, so its soft value is nearly a
+    sum as well. All frequencies share the weights, so every context gives many training examples.
     """
 
     def __init__(self, groups: int, num_positions: int) -> None:
@@ -140,7 +144,7 @@ class GroupedFeatures(nn.Module):
     def forward(
         self, features: Float[Tensor, "B F"], position: Int[Tensor, " B"], log_lam: Float[Tensor, "B 2"]
     ) -> Float[Tensor, "B H"]:
-        """Over sqrt(groups), so that the sum is of order one."""
+        """The sum over frequencies, divided by sqrt(groups) so that it is of order one."""
         groups = self.frequency.num_embeddings
         first, second = features[:, :groups], features[:, groups : 2 * groups]
         given = torch.stack([first, first.abs(), second / 2], -1)

@@ -1,4 +1,4 @@
-"""The rows of a training: bounded, split into what is trained on and what is held out, with their families."""
+"""The rows of a training: a bounded store, split into training and validation, with their sibling groups."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sadt_ray.flow.examples import Examples
 from sadt_ray.flow.siblings import SiblingGroups, parent_rows
 from sadt_ray.flow.training_config import TrainingConfig
 
-_SLACK = 10  # when something must go, a tenth of the bound goes
-_LARGEST = 1e6  # of features and bases that are not finite
+_SLACK = 10  # drop a tenth of the bound at once
+_LARGEST = 1e6  # replaces infinite features and bases
 _SMALLEST_SPREAD = 1e-3
 
 
@@ -24,8 +24,8 @@ class ExampleStore:
     """Rows, oldest first.
 
     Attributes:
-        held_out: by context. A context stays on the side it came to: it is a problem's name up to its last "/", so that
-            the channels of one window are trained on or validated on together.
+        held_out: whether each context is held out for validation. A context is the name of a problem up to its last
+            "/", so all channels of a window are on the same side. A context never changes its side.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -40,7 +40,7 @@ class ExampleStore:
         return 0 if self._examples is None else len(self._examples)
 
     def add(self, examples: Examples) -> int:
-        """Returns the number of rows that were not there."""
+        """Add new rows, and drop the oldest beyond ``max_rows``. Returns the number of rows that are new."""
         if self._examples is not None:
             examples = examples.take(~np.isin(examples.node, self._examples.node))
         if len(examples) == 0:
@@ -54,21 +54,23 @@ class ExampleStore:
         return len(new)
 
     def hold_out(self, contexts: Mapping[str, bool]) -> None:
-        """Decide for contexts, whether they are known or still to come."""
+        """Set the side of contexts, known or future."""
         self.held_out.update(contexts)
         self._split = None
 
     @property
     def training(self) -> SiblingGroups:
-        return self._families()[0]
+        """Sibling groups of the training contexts. Raises ValueError for an empty store."""
+        return self._sibling_groups()[0]
 
     @property
     def validation(self) -> SiblingGroups:
-        return self._families()[1]
+        """Sibling groups of the held-out contexts. Raises ValueError for an empty store."""
+        return self._sibling_groups()[1]
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """features [R, F], base, position, reward, log_ratio, problem [R] of all rows; log_z_base [P] of problems."""
+        """Columns of all rows: features [R, F], base, position, reward, log_ratio, problem [R]; and log_z_base [P]."""
         if not self._tensors:
             assert self._examples is not None
             columns = self._examples.columns()
@@ -79,7 +81,7 @@ class ExampleStore:
         return self._tensors
 
     def _log_z_base(self) -> Float[Tensor, " P"]:
-        """Mean base of the first states of each problem: where a learned log Z / lambda begins."""
+        """Mean base of the first states of each problem: the initial value of a learned log Z / lambda."""
         assert self._examples is not None
         first = self._examples.position == 1
         problem, base = self._examples.problem[first], self._examples.base[first]
@@ -87,7 +89,7 @@ class ExampleStore:
         return torch.as_tensor(np.bincount(problem, base, len(self._numbers)) / np.maximum(count, 1)).float()
 
     def scales(self, num_positions: int) -> dict[str, Tensor]:
-        """``mean`` and ``scale`` of the features of training rows, ``spread`` of the reward about the base."""
+        """``mean`` and ``scale`` of the features of training rows, and ``spread`` of the reward about the base."""
         assert self._examples is not None
         features = self._examples.features[self.training.rows].astype(float)
         spread = spread_of(self._examples, self._training_rows(), num_positions)
@@ -102,7 +104,7 @@ class ExampleStore:
         held = np.array([self.held_out[context_of(name)] for name in self._examples.names])
         return ~held[self._examples.problem]
 
-    def _families(self) -> tuple[SiblingGroups, SiblingGroups]:
+    def _sibling_groups(self) -> tuple[SiblingGroups, SiblingGroups]:
         if self._examples is None:
             raise ValueError("the training holds no rows yet")
         if self._split is None:
@@ -117,14 +119,14 @@ class ExampleStore:
         return np.random.default_rng(self._config.seed)
 
     def _name(self, examples: Examples) -> None:
-        """Number new problems, and decide on which side new contexts are."""
+        """Number new problems, and choose the side of new contexts."""
         for name in examples.names:
             self._numbers.setdefault(name, len(self._numbers))
         share = self._config.validation_share
         new = sorted({context_of(name) for name in examples.names} - self.held_out.keys(), key=_place)
         self.held_out.update({context: _place(context) < share for context in new})
         if share > 0 and not any(self.held_out.values()) and len(self.held_out) > 1:
-            self.held_out[new[0]] = True  # nothing of what there is may be trained on before it
+            self.held_out[new[0]] = True  # at least one context is held out from the start
 
     def _numbered(self, examples: Examples) -> Examples:
         number = np.array([self._numbers[name] for name in examples.names], np.int64)
@@ -135,12 +137,12 @@ class ExampleStore:
 
 
 def context_of(name: str) -> str:
-    """What a problem shares with others that must be on its side of the split."""
+    """Context of a problem: its name up to the last "/"."""
     return name.rpartition("/")[0] or name
 
 
 def spread_of(examples: Examples, taken: np.ndarray, num_positions: int) -> Float[np.ndarray, " positions"]:
-    """Root mean square of r(x_0) - base(x_t) over the x_0 below, by position; interpolated where there is none."""
+    """Root mean square of r(x_0) - base(x_t) at each position, over all x_0 below; interpolated between positions."""
     parent = parent_rows(examples)
     leaves = np.flatnonzero(taken & np.isfinite(examples.reward))
     total, count = np.zeros(num_positions), np.zeros(num_positions)
@@ -160,7 +162,7 @@ def spread_of(examples: Examples, taken: np.ndarray, num_positions: int) -> Floa
 
 
 def _place(context: str) -> float:
-    """A number in [0, 1) that is the same everywhere."""
+    """A hash of the context in [0, 1), the same on every machine."""
     return int.from_bytes(blake2b(context.encode(), digest_size=6).digest(), "little") / 2**48
 
 
@@ -171,7 +173,7 @@ def _joined(old: Examples, new: Examples) -> Examples:
 
 
 def _forgotten(examples: Examples, max_rows: int) -> Examples:
-    """Without the oldest rows; roots stay."""
+    """Drop the oldest rows; keep the roots."""
     keep = np.ones(len(examples), bool)
     keep[: len(keep) - max_rows + max_rows // _SLACK] = False
     return examples.take(keep | (examples.position == 0))

@@ -1,10 +1,10 @@
-"""Training F_phi, a slice at a time: rows come in, steps are made, the best flow so far is there to be published.
+"""Train F_phi in slices: absorb rows, make gradient steps, and keep the best flow so far.
 
-    min over phi   E over families (x, z_1..z_K) and lambda   rho( delta_lambda(x) ),      see ``flow.losses``.
+    min over phi   E over sibling groups (x, z_1..z_K) and lambda   rho( delta_lambda(x) ),      see ``flow.losses``.
 
-Off-line and on-line training are the same: ``absorb`` whenever there are rows, ``run`` whenever there is time. Averaged
-weights are validated on contexts that are held out, in the same families at the same inverse temperatures every time,
-beside the look-ahead base that the network begins with: a flow that became worse than the base is never handed out.
+Off-line and on-line training share this code: ``absorb`` takes new rows, ``run`` makes steps. The averaged weights are
+validated on held-out contexts, always with the same sibling groups and inverse temperatures. The reference is the
+look-ahead base, the initial value of the network. A flow that is worse than the base is never published.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from sadt_ray.flow.batches import (
     LOWEST,
     Batch,
-    draw_families,
     draw_paths,
+    draw_sibling_groups,
     log_flow,
     make_batch,
     step_residuals,
@@ -36,40 +36,41 @@ from sadt_ray.flow.network import FlowConfig, FlowNetwork
 from sadt_ray.flow.store import ExampleStore
 from sadt_ray.flow.training_config import TrainingConfig
 
-_LOG_Z_ROWS = 4096  # problems with a log Z of their own; more share one
-_VALIDATION_FAMILIES, _VALIDATION_LAMS = 1024, 4
-_MIN_FAMILIES = 16
-_CLIP = 10.0
-_LOG_Z_RATE = 10.0  # its rate, over the network's: one number each has far to go
-_BACKWARD = 3  # a step costs three passes forward
+_LOG_Z_ROWS = 4096  # number of learned log Z; with more problems some share one
+_VALIDATION_GROUPS, _VALIDATION_LAMS = 1024, 4
+_MIN_GROUPS = 16
+_CLIP = 10.0  # largest norm of a gradient
+_LOG_Z_RATE = 10.0  # learning rate of log Z, relative to that of the network
+_BACKWARD = 3  # cost of a training step, in forward passes
 
 
 class Metrics(NamedTuple):
-    """On held-out contexts: mean Huber loss of one-step residuals, and their root mean square, in nats."""
+    """Mean Huber loss and root mean square of one-step residuals on held-out contexts, in nats."""
 
     loss: float
     rms: float
-    base_loss: float  # of F = base
-    base_rms: float
+    base_loss: float  # loss of F = base
+    base_rms: float  # root mean square for F = base
 
     @property
     def diverged(self) -> bool:
-        """Worse than what the network began with."""
+        """Whether the flow is worse than the base."""
         return not self.loss <= self.base_loss
 
 
 class FlowTraining:
-    """Knows nothing of files, of Ray or of processes.
+    """Trains one flow. It does not depend on files, Ray or processes.
 
     Args:
         config: settings.
-        flow: of the network, see ``TrainingConfig.flow_config``.
-        denoiser_multiply_adds: of one evaluation of the process, in which ``cost_nfe`` is counted; 0 if nobody knows.
+        flow: sizes of the network, see ``TrainingConfig.flow_config``.
+        denoiser_multiply_adds: multiply-adds per evaluation of the process, the unit of ``cost_nfe``; 0 if unknown.
 
     Attributes:
-        step: steps made.
-        skipped: of these, steps that were not finite and changed nothing.
-        best, best_step: metrics and step of the best flow so far; None before the first validation.
+        step: number of steps.
+        skipped: number of steps with a loss or gradient that was not finite; they changed nothing.
+        best, best_step: metrics and step of the best flow; ``best`` is None before the first validation.
+        latest: metrics of the last validation; None before the first.
     """
 
     def __init__(self, config: TrainingConfig, flow: FlowConfig, denoiser_multiply_adds: int = 0) -> None:
@@ -92,16 +93,16 @@ class FlowTraining:
         self._scaled = False
         self._features_nfe, self._multiply_adds = 0, 0
         self._validation: Batch | None = None
-        self._base = _weights(self._network)  # whose output is 0
+        self._base = _weights(self._network)  # initial weights: the network's output is 0, so F = base
 
     def absorb(self, examples: Examples) -> int:
-        """Take new rows in, forget the oldest if there are too many; returns how many were new.
+        """Add rows, and drop the oldest beyond the bound. Returns the number of new rows.
 
-        Raises ValueError for another number of features than the network's, or a position that it does not know.
+        Raises ValueError for another number of features than the network's, or a position beyond its last one.
         """
         flow = self._network.config
         if len(examples) and examples.features.shape[1] not in (0, flow.num_features):
-            raise ValueError(f"the flow has {flow.num_features} features, the rows {examples.features.shape[1]}")
+            raise ValueError(f"the flow has {flow.num_features} features, the rows have {examples.features.shape[1]}")
         if examples.position.max(initial=0) >= flow.num_positions:
             raise ValueError(f"the flow has {flow.num_positions} positions, a row has {examples.position.max()}")
         self._features_nfe += examples.nfe
@@ -115,33 +116,33 @@ class FlowTraining:
 
     @property
     def num_families(self) -> int:
-        """That can be trained on."""
+        """Number of sibling groups in the training part."""
         return len(self._store.training) if len(self._store) else 0
 
     @property
     def ready(self) -> bool:
-        """Whether there is enough to begin."""
-        return self.num_families >= _MIN_FAMILIES
+        """Whether there are enough sibling groups to begin."""
+        return self.num_families >= _MIN_GROUPS
 
     @property
     def patient(self) -> bool:
-        """Whether the last validations found something better, or the first is still to come."""
+        """Whether one of the last ``config.patience`` validations was the best, or there were fewer."""
         return self.step - self.best_step < self.config.patience * self.config.validate_every
 
     @property
     def cost_nfe(self) -> float:
-        """Evaluations of the process that features and training have cost so far."""
+        """Cost of features and training so far, in evaluations of the process."""
         return self._features_nfe + (self._multiply_adds / self._denoiser if self._denoiser else 0.0)
 
     def run(self, steps: int, progress: Callable[[int], None] | None = None) -> dict[str, float]:
-        """So many steps, with validations where they are due.
+        """Make ``steps`` steps, with the validations that are due. Returns ``metrics``.
 
-        Raises ValueError if there are too few families to learn from.
+        Raises ValueError if there are too few sibling groups.
         """
         if not self.ready:
             raise ValueError(
-                f"a flow needs at least {_MIN_FAMILIES} families of {self.config.min_siblings} siblings to learn from, "
-                f"there are {self.num_families}"
+                f"a flow needs at least {_MIN_GROUPS} groups of {self.config.min_siblings} siblings for training, "
+                f"there are {self.num_families}; run more rollouts"
             )
         self._scale()
         losses = []
@@ -154,7 +155,7 @@ class FlowTraining:
         return self.metrics(float(np.nanmean(losses)) if np.isfinite(losses).any() else math.nan)
 
     def metrics(self, loss: float = math.nan) -> dict[str, float]:
-        """Numbers to show."""
+        """Figures of the training by name."""
         latest = self.latest or Metrics(math.nan, math.nan, math.nan, math.nan)
         return {
             "step": self.step, "loss": loss, "validation_loss": latest.loss, "validation_rms": latest.rms,
@@ -165,11 +166,14 @@ class FlowTraining:
 
     @torch.no_grad()
     def validate(self) -> Metrics | None:
-        """The averaged weights on held-out contexts; kept if they are the best. None if nothing is held out."""
+        """Validate the averaged weights on held-out contexts, and keep them if they are the best.
+
+        Returns None if nothing is held out; then the latest weights are kept.
+        """
         self._scale()
         if self._validation is None:
             self._new_validation()
-        if self._validation is None:  # nothing to judge by: the latest
+        if self._validation is None:  # nothing is held out: keep the latest
             self.best_step, self._best = self.step, _weights(self._average)
             return None
         self._average.tilt.copy_(self._tilt(self._average))
@@ -186,13 +190,13 @@ class FlowTraining:
     def flow(
         self, version: int = 0, facts: Mapping[str, str | int | float] | None = None, latest: bool = False
     ) -> Flow:
-        """The best so far; the base itself if none was better. Or the latest, whatever it is worth."""
+        """The best flow so far, or the base if none was better; with ``latest``, the averaged weights as they are."""
         about = {"steps": self.step, "rows": len(self._store), "cost_nfe": round(self.cost_nfe), **(facts or {})}
         weights = _weights(self._average) if latest else dict(self._best or self._base)
         return Flow(self._network.config, weights, version, about)
 
     def state(self) -> dict[str, Any]:
-        """All but the rows, in tensors and plain values: with the same rows a training goes on bit for bit."""
+        """The whole state without the rows, as tensors and plain values. With the same rows it resumes bit for bit."""
         return {
             "network": _weights(self._network), "average": _weights(self._average), "best_weights": dict(self._best),
             "log_z": self._log_z.detach().clone(), "optimizer": copy.deepcopy(self._optimizer.state_dict()),
@@ -203,7 +207,7 @@ class FlowTraining:
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """What ``state`` returned, into a training of the same configuration."""
+        """Restore the result of ``state`` into a training of the same configuration."""
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
         self._best = dict(state["best_weights"])
@@ -219,7 +223,7 @@ class FlowTraining:
         self._features_nfe, self._multiply_adds = state["features_nfe"], state["multiply_adds"]
 
     def _train_step(self) -> float:
-        """The loss, NaN if it was not finite, and then nothing has changed."""
+        """Make one step. Returns the loss; NaN if loss or gradient is not finite, and then nothing changes."""
         rate = self.config.learning_rate(self.step)
         network, log_z = self._optimizer.param_groups
         network["lr"], log_z["lr"] = rate, _LOG_Z_RATE * rate
@@ -239,12 +243,12 @@ class FlowTraining:
         return loss.item()
 
     def _loss(self) -> Float[Tensor, ""]:
-        """Of a batch of families, of paths, or of both."""
+        """Loss of a batch of sibling groups, of paths, or of both."""
         total = torch.zeros(())
         of_paths = [term for term in self._terms if term.of_paths]
         for term in self._terms:
             if not term.of_paths:
-                batch = draw_families(self._store.training, self.config, self._rng)
+                batch = draw_sibling_groups(self._store.training, self.config, self._rng)
                 total = total + term.weight * self._regression(self._residuals(batch)).mean()
         if of_paths:
             paths = draw_paths(self._store.training, self.config, self._network.config.num_positions, self._rng)
@@ -261,13 +265,13 @@ class FlowTraining:
         return step_residuals(self._network, self._store.tensors, batch, self.config.correct_bias, target)
 
     def _learned_log_z(self, roots: Int[Tensor, " N"], lam: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """lambda (base + a + b log lambda), a and b of each problem."""
+        """log Z = lambda (base + a + b log lambda), with a and b learned for each problem."""
         problem = self._store.tensors["problem"][roots]
         a, b = self._log_z[problem % _LOG_Z_ROWS].unbind(1)
         return lam * (self._store.tensors["log_z_base"][problem] + a + b * lam.log())
 
     def _scale(self) -> None:
-        """Once, from the first rows: a network whose units change is another function."""
+        """Set the scales of the network from the first rows, once: a change of scales would change the function."""
         if self._scaled:
             return
         scales = self._store.scales(self._network.config.num_positions)
@@ -276,14 +280,14 @@ class FlowTraining:
         self._scaled = True
 
     def _new_validation(self) -> None:
-        """Groups that stay the same until rows are added; the best flow is judged by them anew."""
-        families, config, rng = self._store.validation, self.config, np.random.default_rng(self.config.seed)
-        if len(families) == 0:
+        """Draw sibling groups for validation; they stay until rows are added. Validates the best flow again."""
+        siblings, config, rng = self._store.validation, self.config, np.random.default_rng(self.config.seed)
+        if len(siblings) == 0:
             return
-        rows = families.draw(_VALIDATION_FAMILIES, rng) if len(families) > _VALIDATION_FAMILIES else families.rows
+        rows = siblings.draw(_VALIDATION_GROUPS, rng) if len(siblings) > _VALIDATION_GROUPS else siblings.rows
         lam = np.geomspace(config.min_inv_temperature, config.max_inv_temperature, _VALIDATION_LAMS)
         rows, lam = np.tile(rows, len(lam)), np.repeat(lam, len(rows))
-        self._validation = make_batch(rows, families.children(rows, rng), lam)
+        self._validation = make_batch(rows, siblings.children(rows, rng), lam)
         if self._best and self.best is not None:
             network = copy.deepcopy(self._average)
             network.load_state_dict(self._best)
@@ -300,7 +304,7 @@ class FlowTraining:
         return Metrics(*sizes)
 
     def _tilt(self, network: FlowNetwork) -> Float[Tensor, " positions"]:
-        """Standard deviation of F among siblings at every position, in the held-out families."""
+        """Standard deviation of F among held-out siblings, at every position."""
         assert self._validation is not None
         children, tensors = self._validation.children, self._store.tensors
         rows, lam = children.clamp_min(0), self._validation.lam

@@ -1,4 +1,4 @@
-"""How a flow is trained."""
+"""Settings of the training of a flow."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ from sadt_ray.flow.losses import REGRESSIONS, parse_loss
 from sadt_ray.flow.network import FlowConfig
 
 Schedule = Literal["one-cycle", "constant"]
-_WARM_UP = 0.2  # of a cycle
-_WARM_UP_STEPS = 100  # of a constant rate
+_WARM_UP = 0.2  # share of a cycle
+_WARM_UP_STEPS = 100  # with a constant rate
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a training. The defaults are for trajectories that are all there; a learner beside a search takes
-    ``schedule="constant"``."""
+    """Settings of a training.
+
+    The defaults are for finished trajectories. A learner beside a search uses ``schedule="constant"``.
+    """
 
     lr: float = 4e-3
     """Highest learning rate of Adam."""
     schedule: Schedule = "one-cycle"
-    """one-cycle: up and down over ``steps``; constant: for a training without an end."""
+    """one-cycle: the rate rises and falls over ``steps``; constant: for a training without an end."""
     steps: int = 4_000
-    """Length of the cycle."""
+    """Number of steps of the cycle."""
     batch: int = 256
-    """Groups of siblings per step, and as many again on paths if the loss has them."""
+    """Number of sibling groups per step; a loss with paths uses as many again on paths."""
     siblings: int = 8
-    """Most children of a family that are used at once."""
+    """Largest number of children of a sibling group that are used at once."""
     min_siblings: int = 4
-    """Nodes with fewer children are left out."""
+    """Smallest number of children of a sibling group; nodes with fewer children are left out."""
     loss: str = "db"
     """db, tb, tb-var, subtb-0.9, or a weighted sum such as 0.2*tb-var + db; see ``flow.losses``."""
     regression: str = "huber"
     """squared, huber or linex."""
     correct_bias: bool = True
-    """Whether the mean over siblings is corrected for their small number; not for siblings that were enumerated."""
+    """Whether to correct the log-mean over siblings for their small number. Use False for enumerated siblings."""
     target_average: bool = False
-    """Whether the children's flow is that of the averaged weights, without gradient."""
+    """Whether the averaged weights give the flow of the children, without gradient."""
     min_inv_temperature: float = 5.0
-    """Lambda of a family is drawn log-uniformly from here ..."""
+    """Smallest lambda. The lambda of a sibling group is drawn log-uniformly."""
     max_inv_temperature: float = 80.0
-    """... to here."""
+    """Largest lambda."""
     average: float = 0.998
     """Decay of the averaged weights, which are validated and published."""
     validation_share: float = 0.15
-    """Share of the contexts that is held out."""
+    """Share of the contexts that are held out."""
     validate_every: int = 200
-    """Steps."""
+    """Number of steps between validations."""
     patience: int = 10
-    """Validations without a better loss after which a training may stop."""
+    """Number of validations without a better loss after which the training may stop."""
     max_rows: int = 1_000_000
-    """Rows held at most; the oldest go first."""
+    """Largest number of rows in memory; the oldest are dropped first."""
     hidden: int = 32
     """Width of the network."""
     depth: int = 1
-    """Hidden layers behind the first."""
+    """Number of hidden layers after the first."""
     seed: int = 0
-    """Of initial weights and batches."""
+    """Seed of the initial weights and the batches."""
 
     def __post_init__(self) -> None:
         parse_loss(self.loss)
@@ -79,7 +81,7 @@ class TrainingConfig:
         self.flow_config(1, 2, False)  # checks the rest
 
     def flow_config(self, num_features: int, num_positions: int, look_ahead: bool, groups: int = 0) -> FlowConfig:
-        """Of the network that is trained."""
+        """Sizes of the network."""
         return FlowConfig(
             num_features,
             num_positions,
@@ -92,7 +94,7 @@ class TrainingConfig:
         )
 
     def learning_rate(self, step: int) -> float:
-        """Of a step, counted from 0."""
+        """Learning rate of a step, counted from 0."""
         if self.schedule == "constant":
             return self.lr * min(1.0, (step + 1) / _WARM_UP_STEPS)
         done = min(step / self.steps, 1.0)

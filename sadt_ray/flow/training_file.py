@@ -1,4 +1,4 @@
-"""The state of a training as one safetensors file: tensors as tensors, the rest as JSON, and nothing pickled."""
+"""The state of a training in one safetensors file: tensors, and all other values as JSON. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TENSOR, _PAIRS = "tensor", "pairs"
 
 
 def save_training(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Write ``FlowTraining.state`` beside facts that JSON can hold; whoever reads finds the old file or the new one."""
+    """Write ``FlowTraining.state`` and facts (JSON values) atomically: a reader sees the old file or the new one."""
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(state, tensors)
     metadata = {"format": FORMAT, "state": json.dumps(plain), "facts": json.dumps(dict(facts))}
@@ -24,15 +24,17 @@ def save_training(path: Path, state: Mapping[str, Any], facts: Mapping[str, Any]
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """State and facts. Raises ValueError for a file of another kind, or a damaged one."""
+    """Read state and facts. Raises ValueError for a damaged file or another format."""
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} says {metadata.get('format', 'nothing')!r}, not {FORMAT!r}; remove it to start anew")
+        raise ValueError(
+            f"{path} has the format {metadata.get('format', 'nothing')!r}, not {FORMAT!r}; remove it to start anew"
+        )
     return _with_tensors(json.loads(metadata["state"]), tensors), json.loads(metadata["facts"])
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """As JSON can hold it: tensors by name, dictionaries as pairs, since their keys may be numbers."""
+    """Convert to JSON values: tensors become names, mappings become pairs because their keys may be numbers."""
     if isinstance(value, Tensor):
         name = f"{len(tensors):05d}"
         tensors[name] = value.detach().clone()

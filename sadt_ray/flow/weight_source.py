@@ -1,4 +1,4 @@
-"""Where newer weights of a flow come from while a search runs."""
+"""Weight sources: newer weights of a flow while a search runs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from sadt_ray.flow.learner import FLOW, Learner
 
 @runtime_checkable
 class WeightSource(Protocol):
-    """Where newer weights come from while a search runs."""
+    """A source of newer weights while a search runs."""
 
     def newer_weights(self) -> Flow | None:
-        """Weights newer than those that were given before, if there are any. Does not keep its caller waiting long."""
+        """Weights newer than those of earlier calls; None if there are none. Returns soon."""
 
     def figures(self) -> Mapping[str, float]:
-        """How far the learner is, for ``metrics.jsonl``."""
+        """Figures of the learner, for ``metrics.jsonl``."""
 
 
 class LearnerUpdate(NamedTuple):
-    """What a learner answers."""
+    """The answer of a learner."""
 
-    flow: Flow | None  # if there is a newer one than was known
+    flow: Flow | None  # newer flow; None if there is none
     figures: Mapping[str, float]
-    seconds: float  # since it was published
-    error: str  # what went wrong last, if anything
+    seconds: float  # time since the flow was published
+    error: str  # message of the last error; empty if there was none
 
     def facts(self) -> dict[str, float]:
         """The figures without their prefix, for ``summary.json``."""
@@ -54,12 +54,14 @@ class LearnerUpdate(NamedTuple):
 
 
 class InterleavedLearner:
-    """A ``WeightSource`` that takes turns with a search in one process: its learner works for a fifth of the time.
+    """A ``WeightSource`` whose learner runs in the process of the search, between its batches.
 
-    What the learner raises ends the learning, not the search.
+    An error of the learner ends the learning, not the search.
 
     Args:
-        share: of the time.
+        learner: what trains.
+        share: share of the time for the learner.
+        clock: seconds from any origin.
     """
 
     def __init__(self, learner: Learner, share: float = 0.2, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +69,7 @@ class InterleavedLearner:
         self._known, self._next_turn, self._error = -1, -math.inf, ""
 
     def begin(self, known: int) -> None:
-        """Another search begins, with weights of this version, or -1 for none."""
+        """Begin another search. ``known`` is the version of its weights, -1 for none."""
         self._known = known
         self._learner.outdo(known)
 
@@ -84,7 +86,7 @@ class InterleavedLearner:
         return self._learner.figures
 
     def finish(self) -> LearnerUpdate:
-        """End the training, and publish what there is."""
+        """End the training, and return the last weights."""
         self._learner.finish()
         return LearnerUpdate(self._learner.latest, self._learner.figures, 0.0, self._error)
 

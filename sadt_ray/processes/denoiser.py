@@ -1,15 +1,15 @@
-"""diff-k's backbone: a conditional denoiser D(x; sigma, c), preconditioned axis by axis with a Gaussian forecast.
+"""The backbone of diff-k: a conditional denoiser D(x; sigma, c) that is preconditioned with a Gaussian forecast.
 
-EDM (Karras et al. 2022, eq. 7) writes D = c_skip x + c_out F(c_in x; c_noise), with coefficients from one number
-sigma_data. Residuals of a forecast are far from white: the slowest axis spreads tens of times wider than the fastest.
-So x is first centred on the forecast b(c), scaled hour by hour and turned to principal axes, u = V^T (x - b(c)) / h(c),
-where each axis k has its own sigma_data, the forecast's spread s_k(c):
+EDM (Karras et al. 2022, eq. 7) writes D = c_skip x + c_out F(c_in x; c_noise). Its coefficients come from one number,
+sigma_data. But the residuals of a forecast are far from white: the standard deviation of the slowest axis is tens of
+times that of the fastest. So x is first centred on the forecast b(c), scaled by the hourly spread h(c) and rotated to
+principal axes: u = V^T (x - b(c)) / h(c). Each axis k then has its own sigma_data, the forecast's spread s_k(c):
 
     c_skip = s^2 / (sigma^2 + s^2),  c_out = sigma s / sqrt(sigma^2 + s^2),  c_in = 1 / sqrt(sigma^2 + s^2),
     D(u; sigma, c) = c_skip u + c_out F(c_in u, log(sigma)/4, c).
 
-With F = 0 this is the exact denoiser of the Gaussian forecast: the network has only to learn what is not Gaussian. The
-chain runs in u, so no step has to turn anything.
+With F = 0 this is the exact denoiser of the Gaussian forecast, so the network learns only what is not Gaussian. The
+chain runs in u, so no step needs a rotation.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class DenoiserConfig:
     """Sizes of the denoiser.
 
     Attributes:
-        forecast: of the Gaussian forecast underneath.
-        dataset: what it was trained on; problems of other datasets get the unknown channel.
+        forecast: sizes of the Gaussian forecast.
+        dataset: name of the training data; problems of other datasets use the unknown channel.
         hidden, depth: width and number of residual blocks.
         encoder: width of the context encoder of the residual network.
-        frequencies: of the Fourier embedding of log(sigma)/4.
-        dropout: while training.
+        frequencies: number of frequencies in the Fourier embedding of log(sigma)/4.
+        dropout: dropout rate in training.
     """
 
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
@@ -50,7 +50,7 @@ class DenoiserConfig:
 
 
 class Block(nn.Module):
-    """h + W2 gelu(W1 norm(h) + shift), where the shift carries the context and the noise level."""
+    """A residual block: h + W2 gelu(W1 norm(h) + shift). The shift depends on the context and the noise level."""
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -68,7 +68,8 @@ class Block(nn.Module):
 class DiffKDenoiser(nn.Module):
     """D(u; sigma, c) for channel-independent forecasting.
 
-    States are u = V^T (x - b(c)) / h(c), x the future in instance-normalised units: zero means "as forecast".
+    A state is u = V^T (x - b(c)) / h(c), where x is the future in instance-normalised units. u = 0 is the forecast
+    itself.
     """
 
     frequencies: Tensor
@@ -95,21 +96,23 @@ class DiffKDenoiser(nn.Module):
 
     @property
     def width(self) -> int:
+        """Length W of a state: the prediction length."""
         return self.config.forecast.prediction_length
 
     @property
     def parameter_count(self) -> int:
+        """Number of parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def multiply_adds(self) -> int:
-        """Of one evaluation of one row."""
+        """Multiply-adds per row of one evaluation."""
         hidden = self.config.hidden
         return 2 * self.width * hidden + 2 * self.config.depth * hidden**2
 
     @property
     def decode_multiply_adds(self) -> int:
-        """Of one row, from principal axes to hours."""
+        """Multiply-adds per row of the rotation from principal axes to hours."""
         return self.width**2
 
     def forward(
@@ -119,7 +122,14 @@ class DiffKDenoiser(nn.Module):
         spread: Float[Tensor, "B W"],
         shift: Float[Tensor, "B shifts"],
     ) -> Float[Tensor, "B W"]:
-        """D from u, the forecast's spreads and the context's shifts: the preconditioned network."""
+        """D(u; sigma, c): the preconditioned network.
+
+        Args:
+            u: states.
+            sigma: noise levels, one per row or one for all.
+            spread: spreads s(c) of the forecast.
+            shift: shifts of the blocks, from ``shift``.
+        """
         sigma = sigma[:, None]
         variance = torch.addcmul(sigma.square(), spread, spread)
         c_in = torch.rsqrt(variance)
@@ -132,11 +142,14 @@ class DiffKDenoiser(nn.Module):
         return relative * (relative * u + sigma * self.output(h))
 
     def shift(self, context: NormalisedContext, channel: Int[Tensor, " B"]) -> Float[Tensor, "B shifts"]:
-        """What every block adds for a context: computed once a problem."""
+        """Shifts of all blocks for a context, computed once per problem."""
         return self.encoder(torch.cat([context.series, *context.level, self.channel(channel)], dim=1))
 
     def encode(self, problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, ...]:
-        """Per problem: s(c), shifts, b(c) and h(c) in the context's units. ValueError names one that does not fit."""
+        """s(c), shifts, b(c) and h(c) of each problem, the last two in the units of the context.
+
+        Raises ValueError with the name of a problem whose context has another shape or is not finite.
+        """
         context = torch.from_numpy(np.stack([self._context(problem) for problem in problems])).to(device)
         channel = torch.tensor([self._channel(problem) for problem in problems], device=device)
         normalised = instance_normalise(context)
@@ -147,25 +160,25 @@ class DiffKDenoiser(nn.Module):
     def initial(
         self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
-        """u_T ~ N(0, diag(s^2) + sigma^2 I): the forecast's own law at noise level sigma, which D expects."""
+        """u_T ~ N(0, diag(s^2) + sigma^2 I): the distribution of the forecast at noise level sigma."""
         spread = conditioning[0]
         return torch.sqrt(spread.square() + sigma**2) * noise
 
     def denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
-        """D(u; sigma, c), one evaluation a row."""
+        """D(u; sigma, c), one evaluation per row."""
         return self(x, sigma, conditioning[0], conditioning[1])
 
     def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B W"]:
-        """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2), that of the Gaussian forecast."""
+        """sd(u_0 | u) = sigma s / sqrt(sigma^2 + s^2), as for the Gaussian forecast."""
         spread = conditioning[0]
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
     def draft_denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
-        """c_skip u, the denoiser of the Gaussian forecast: D without its network."""
+        """c_skip u, the denoiser of the Gaussian forecast: D without the network."""
         spread = conditioning[0]
         return x / (1 + (sigma[:, None] / spread).square())
 
@@ -177,7 +190,7 @@ class DiffKDenoiser(nn.Module):
     def features(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B features"]:
-        """c_in u, the forecast's mean and log hourly spread, log(sigma)/4. At the root u is zeros: not sampled yet."""
+        """c_in u, the forecast's mean and log hourly spread, and log(sigma)/4. At the root u is zero."""
         spread, _, mean, hourly = conditioning
         u = x * torch.rsqrt(sigma.square()[:, None] + spread.square())
         return torch.cat([u, mean, hourly.log(), sigma.clamp_min(1e-3).log()[:, None] / 4], dim=1)
@@ -192,12 +205,12 @@ class DiffKDenoiser(nn.Module):
         if not np.isfinite(context).all():
             row = int(np.flatnonzero(~np.isfinite(context))[0])
             raise ValueError(
-                f"problem {problem.name!r} has {context[row]} at position {row} of its context; fill it in"
+                f"problem {problem.name!r} has {context[row]} at position {row} of its context; fill the gap"
             )
         return context
 
     def _channel(self, problem: Problem) -> int:
-        """The problem's channel, or the unknown one where it is not a channel of the training data."""
+        """Channel of the problem, or the unknown channel if the training data do not have it."""
         known = problem.extras.get("dataset") == self.config.dataset
         channel = int(problem.extras.get("channel", -1))
         channels = self.config.forecast.channels

@@ -1,7 +1,8 @@
-"""Gaussian mixtures under variance-exploding noise: an exact denoiser, an exact reverse chain, closed-form soft values.
+"""Gaussian mixtures under variance-exploding noise: exact denoiser, exact reverse chain, closed-form soft values.
 
-The 25 -> 9 benchmark (DTS, arXiv 2506.20701): a prior of 25 modes, a posterior of 9, r = log p_post - log p_prior. At
-lambda = 1 the target is the posterior, Z = 1, and the soft value of a noisy state is a ratio of two densities:
+The 25 -> 9 benchmark (DTS, arXiv 2506.20701) has a prior of 25 modes, a posterior of 9 modes and the reward
+r = log p_post - log p_prior. At lambda = 1 the target is the posterior and Z = 1. The soft value of a noisy state is
+then the log ratio of two densities:
 
     exp V_t(x_t) = E[ p_post(x_0) / p_prior(x_0) | x_t ] = p_post,t(x_t) / p_prior,t(x_t).
 """
@@ -22,7 +23,7 @@ from sadt_ray.numerics.rng import normals, uniforms
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.schedule import karras_sigmas
 
-NoiseLevel = float | np.ndarray  # one for all rows, or [B]
+NoiseLevel = float | np.ndarray  # one value for all rows, or [B]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,11 @@ class GaussianMixture:
     """sum_k w_k N(m_k, sd^2 I).
 
     Attributes:
-        means: [K, W].
-        weights: [K], summing to one.
-        sd: common standard deviation of the components, in every direction.
+        means: means m_k of the components [K, W].
+        weights: weights w_k [K]; they sum to one.
+        sd: standard deviation of every component in every direction.
+
+    Raises ValueError if weights and means do not match, the weights do not sum to one, or ``sd`` is not positive.
     """
 
     means: Float[np.ndarray, "K W"]
@@ -47,17 +50,17 @@ class GaussianMixture:
             )
 
     def log_joint(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, "B K"]:
-        """log w_k N(x; m_k, (sd^2 + sigma^2) I), the noisy mixture's components."""
+        """log w_k N(x; m_k, (sd^2 + sigma^2) I) of each component of the noisy mixture."""
         variance = np.broadcast_to(self.sd**2 + np.square(sigma), len(x))[:, None]
         squares = ((x[:, None, :] - self.means) ** 2).sum(-1)
         return np.log(self.weights) - squares / (2 * variance) - x.shape[1] / 2 * np.log(2 * np.pi * variance)
 
     def log_density(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, " B"]:
-        """log p_sigma(x) of x = x_0 + sigma epsilon."""
+        """log p_sigma(x), the density of x = x_0 + sigma epsilon."""
         return logsumexp(self.log_joint(x, sigma), axis=1)
 
     def posterior(self, x: Float[np.ndarray, "B W"], sigma: NoiseLevel) -> Float[np.ndarray, "B K"]:
-        """p(component | x at noise level sigma)."""
+        """p(component | x) at noise level sigma."""
         log_joint = self.log_joint(x, sigma)
         return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
 
@@ -67,14 +70,14 @@ class GaussianMixture:
 
 
 def grid_prior() -> GaussianMixture:
-    """The 5 x 5 grid {-10, -5, 0, 5, 10}^2 with sd sqrt(.3), equal weights."""
+    """The 5 x 5 grid {-10, -5, 0, 5, 10}^2 with sd sqrt(0.3) and equal weights."""
     axis = np.arange(-10.0, 11.0, 5.0)
     means = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     return GaussianMixture(means, np.full(25, 1 / 25), float(np.sqrt(0.3)))
 
 
 def nine_mode_posterior() -> GaussianMixture:
-    """Nine of the grid's modes, weighted 4, 10, 4, 5, 10, 5, 4, 15, 4 (normalised)."""
+    """Nine modes of the grid with weights 4, 10, 4, 5, 10, 5, 4, 15, 4 (normalised)."""
     means = [(-10, -5), (-5, -10), (-5, 0), (10, -5), (0, 0), (0, 5), (5, -5), (5, 0), (5, 10)]
     weights = np.array([4, 10, 4, 5, 10, 5, 4, 15, 4], float)
     return GaussianMixture(np.array(means, float), weights / weights.sum(), float(np.sqrt(0.3)))
@@ -100,13 +103,13 @@ class GaussianMixtureProcess:
     """The exact reverse chain of a mixture: x_s | x_t is itself a mixture of Gaussians, for any s < t.
 
     Given component k, x_s ~ N(m_k + (u_s / u_t)(x_t - m_k), u_s (sigma_t^2 - sigma_s^2) / u_t), u = sd^2 + sigma^2.
-    No discretisation error at any number of steps, so every closed form holds exactly. Between two branch levels one
-    draw does; it is charged the evaluations that a sampler would have paid, one a step of the schedule.
+    There is no discretisation error, so every closed form holds exactly. One draw leads from a branch level to the
+    next. It counts as many evaluations as a sampler would need: one per step of the schedule.
 
     Args:
-        mixture: law of x_0.
-        num_steps, sigma_min, sigma_max: Karras schedule; x_T is drawn from the noisy mixture itself.
-        branch_steps: as for a diffusion process, numbers of steps or a preset's name.
+        mixture: distribution of x_0.
+        num_steps, sigma_min, sigma_max: Karras schedule. x_T is drawn from the noisy mixture.
+        branch_steps: numbers of steps or the name of a preset, as for ``DiffusionProcess``.
     """
 
     def __init__(
@@ -149,13 +152,13 @@ class GaussianMixtureProcess:
 
 
 class MixtureChain:
-    """The process bound to problems, which are all alike to it."""
+    """The process bound to problems. All problems have the same distribution."""
 
     def __init__(self, process: GaussianMixtureProcess, num_problems: int) -> None:
         self._mixture = process.mixture
         self._num_problems = num_problems
         self._steps = np.array((0, *process.branch_steps))
-        self._variance = process.mixture.sd**2 + process.sigmas[self._steps] ** 2  # u of every level, the root as x_T
+        self._variance = process.mixture.sd**2 + process.sigmas[self._steps] ** 2  # u of each level; the root has x_T's
 
     def root_states(self) -> States:
         return np.zeros((self._num_problems, self._mixture.means.shape[1]))
@@ -167,7 +170,7 @@ class MixtureChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """One exact draw from x_t to x_s; from the root, one from the noisy mixture at s."""
+        """Draw x_s given x_t exactly; from the root, draw from the noisy mixture at s."""
         u_t, u_s = self._variance[levels], self._variance[levels + 1]
         sigma_t = np.sqrt(u_t - self._mixture.sd**2)
         root = (levels == 0)[:, None]
@@ -195,7 +198,7 @@ class MixtureChain:
 class MixtureDenoiser:
     """D(x; sigma) = E[x_0 | x] = sum_k p(k | x) (m_k + sd^2 / (sd^2 + sigma^2) (x - m_k)), for ``DiffusionProcess``.
 
-    Exact as a denoiser; the chain built on it still has the discretisation error of its sampler.
+    The denoiser is exact. A diffusion chain that uses it still has the discretisation error of its sampler.
     """
 
     def __init__(self, mixture: GaussianMixture) -> None:
@@ -208,7 +211,7 @@ class MixtureDenoiser:
     def initial(
         self, noise: Float[Tensor, "B W"], sigma: float, conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B W"]:
-        """The noise alone, widened by the mixture's own covariance averaged over directions."""
+        """Gaussian x_T with mean zero and variance sigma^2 + the mixture's variance, averaged over directions."""
         spread = float(np.sqrt(self._mixture.sd**2 + (self._mixture.weights @ self._mixture.means**2).mean()))
         return noise * float(np.hypot(sigma, spread))
 

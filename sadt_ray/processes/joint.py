@@ -1,10 +1,11 @@
-"""Several independent chains as one: the prior of a joint problem, such as all channels of a window.
+"""Several independent chains as one process: the prior of a joint problem, such as all channels of a window.
 
     p(x | c) = prod_k p(x_k | c_k)
 
-A channel-independent forecaster says nothing of how its channels go together. A reward that does needs them in one
-sample; this is the process whose samples [C, ...] are such stacks. Parts step together, each with noise of its own, and
-every evaluation of a part is counted. Searches, sweeps, proposals and look-aheads work on it as on any other process.
+A channel-independent forecaster has no dependence between channels. A reward that scores the dependence needs all
+channels in one sample. A sample of this process is such a stack [C, ...]. The parts step together, each part has its
+own noise, and every evaluation of a part counts. Searches, particle systems, proposals and look-aheads use it like any
+other process.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from sadt_ray.processes.walk import KnowsResiduals, can_choose, level_positions,
 
 
 def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
-    """One problem whose sample is a sample of each part: [C, ...], in their order.
+    """Make one problem from C parts. Its sample [C, ...] holds a sample of each part, in their order.
 
-    Context and truth are the parts', stacked; ``extras["parts"]`` are the parts themselves. Raises ValueError for no
-    parts, or parts whose contexts differ in shape.
+    Context and truth are the stacked contexts and truths of the parts. ``extras["parts"]`` holds the parts themselves.
+    Raises ValueError if there are no parts, or if their contexts differ in shape.
     """
     shapes = {np.shape(part.context) for part in parts}
     if len(shapes) != 1:
@@ -39,13 +40,13 @@ def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
 
 
 class JointProcess:
-    """The ``GenerativeProcess`` of C parts that are independent under one process. States are [C, *state of a part].
+    """The ``GenerativeProcess`` of C independent parts. A state is [C, *state shape of a part].
 
     Args:
-        process: of every part; its parts must stay in step, as those of a diffusion do.
-        num_parts: C, of every problem.
+        process: process of every part. Its rows must reach x_0 after the same number of levels, as in a diffusion.
+        num_parts: number of parts C, the same for all problems.
 
-    Raises ValueError for less than one part.
+    Raises ValueError if ``num_parts`` is less than 1.
     """
 
     def __init__(self, process: GenerativeProcess, num_parts: int) -> None:
@@ -66,32 +67,32 @@ class JointProcess:
         return self.process.state_dtype
 
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> JointProcess:
-        """The same prior with other branch levels."""
+        """Return the same prior with other branch levels."""
         return JointProcess(self.process.with_branch_steps(branch_steps), self.num_parts)
 
     def with_device(self, device: str) -> JointProcess:
-        """The same prior on another device. Raises ValueError if that of the parts cannot move."""
+        """Return the same prior on another device. Raises ValueError if the process of the parts cannot move."""
         if not isinstance(self.process, MovesToDevice):
             raise ValueError(f"{type(self.process).__name__} cannot move to device {device!r}")
         return JointProcess(self.process.with_device(device), self.num_parts)
 
     def bind(self, problems: Sequence[Problem]) -> JointChain:
-        """Bind all parts, once. Raises ValueError naming a problem that has other parts or none."""
+        """Bind all parts, once. Raises ValueError with the name of a problem that has another number of parts."""
         for problem in problems:
             given = len(problem.extras.get("parts", ()))
             if given != self.num_parts:
                 raise ValueError(
-                    f"problem {problem.name!r} has {given} parts, the process takes {self.num_parts}; make it by "
-                    "joint_problem"
+                    f"problem {problem.name!r} has {given} parts, but the process takes {self.num_parts}; make the "
+                    "problem with joint_problem"
                 )
         parts = [part for problem in problems for part in problem.extras["parts"]]
         return JointChain(self.process.bind(parts), Parts(self.num_parts), self.num_levels, parts)
 
 
 class JointChain:
-    """A joint process bound to problems. Part k of row b has seed k under the seed of b.
+    """A joint process bound to problems. The seed of part k of row b is derived from the seed of row b.
 
-    ``predict_clean`` and ``residuals`` raise ValueError where the chain of the parts does not have them.
+    ``predict_clean`` and ``residuals`` raise ValueError if the chain of the parts does not have them.
     """
 
     def __init__(self, chain: Chain, parts: Parts, num_levels: int, problems: Sequence[Problem]) -> None:
@@ -108,14 +109,16 @@ class JointChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """Every part to its next level. Raises ValueError where one ends before the others."""
+        """Move every part to its next level. Raises ValueError if a part ends before the others."""
         parts = self._parts
         step = self.chain.advance(
             parts.apart(states), parts.repeat(levels), parts.of_problem(problem), parts.seeds(seeds)
         )
         reached = parts.together(step.levels)
         if np.any(reached != reached[:, :1]):
-            raise ValueError("a part of a joint chain ended before the others; joint chains must stay in step")
+            raise ValueError(
+                "a part of a joint chain ended before the others; use a process whose rows end at the same level"
+            )
         return Step(parts.together(step.states), reached[:, 0], parts.together(step.nfe).sum(1))
 
     def decode(self, states: States, problem: Int[np.ndarray, " B"]) -> np.ndarray:
@@ -125,13 +128,13 @@ class JointChain:
     def features(
         self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, "B F"]:
-        """Those of the parts, one after the other."""
+        """Features of the parts, concatenated."""
         parts = self._parts
         known = self.chain.features(parts.apart(states), parts.repeat(levels), parts.of_problem(problem))
         return known.reshape(len(states), -1)
 
     def predict_clean(self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]) -> States:
-        """x0_hat of the parts. Costs one evaluation each."""
+        """x0_hat of all parts. Costs one evaluation per part."""
         parts = self._parts
         if not isinstance(self.chain, PredictsClean):
             raise ValueError(f"{type(self.chain).__name__} cannot predict x0_hat")
@@ -139,13 +142,13 @@ class JointChain:
         return parts.together(clean)
 
     def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count C T"]:
-        """Draws of x_0 - x0_hat, those of the parts side by side.
+        """Draws of x_0 - x0_hat, stacked over the parts.
 
-        A part's draws are made from the same noise whatever its neighbours are: see ``DiffusionChain.residuals``. Here
-        parts are independent, so draw i of one part stands beside another draw of the next.
+        ``DiffusionChain.residuals`` uses the same noise for every part. Parts are independent, so the draws of each
+        part are shuffled before they are stacked.
         """
         if not isinstance(self.chain, KnowsResiduals):
-            raise ValueError(f"{type(self.chain).__name__} does not know how x_0 scatters about x0_hat")
+            raise ValueError(f"{type(self.chain).__name__} does not know the distribution of x_0 about x0_hat")
         draws = self._parts.together(self.chain.residuals(position, count))  # [P, C, count, T]
         shuffled = [draws[:, part, np.random.default_rng(part).permutation(count)] for part in range(self._parts.count)]
         return np.stack(shuffled, axis=2)
@@ -168,6 +171,6 @@ class JointChain:
         return JointWalk(walk, parts, problem)
 
     def relative_cost(self, multiply_adds: int) -> float:
-        """What a look at a joint x0_hat costs, in evaluations of one part."""
+        """Cost of a look at a joint x0_hat, in evaluations of one part."""
         cost: Any = getattr(self.chain, "relative_cost", lambda _: 0.0)
         return self._parts.count * cost(multiply_adds / self._parts.count)

@@ -1,4 +1,4 @@
-"""Walking several independent chains down together, looked at, weighed and resampled as one."""
+"""A walk down several independent chains together: they are viewed, weighted and resampled as one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS, _CANDIDATES = 9, 7  # streams of a row's seed
 
 @dataclass(frozen=True)
 class Parts:
-    """How B joint rows of C parts lie among B C rows of parts: a row's parts are neighbours."""
+    """Conversion between B joint rows of C parts and B C rows of single parts. The parts of a row are adjacent."""
 
     count: int
 
@@ -30,24 +30,24 @@ class Parts:
         return rows.reshape(-1, self.count, *rows.shape[1:])
 
     def repeat(self, values: np.ndarray) -> np.ndarray:
-        """One value a joint row for all of its parts."""
+        """Repeat the value of each joint row for all of its parts."""
         return np.repeat(np.asarray(values), self.count)
 
     def of_problem(self, problem: Int[np.ndarray, " B"]) -> Int[np.ndarray, " BC"]:
-        """Problems of the parts; those of joint problem p are p C to p C + C - 1. Also rows of the parts of rows."""
+        """Indices of the parts: the parts of joint problem p are p C to p C + C - 1. Also converts row numbers."""
         return (np.asarray(problem)[:, None] * self.count + np.arange(self.count)).ravel()
 
     def seeds(self, seeds: UInt64[np.ndarray, " B"]) -> UInt64[np.ndarray, " BC"]:
-        """A seed for every part."""
+        """Derive a seed for every part."""
         return derive_seed_grid(seeds, _PARTS, self.count).ravel()
 
 
 class JointWalk:
-    """B joint rows: a walk of B C rows whose looks are put together and whose log p/q add up."""
+    """A walk of B joint rows: a walk of B C rows whose views are stacked and whose log p/q are summed per joint row."""
 
     def __init__(self, walk: Walk, parts: Parts, problem: Int[np.ndarray, " B"]) -> None:
         self._walk, self._parts, self._problem = walk, parts, np.asarray(problem)
-        self._unpaid = np.zeros(len(self._problem), np.int64)
+        self._nfe = np.zeros(len(self._problem), np.int64)
 
     @property
     def position(self) -> int:
@@ -57,7 +57,7 @@ class JointWalk:
         return self._parts.together(self._walk.states())
 
     def look(self, gradient: bool = False) -> View:
-        """x0_hat [B, C, T]; features of the parts, one after the other."""
+        """A view with x0_hat [B, C, T] and the concatenated features of the parts."""
         view, batch = self._walk.look(gradient), len(self._problem)
         clean = None if view.clean is None else view.clean.reshape(batch, self._parts.count, -1)
         return View(view.position, self._problem, clean, lambda: view.features().reshape(batch, -1))
@@ -68,23 +68,23 @@ class JointWalk:
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         self._collect()
         self._walk.take(self._parts.of_problem(rows))
-        self._problem, self._unpaid = self._problem[rows], self._unpaid[rows]
+        self._problem, self._nfe = self._problem[rows], self._nfe[rows]
 
     def gradient(self, log_twist: Float[Tensor, " B"]) -> Float[Tensor, "B C W"]:
-        """Of each row's log psi along the x0_hat of its parts."""
+        """Gradient of each row's log psi with respect to the x0_hat of its parts."""
         gradient = self._walk.gradient(log_twist)
         return gradient.reshape(len(self._problem), self._parts.count, *gradient.shape[1:])
 
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """All parts to the next position. Candidates are joint ones, and share the evaluations of their row."""
+        """Move all parts to the next position. Candidates are joint rows and share the evaluations of their row."""
         if choice is None or self.position == 0:
             return self._stepped(seeds, gradient)
         count, batch = choice.candidates, len(seeds)
         self.evaluate()
         self._collect()
-        unpaid, self._unpaid = self._unpaid, np.zeros(batch, np.int64)
+        nfe, self._nfe = self._nfe, np.zeros(batch, np.int64)
         rows = np.repeat(np.arange(batch), count)
         self.take(rows)
         along = None if gradient is None else gradient.repeat_interleave(count, dim=0)
@@ -93,15 +93,15 @@ class JointWalk:
         log_weights = choice.log_twist(self.look()).double().cpu().numpy() + log_ratio
         pick, log_choice = chosen(log_weights.reshape(batch, count), seeds, self.position - 1)
         self._collect()
-        unpaid += self._unpaid.reshape(batch, count).sum(1)
+        nfe += self._nfe.reshape(batch, count).sum(1)
         picked = count * np.arange(batch) + pick
         self.take(picked)
-        self._unpaid = unpaid
+        self._nfe = nfe
         return log_choice + log_ratio[picked]
 
     def take_nfe(self) -> Int[np.ndarray, " B"]:
         self._collect()
-        spent, self._unpaid = self._unpaid, np.zeros(len(self._problem), np.int64)
+        spent, self._nfe = self._nfe, np.zeros(len(self._problem), np.int64)
         return spent
 
     def _stepped(self, seeds: np.ndarray, gradient: Tensor | None) -> Float[np.ndarray, " B"] | None:
@@ -110,5 +110,5 @@ class JointWalk:
         return None if log_ratio is None else self._parts.together(log_ratio).sum(1)
 
     def _collect(self) -> None:
-        """What the parts have cost since this was last asked."""
-        self._unpaid = self._unpaid + self._parts.together(self._walk.take_nfe()).sum(1)
+        """Add the evaluations of the parts since the last call."""
+        self._nfe = self._nfe + self._parts.together(self._walk.take_nfe()).sum(1)

@@ -1,6 +1,6 @@
-"""A finite Markov chain over token sequences, small enough to sum over: the ground truth of the tests.
+"""A finite Markov chain over token sequences, small enough for exhaustive sums: the ground truth of the tests.
 
-State = tokens so far, padded with -1. Every soft value, log Z and the target follow by exhaustive sums.
+A state holds the tokens so far, padded with -1. Exhaustive sums give every soft value, log Z and the target.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ Prefix = tuple[int, ...]
 
 
 class MarkovChainProcess:
-    """Tokens drawn one after the other from p(token | tokens before), the same for every problem.
+    """Tokens drawn one after the other from p(token | earlier tokens), the same for every problem.
 
     Args:
-        probs: one table a step; table d has shape [num_tokens^d, num_tokens], rows indexed by the prefix read as a
-            number in base num_tokens, rows summing to one.
-        branch_steps: numbers of tokens at which a state becomes a node; all of them by default.
+        probs: one table per step. Table d has shape [num_tokens^d, num_tokens]. Its row index is the prefix, read as a
+            number in base num_tokens. Each row sums to one.
+        branch_steps: numbers of tokens at which a state becomes a node; by default 1, 2, ..., all tokens.
+
+    Raises ValueError for a table of another shape, rows that are no probabilities, or branch step 0.
     """
 
     def __init__(self, probs: Sequence[np.ndarray], branch_steps: Sequence[int] | None = None) -> None:
@@ -60,8 +62,11 @@ class MarkovChainProcess:
         return np.dtype(np.int32)
 
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> MarkovChainProcess:
-        """``"none"``: the whole sequence at once; ``"published"``: every token; ``"late"``: the second half of them;
-        ``"start"``: the first token, then all others."""
+        """Return the same chain with other branch levels.
+
+        Presets: ``"none"`` is the whole sequence at once, ``"published"`` every token, ``"late"`` the second half of
+        the tokens, ``"start"`` the first token and then all others.
+        """
         depth = len(self.probs)
         presets: dict[str, Sequence[int]] = {
             "none": (depth,),
@@ -79,15 +84,15 @@ class MarkovChainProcess:
         return MarkovChain(self, len(problems))
 
     def sequences(self) -> list[Prefix]:
-        """Every complete sequence."""
+        """All complete sequences."""
         return list(itertools.product(range(self.num_tokens), repeat=len(self.probs)))
 
     def probability(self, prefix: Prefix) -> float:
-        """p(prefix)."""
+        """The probability p(prefix)."""
         return float(np.prod([self.probs[d][self._row(prefix[:d]), token] for d, token in enumerate(prefix)]))
 
     def soft_values(self, reward: Callable[[Prefix], float], lam: float) -> dict[Prefix, float]:
-        """V(prefix) = (1/lambda) log E[exp(lambda r) | prefix] for every prefix, by exhaustive backward sums."""
+        """V(prefix) = (1/lambda) log E[exp(lambda r) | prefix] of every prefix, by exhaustive backward sums."""
         values = {sequence: float(reward(sequence)) for sequence in self.sequences()}
         for d in reversed(range(len(self.probs))):
             for prefix in itertools.product(range(self.num_tokens), repeat=d):
@@ -100,7 +105,7 @@ class MarkovChainProcess:
 
 
 class MarkovChain:
-    """The process bound to problems; samples are the token sequences themselves."""
+    """The process bound to problems. Samples are the token sequences themselves."""
 
     def __init__(self, process: MarkovChainProcess, num_problems: int) -> None:
         self._process = process
@@ -117,7 +122,7 @@ class MarkovChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """The next tokens up to the next branch level; token d uses stream 0, index d of the row's seed."""
+        """Draw the tokens up to the next branch level. Token d uses index d of stream 0 of the row's seed."""
         states = states.copy()
         first, last = self._steps[levels], self._steps[levels + 1]
         uniform = uniforms(seeds, np.zeros(len(seeds), np.int64), len(self._process.probs))
@@ -141,7 +146,7 @@ class MarkovChain:
         return (states[:, :, None] == np.arange(self._process.num_tokens)).reshape(len(states), -1).astype(float)
 
     def children(self, state: np.ndarray, level: int, problem: int) -> tuple[States, Float[np.ndarray, " K"]]:
-        """Every state of the next branch level with its log-probability."""
+        """All states of the next branch level with their log-probabilities."""
         first, last = self._steps[level], self._steps[level + 1]
         prefix = tuple(int(token) for token in state[:first])
         tails = list(itertools.product(range(self._process.num_tokens), repeat=int(last - first)))

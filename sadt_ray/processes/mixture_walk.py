@@ -1,4 +1,4 @@
-"""Walks through a mixture's exact chain, step by step where a twist is to choose, in leaps where it is not."""
+"""Walks down the exact chain of a mixture: single steps where a twist chooses, longer leaps elsewhere."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WAVES = 2 * np.pi / np.array([40.0, 20.0, 10.0, 5.0])
 
 
 class WalkedMixtureProcess(GaussianMixtureProcess):
-    """The same process, with positions between its branch levels.
+    """A ``GaussianMixtureProcess`` with positions between its branch levels.
 
     Args:
-        walk_steps: steps of the schedule at which sweeps stop, ascending; branch steps are added.
+        walk_steps: steps of the schedule at which a walk stops, ascending; branch steps are added.
     """
 
     def __init__(self, *args: object, walk_steps: Sequence[int], **settings: object) -> None:
@@ -37,7 +37,7 @@ class WalkedMixtureProcess(GaussianMixtureProcess):
 
 
 class WalkedMixtureChain(MixtureChain):
-    """Bound to problems. Candidates share the one evaluation from which the law of the next state follows."""
+    """The process bound to problems. Candidates share the one evaluation that gives the law of the next state."""
 
     supports_guidance = False
     can_choose = True
@@ -45,7 +45,7 @@ class WalkedMixtureChain(MixtureChain):
     def __init__(self, process: WalkedMixtureProcess, num_problems: int) -> None:
         super().__init__(process, num_problems)
         self.mixture = process.mixture
-        self.steps = np.array((0, *process.walk_steps))  # of every position, the root as x_T
+        self.steps = np.array((0, *process.walk_steps))  # step of each position; the root counts as x_T
         self.variance = process.mixture.sd**2 + process.sigmas[self.steps] ** 2
         self.level_positions = np.append(0, 1 + np.searchsorted(process.walk_steps, process.branch_steps))
 
@@ -54,7 +54,7 @@ class WalkedMixtureChain(MixtureChain):
 
 
 class MixtureWalk:
-    """B rows on their way down."""
+    """A walk of B rows."""
 
     def __init__(
         self, chain: WalkedMixtureChain, states: States, position: int, problem: Int[np.ndarray, " B"]
@@ -69,18 +69,18 @@ class MixtureWalk:
         return self._view(self.position, self._states, self._problem)
 
     def evaluate(self) -> None:
-        """Nothing is kept from one row to the next."""
+        """Does nothing: copies of a row share no evaluation."""
 
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         self._states, self._problem, self._nfe = self._states[rows], self._problem[rows], self._nfe[rows]
 
     def gradient(self, log_twist: Float[Tensor, " B"]) -> Tensor:
-        raise ValueError("a mixture's exact steps do not lean; use a method without gradients")
+        raise ValueError("the exact steps of a mixture have no guidance; use a method without gradients")
 
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """To the next position. A leap over several steps of the schedule is drawn from the prior, choice or not."""
+        """Move to the next position. A leap over several steps of the schedule always comes from the prior."""
         leap = int(self._chain.steps[self.position + 1] - self._chain.steps[self.position])
         count = 1 if choice is None or leap != 1 else choice.candidates
         candidates = self._drawn(seeds, count)
@@ -101,7 +101,7 @@ class MixtureWalk:
         return spent
 
     def _drawn(self, seeds: np.ndarray, count: int) -> Float[np.ndarray, "B count W"]:
-        """Exact draws from p(x_s | x_t), or from the noisy mixture at the root: see ``GaussianMixtureProcess``."""
+        """Draw from p(x_s | x_t) exactly; at the root, draw from the noisy mixture. See ``GaussianMixtureProcess``."""
         mixture, (u_t, u_s) = self._chain.mixture, self._chain.variance[self.position : self.position + 2]
         batch, width = self._states.shape
         stream = np.full(batch, self.position)
@@ -122,6 +122,6 @@ class MixtureWalk:
 
 
 def _features(states: States, log_sd: float) -> Float[np.ndarray, "B F"]:
-    """The state, the logarithm of its standard deviation, and waves of the state with periods from 40 down to 5."""
+    """The state, the log of its standard deviation, and sines and cosines with periods 40, 20, 10 and 5."""
     phases = (states[:, :, None] * _WAVES).reshape(len(states), -1)
     return np.column_stack([states, np.full(len(states), log_sd), np.sin(phases), np.cos(phases)])

@@ -1,9 +1,11 @@
-"""Walking down a chain step by step with someone looking: what particle sweeps need of a process.
+"""Walks: a chain step by step, as a particle system runs it.
 
-A *walk* takes a batch of rows, all at one position, to x_0. At every position the rows can be looked at (a ``View``),
-copied and dropped (``take``) and moved on (``step``), where the step may be drawn from a proposal q that guided along a
-gradient instead of from the prior p; ``step`` then returns log p/q. Positions are the finest steps that a chain has:
-0 is the root, ``num_positions`` - 1 is x_0; branch levels are some of them.
+A *walk* takes a batch of rows to x_0. All rows are at one position. At every position a caller can look at the rows
+(``look`` gives a ``View``), copy and drop rows (``take``) and move them on (``step``). A step is drawn from the prior
+p, or from a proposal q that follows a gradient or chooses among candidates; ``step`` then returns log p/q.
+
+Positions count the finest steps of the chain: 0 is the root, ``num_positions`` - 1 is x_0. Each branch level has a
+position.
 """
 
 from __future__ import annotations
@@ -21,19 +23,19 @@ from torch import Tensor
 from sadt_ray.interfaces import Chain, States
 from sadt_ray.numerics.rng import uniforms
 
-_CHOICE_STREAM = 1 << 25  # and the position
+_CHOICE_STREAM = 1 << 25  # plus the position: the stream of the draw among candidates
 
 
 @dataclass(frozen=True)
 class View:
-    """B rows at one position, as a twist sees them.
+    """B rows at one position: the input of a twist.
 
     Attributes:
-        position: of all rows.
-        problem: of each row.
-        clean: x0_hat = E[x_0 | x_t] in the units of the data, float32 [B, ...]: of the denoiser, or its cheap draft
-            (``draft_denoised``); None where the chain cannot tell.
-        features: of the states, [B, F], made when called.
+        position: position of all rows.
+        problem: problem of each row.
+        clean: x0_hat = E[x_0 | x_t] in the units of the data, float32 [B, ...]. It comes from the denoiser or from its
+            cheap draft (``draft_denoised``). None if the chain cannot predict x_0.
+        features: function that computes the features [B, F] of the states.
     """
 
     position: int
@@ -43,12 +45,16 @@ class View:
 
 
 class Choice(NamedTuple):
-    """Several candidates a row, of which one goes on, with probability proportional to psi.
+    """A step that draws several candidates per row and chooses one with probability proportional to psi.
 
-    The ratio p/q of the one that was chosen is the mean of psi over its candidates, divided by its own: unbiased for
-    any psi, as importance sampling in the space of all candidates. It is the step of SVDD (Li et al., *Derivative-free
-    guidance in continuous and discrete diffusion models with soft value-based decoding*, 2024), with the weight that
-    makes it exact.
+    The ratio p/q of the chosen candidate is the mean of psi over the candidates, divided by psi of the chosen one. This
+    is unbiased for any psi: it is importance sampling in the space of all candidates. It is the step of SVDD (Li et
+    al., *Derivative-free guidance in continuous and discrete diffusion models with soft value-based decoding*, 2024),
+    with the weight that makes it exact.
+
+    Attributes:
+        candidates: number of candidates per row.
+        log_twist: log psi of the candidates.
     """
 
     candidates: int
@@ -57,42 +63,52 @@ class Choice(NamedTuple):
 
 @runtime_checkable
 class Walk(Protocol):
-    """B rows on their way down."""
+    """B rows at one position, on their way to x_0."""
 
     @property
-    def position(self) -> int: ...
+    def position(self) -> int:
+        """Position of all rows."""
 
     def states(self) -> States:
-        """[B, *state_shape]."""
+        """The states [B, *state_shape]."""
 
     def look(self, gradient: bool = False) -> View:
-        """The rows as they are. With ``gradient``, ``clean`` is a leaf that gradients can be asked for."""
+        """A view of the rows. With ``gradient``, ``clean`` is a leaf tensor for ``Walk.gradient``."""
 
     def evaluate(self) -> None:
-        """Spend now what the next step will need, before rows are copied that share it."""
+        """Do the evaluation that the next step needs now, so that copies of a row share it."""
 
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
-        """Go on with these rows, each as often as it is named."""
+        """Keep these rows alone. A row that is named twice is copied."""
 
     def gradient(self, log_twist: Float[Tensor, " B"]) -> Tensor:
-        """Of log psi, computed from a ``look`` with ``gradient``, for ``step``."""
+        """Gradient of log psi with respect to x0_hat. ``log_twist`` was computed from ``look(gradient=True)``."""
 
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """To the next position, from the prior; returns log p/q of a proposal that guided or chooses."""
+        """Move all rows to the next position.
+
+        Args:
+            seeds: one seed per row.
+            gradient: gradient that the proposal follows; None for the prior.
+            choice: how to choose among several candidates; None for one candidate.
+
+        Returns:
+            log p/q of each row; None if the step was drawn from the prior.
+        """
 
     def take_nfe(self) -> Int[np.ndarray, " B"]:
-        """Evaluations of each row since this was last asked."""
+        """Function evaluations of each row since the last call."""
 
 
 @runtime_checkable
 class Walks(Protocol):
-    """A chain with walks of its own; any other chain walks from branch level to branch level."""
+    """A chain with walks of its own. Any other chain walks from branch level to branch level (``LevelWalk``)."""
 
     @property
     def level_positions(self) -> Int[np.ndarray, " levels"]:
-        """Position of every branch level, the root's 0 first."""
+        """Position of each branch level, from the root (0) to x_0."""
 
     @property
     def supports_guidance(self) -> bool:
@@ -100,36 +116,37 @@ class Walks(Protocol):
 
     @property
     def can_choose(self) -> bool:
-        """Whether several candidates can be looked at for the price of one."""
+        """Whether steps can choose among candidates at the cost of one."""
 
-    def walk(self, states: States, position: int, problem: Int[np.ndarray, " B"]) -> Walk: ...
+    def walk(self, states: States, position: int, problem: Int[np.ndarray, " B"]) -> Walk:
+        """Start a walk of B rows at a position."""
 
 
 @runtime_checkable
 class KnowsResiduals(Protocol):
-    """A chain that knows how x_0 scatters about x0_hat."""
+    """A chain that knows the distribution of x_0 about x0_hat."""
 
     def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count T"]:
-        """Draws of x_0 - x0_hat given a state at the position, for every problem, in the units of the data."""
+        """Draws of x_0 - x0_hat given a state at the position: ``count`` per problem, in the units of the data."""
 
 
 def level_positions(chain: Chain, num_levels: int) -> Int[np.ndarray, " levels"]:
-    """Where the branch levels of any chain lie among its positions."""
+    """Position of each branch level of any chain, from the root (0) to x_0."""
     return chain.level_positions if isinstance(chain, Walks) else np.arange(num_levels + 1)
 
 
 def supports_guidance(chain: Chain) -> bool:
-    """Whether the steps of the chain's walks can follow a gradient."""
+    """Whether the chain's walks can follow a gradient."""
     return isinstance(chain, Walks) and chain.supports_guidance
 
 
 def can_choose(chain: Chain) -> bool:
-    """Whether the steps of the chain's walks can choose among candidates."""
+    """Whether the chain's walks can choose among candidates."""
     return isinstance(chain, Walks) and chain.can_choose
 
 
 def walk_from(chain: Chain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> Walk:
-    """The chain's own walk, or one by ``advance``."""
+    """Start the chain's own walk, or a ``LevelWalk`` if it has none."""
     if isinstance(chain, Walks):
         return chain.walk(states, position, problem)
     return LevelWalk(chain, states, position, problem)
@@ -138,7 +155,11 @@ def walk_from(chain: Chain, states: States, position: int, problem: Int[np.ndarr
 def chosen(
     log_weights: Float[np.ndarray, "B K"], seeds: UInt64[np.ndarray, " B"], position: int
 ) -> tuple[Int[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """One candidate a row with probability softmax(log w), and log (mean w / its w)."""
+    """Draw one of K candidates per row with probability softmax(log w).
+
+    Returns:
+        The candidate of each row, 0 to K - 1, and log (mean w / w of the candidate).
+    """
     log_total = logsumexp(log_weights, axis=1, keepdims=True)
     cumulative = np.exp(log_weights - log_total).cumsum(1)
     u = uniforms(seeds, np.full(len(seeds), _CHOICE_STREAM + position), 1) * cumulative[:, -1:]
@@ -148,7 +169,7 @@ def chosen(
 
 
 class LevelWalk:
-    """A walk by ``Chain.advance``: positions are branch levels, there is no x0_hat, and steps do not lean."""
+    """A walk by ``Chain.advance``. Positions are branch levels; there is no x0_hat and no guidance."""
 
     def __init__(self, chain: Chain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
         self._chain, self._states, self._problem = chain, states, np.asarray(problem)
@@ -162,7 +183,7 @@ class LevelWalk:
         return View(self.position, self._problem, None, self._features)
 
     def evaluate(self) -> None:
-        """There is nothing to share: a step is one draw."""
+        """Does nothing: a step is one draw, and copies share no evaluation."""
 
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         self._states, self._problem, self._nfe = self._states[rows], self._problem[rows], self._nfe[rows]
@@ -173,12 +194,15 @@ class LevelWalk:
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """Raises ValueError for a chain whose rows do not stay in step, as those that end early do not."""
+        """Draw the next branch level from the prior. Raises ValueError if a row ends early."""
         levels = np.full(len(self._states), self.position)
         step = self._chain.advance(self._states, levels, self._problem, seeds)
         self.position += 1
         if np.any(step.levels != self.position):
-            raise ValueError(f"a row jumped from level {self.position - 1} to {step.levels.max()}; sweeps need steps")
+            raise ValueError(
+                f"a row jumped from level {self.position - 1} to {step.levels.max()}; a particle system needs rows "
+                "that reach every level"
+            )
         self._states = step.states
         self._nfe = self._nfe + step.nfe
         return None

@@ -1,4 +1,4 @@
-"""Rewards are black boxes: whatever one does, every sample ends with a number or with the reason why it has none."""
+"""Safe calls of a reward: every sample gets a number, or a message that says why it has none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from sadt_ray.interfaces import Scorer
 def score_checked(
     scorer: Scorer, samples: np.ndarray, problem: Int[np.ndarray, " B"]
 ) -> tuple[Float[np.ndarray, " B"], dict[int, str]]:
-    """Rewards of a batch and, by row, what went wrong; the rewards of those rows are NaN.
+    """Score a batch. Returns the rewards and, by row, the messages of the failures; a failed row has the reward NaN.
 
-    A reward must be a finite number or -inf. If the scorer raises or returns another shape, it is called again row by
-    row, so that only the rows that make it fail are lost; those are then the only extra reward calls. Exceptions that
-    mean to end the program (KeyboardInterrupt, SystemExit) pass through.
+    A reward must be a finite number or -inf. If the scorer raises or returns another shape, it is called again for each
+    row, so that only the rows at fault fail. KeyboardInterrupt and SystemExit are not caught.
     """
     if len(samples) == 0:
         return np.empty(0), {}
@@ -28,7 +27,7 @@ def score_checked(
         messages = [message] * len(samples)
     failures = {}
     for row in np.flatnonzero(np.isnan(rewards) | (rewards == np.inf)):
-        reason = messages[row] or f"the reward returned {rewards[row]}, it must be a finite number or -inf"
+        reason = messages[row] or f"the reward returned {rewards[row]}, but it must be a finite number or -inf"
         failures[int(row)] = f"sample {row} (of problem {problem[row]}{_remark(samples[row])}): {reason}"
         rewards[row] = np.nan
     return rewards, failures
@@ -37,7 +36,7 @@ def score_checked(
 def _attempt(
     scorer: Scorer, samples: np.ndarray, problem: Int[np.ndarray, " B"]
 ) -> tuple[Float[np.ndarray, " B"], str]:
-    """Rewards and an empty message, or NaNs and what was wrong."""
+    """Rewards and an empty message, or NaNs and a message."""
     nothing = np.full(len(samples), np.nan)
     try:
         rewards = np.array(scorer(samples, problem), dtype=float)
@@ -49,6 +48,6 @@ def _attempt(
 
 
 def _remark(sample: np.ndarray) -> str:
-    """Whether the fault may lie with the sample."""
+    """Remark for the message if the sample itself is not finite, else empty."""
     numeric = np.issubdtype(np.asarray(sample).dtype, np.number)
     return ", which is not finite itself" if numeric and not np.isfinite(sample).all() else ""

@@ -1,4 +1,4 @@
-"""Rewards added up: r = sum_k w_k r_k."""
+"""Weighted sums of rewards: r = sum_k w_k r_k."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals, clean_score
 
 
 class WeightedSum:
-    """r(x) = sum_k w_k r_k(x); of no terms, 0 everywhere: the prior itself is the target.
+    """r(x) = sum_k w_k r_k(x). Without terms r = 0, so the target is the prior itself.
 
-    An oracle as soon as one of its terms is. A term of weight 0 is left out and costs nothing.
+    The sum is an oracle if one of its terms is. A term of weight 0 is left out and costs nothing.
+
+    Args:
+        terms: pairs of weight and reward.
+
     Raises ValueError for a weight that is not a finite number.
     """
 
@@ -31,7 +35,7 @@ class WeightedSum:
         return " + ".join(f"{weight:g} * {reward!r}" for weight, reward in self.terms) or "0"
 
     def bind(self, problems: Sequence[Problem]) -> SumScorer:
-        """Bind every term. Raises what a term raises."""
+        """Bind all terms. Raises what a term raises."""
         return SumScorer([(weight, reward.bind(problems)) for weight, reward in self.terms])
 
 
@@ -42,7 +46,7 @@ class SumScorer:
         self.terms = tuple(terms)
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-        """Rewards of a batch: every term scores it once. Raises what a term raises, and ValueError for a shape."""
+        """Rewards of samples [B, ...]. Raises what a term raises, and ValueError for a term of another shape."""
         total = np.zeros(len(samples))
         for weight, scorer in self.terms:
             rewards = np.asarray(scorer(samples, problem), dtype=float)
@@ -53,12 +57,12 @@ class SumScorer:
 
     @property
     def differentiable(self) -> bool:
-        """Whether every term is."""
+        """Whether gradients flow through every term."""
         return all(is_differentiable(scorer) for _, scorer in self.terms)
 
     @property
     def feature_groups(self) -> int:
-        """Of the first term whose look-ahead has some; its features come first."""
+        """Feature groups of the first term that has some. The features of that term come first."""
         return 0 if self._grouped is None else getattr(self.terms[self._grouped][1], "feature_groups", 0)
 
     @property
@@ -67,7 +71,7 @@ class SumScorer:
         return found[0] if found else None
 
     def score_tensor(self, x: Tensor, problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The same as a function of a tensor; gradients flow through the terms that let them."""
+        """Rewards as a function of a tensor. Gradients flow through the differentiable terms."""
         rows = problem.cpu().numpy()
         total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
         for weight, scorer in self.terms:
@@ -75,7 +79,7 @@ class SumScorer:
         return total
 
     def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """The sum of the terms' own; a term that has none is taken at x0_hat."""
+        """Weighted sum of the look-aheads of all terms. A term without a look-ahead is scored at x0_hat."""
         terms = [
             (weight, look_ahead_of(scorer, residuals, num_positions, weight * inv_temperature))
             for weight, scorer in self.terms

@@ -1,15 +1,15 @@
-"""The copula reward: joint samples whose channels go together as the channels of past errors did.
+"""The copula reward: it couples the channels of a joint sample as the errors of past forecasts were coupled.
 
-    r(x) = log c(u) = log N(u; 0, S) - log N(u; 0, I),    u the scores of all channels (``coupling.py``),
+    r(x) = log c(u) = log N(u; 0, S) - log N(u; 0, I),    u the scores of all channels (``coupling.py``).
 
-the log-density of a Gaussian copula against independence (Song, *Multivariate dispersion models generated from Gaussian
-copula*, 2000). At lambda = 1 and for a Gaussian, channel-independent prior the target has the prior's own law of every
-channel, with the correlations S between them; Z = 1, and E[r] under the target is their mutual information. For another
-prior, or scores by the moments of few samples, marginals and Z are so only nearly. Reweighting has infinite variance
-as soon as S has an eigenvalue of 2 or more.
+This is the log-density of a Gaussian copula relative to independence (Song, *Multivariate dispersion models generated
+from Gaussian copula*, 2000). Take lambda = 1 and a Gaussian prior with independent channels. Then the target has the
+prior's marginals and the correlations S between channels, Z = 1, and E[r] under the target is the mutual information of
+the channels. For another prior, or for scores from the moments of few samples, this holds approximately. Reweighting
+has infinite variance if an eigenvalue of S is 2 or more.
 
-Scores are linear in x, so r is quadratic, and its soft value has a closed form where x_0 given x_t is Gaussian: sweeps
-can be guided without learning.
+Scores are linear in x, so r is quadratic. Its soft value has a closed form if x_0 given x_t is Gaussian, so a particle
+system can be guided without a learned flow.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ EXTRA = "prior_samples"
 def with_prior_samples(
     problems: Sequence[Problem], samples: Sequence[Float[np.ndarray, "n C horizon"]]
 ) -> list[Problem]:
-    """The problems with ``extras["prior_samples"]``, one array a problem; whoever drew them accounts for their cost.
+    """Return the problems with ``extras["prior_samples"]``, one array per problem.
 
-    Raises ValueError for another number of arrays than of problems.
+    The caller counts the function evaluations of these samples. Raises ValueError unless there is one array per
+    problem.
     """
     if len(samples) != len(problems):
         raise ValueError(f"{len(problems)} problems need as many arrays of prior samples, got {len(samples)}")
@@ -46,10 +47,10 @@ def with_prior_samples(
 
 @dataclass(frozen=True)
 class CopulaReward:
-    """r(x) = log N(u; 0, S) - log N(u; 0, I), nats, of joint samples x [C, horizon].
+    """r(x) = log N(u; 0, S) - log N(u; 0, I) in nats, for joint samples x [C, horizon].
 
     Attributes:
-        coupling: S and the directions of the scores, as ``fit_coupling`` learns them.
+        coupling: correlations S and directions of the scores, from ``fit_coupling``.
     """
 
     coupling: Coupling
@@ -57,9 +58,9 @@ class CopulaReward:
     oracle = False
 
     def bind(self, problems: Sequence[Problem]) -> CopulaScorer:
-        """Scores by each problem's ``extras["prior_samples"]`` [n, C, horizon], the same number n for all.
+        """Compute the moments of each problem's ``extras["prior_samples"]`` [n, C, horizon], with one n for all.
 
-        Raises ValueError naming a problem that lacks them, or has others.
+        Raises ValueError with the name of a problem whose prior samples are missing or have another shape.
         """
         shapes = [np.shape(problem.extras.get(EXTRA, ())) for problem in problems]
         horizon = self.coupling.basis.shape[1]
@@ -67,14 +68,14 @@ class CopulaReward:
             if len(shape) != 3 or shape[1:] != (self.coupling.channels, horizon) or shape != shapes[0]:
                 raise ValueError(
                     f"problem {problem.name!r}: the copula reward needs extras {EXTRA!r} [n, {self.coupling.channels}, "
-                    f"{horizon}] with one n for all problems, got shape {shape}; fill them in by with_prior_samples"
+                    f"{horizon}] with one n for all problems, got shape {shape}; add them with with_prior_samples"
                 )
         samples = np.stack([problem.extras[EXTRA] for problem in problems])
         return CopulaScorer(self.coupling, scores_from(samples, self.coupling.basis))
 
 
 class CopulaScorer:
-    """The copula reward bound to P problems; differentiable, with a look-ahead."""
+    """The copula reward bound to P problems. It is differentiable and has a look-ahead."""
 
     def __init__(self, coupling: Coupling, scores: Scores) -> None:
         self.coupling, self.scores = coupling, scores
@@ -92,18 +93,19 @@ class CopulaScorer:
         return self.score_tensor(torch.as_tensor(samples), torch.as_tensor(problem)).numpy()
 
     def score_tensor(self, x: Float[Tensor, "B C horizon"], problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The same as a function of a tensor, through which gradients flow to ``x``."""
+        """Rewards as a function of a tensor. Gradients flow to ``x``."""
         u = self._of(x, problem)
         return self.coupling.information - (u @ torch.as_tensor(self.precision).to(u)).mul(u).sum(-1) / 2
 
     def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """r~: the soft value where x_0 given x_t is Gaussian. With M = S^-1 - I and D the covariance of open scores,
+        """r~, the exact soft value if x_0 given x_t is Gaussian:
 
             (1/lambda) log E exp(lambda r)
                 = -log|S| / 2 - u' M (I + lambda D M)^-1 u / 2 - log|I + lambda D M| / (2 lambda),
 
-        u the scores of x0_hat. Channels are independent given x_t; no direction is more open than under the prior.
-        Features: r(x0_hat), r~, and the share of the scores' variance that is open.
+        where u are the scores of x0_hat, M = S^-1 - I, and D is the covariance of the scores given x_t. Channels are
+        independent given x_t. The variance in D is at most that under the prior, 1, in every direction. Features:
+        r(x0_hat), r~, and tr D divided by the number of scores.
 
         Raises ValueError for a lambda at which a Gaussian target cannot be normalised.
         """
@@ -122,13 +124,13 @@ class CopulaScorer:
     def _tables(
         self, residuals: Residuals, num_positions: int, lam: float
     ) -> tuple[Float[Tensor, "positions P n n"], Float[Tensor, "positions P"], Float[Tensor, "positions P"]]:
-        """M (I + lambda D M)^-1, what r~ is at u = 0, and tr D / n."""
+        """M (I + lambda D M)^-1, r~ at u = 0, and tr D / n, for each position and problem."""
         eye = np.eye(len(self.precision))
         if not np.linalg.eigvalsh(eye + lam * self.precision).min() > 0:
             largest = np.linalg.eigvalsh(self.coupling.correlation).max()
             raise ValueError(
-                f"at inverse temperature {lam:g} this copula has no target: sums of channels with {largest:.3g} times "
-                "their independent variance allow less; it is meant for 1"
+                f"at inverse temperature {lam:g} the target of this copula cannot be normalised: the largest "
+                f"eigenvalue of its correlations is {largest:.3g}; use a lower inverse temperature, such as 1"
             )
         kernels, constants, shares = [], [], []
         for position in range(num_positions):
@@ -149,7 +151,7 @@ class CopulaScorer:
         return _by_problem(scored, x, problem)
 
     def _open(self, residuals: Float[np.ndarray, "P R C horizon"]) -> Float[np.ndarray, "P scores scores"]:
-        """Covariance of the scores that are open at a position, channel by channel, at most that under the prior, I."""
+        """Covariance D of the scores given x_t, per channel, with variances clipped to those of the prior, 1."""
         u = np.einsum("pckt,prct->pcrk", self.scores.whitening, residuals)
         variances, axes = np.linalg.eigh(np.einsum("pcrk,pcrl->pckl", u, u) / u.shape[2])
         clipped = np.einsum("pcik,pck,pcjk->pcij", axes, variances.clip(0.0, 1.0), axes)
@@ -160,7 +162,7 @@ class CopulaScorer:
 
 
 def _by_problem(function: Callable[[Tensor, int], Tensor], rows: Tensor, problem: Int[Tensor, " B"]) -> Tensor:
-    """A function of the rows of each problem, in the order of the batch: its matrices are not copied for every row."""
+    """Apply a function to the rows of each problem at once, so that its matrices are not copied for every row."""
     order = torch.argsort(problem, stable=True)
     found, counts = torch.unique_consecutive(problem[order], return_counts=True)
     parts = zip(rows[order].split(counts.tolist()), found.tolist(), strict=True)

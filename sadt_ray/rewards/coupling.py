@@ -1,9 +1,9 @@
-"""How the channels of a series err together: what a Gaussian copula is made of, learned from past forecasts.
+"""Correlations between the errors of channels: the parameters of a Gaussian copula, learned from past forecasts.
 
-A forecast's *scores* are what it leaves over, in the prior's own units: u_c = W_c Q (x_c - p_c) for channel c, with
-p_c and W_c = Cov(Q x_c)^{-1/2} from the prior's own samples of that channel, and Q the leading directions in which
-forecasts err. Under a prior that is Gaussian and channel-independent all scores are independent and standard normal.
-The truths' scores are not: their correlation between channels, direction by direction, is the coupling.
+The *scores* of a forecast are its standardised errors: u_c = W_c Q (x_c - p_c) for channel c. The mean p_c and
+W_c = Cov(Q x_c)^{-1/2} come from the prior's samples of that channel, and Q holds the leading directions of forecast
+errors. Under a Gaussian prior with independent channels, all scores are independent and standard normal. The scores of
+the truths are not: their correlation between channels, in each direction, is the coupling.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ class Coupling:
     """Correlations of scores between channels.
 
     Attributes:
-        basis: Q, orthonormal rows.
-        correlation: of the channels' scores along each direction.
+        basis: directions Q; the rows are orthonormal.
+        correlation: correlation of the scores of the C channels, for each direction.
+
+    Raises ValueError for shapes that do not match, or correlations that are not positive definite with ones on the
+    diagonal.
     """
 
     basis: Float[np.ndarray, "rank horizon"]
@@ -44,19 +47,19 @@ class Coupling:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels C."""
         return self.correlation.shape[1]
 
     @property
     def information(self) -> float:
-        """What a sample of one channel tells of the others, -log det / 2 in nats: how far the target is from the prior.
+        """Mutual information of the channels, -log|S| / 2 in nats, summed over the directions.
 
-        It is also the mean log-density ratio under the coupled law.
+        It is the mean log-density ratio under the coupled distribution: the divergence of the target from the prior.
         """
         return float(-np.linalg.slogdet(self.correlation)[1].sum() / 2)
 
     def weakened(self, strength: float) -> Coupling:
-        """Correlations times ``strength``, in [0, 1]; 0 is independence."""
+        """Return the coupling with its correlations multiplied by ``strength`` in [0, 1]; 0 is independence."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be in [0, 1], got {strength}")
         eye = np.eye(self.channels)
@@ -64,21 +67,21 @@ class Coupling:
 
 
 class Scores(NamedTuple):
-    """What turns samples of P problems into scores: u_c = W_c Q (x_c - p_c)."""
+    """The map from samples of P problems to scores: u_c = W_c Q (x_c - p_c)."""
 
     mean: Float[np.ndarray, "P C horizon"]
     whitening: Float[np.ndarray, "P C rank horizon"]  # W Q
 
     def __call__(self, x: Float[np.ndarray, "P *n C horizon"]) -> Float[np.ndarray, "P *n C rank"]:
-        """Of samples [P, C, horizon], or [P, n, C, horizon]."""
+        """Scores of samples [P, C, horizon] or [P, n, C, horizon]."""
         mean = self.mean if x.ndim == self.mean.ndim else self.mean[:, None]
         return np.einsum("pckt,p...ct->p...ck", self.whitening, x - mean)
 
 
 def scores_from(samples: Float[np.ndarray, "P n C horizon"], basis: Float[np.ndarray, "rank horizon"]) -> Scores:
-    """Scores by the moments of the prior's samples, the same number of each of P problems.
+    """Make the scores from the moments of the prior's samples: n samples of each of P problems.
 
-    Raises ValueError for too few samples: at least twice as many as directions.
+    Raises ValueError unless n is more than twice the number of directions and the samples vary in all directions.
     """
     samples = np.asarray(samples, float)
     count, rank = samples.shape[1], len(basis)
@@ -96,13 +99,18 @@ def scores_from(samples: Float[np.ndarray, "P n C horizon"], basis: Float[np.nda
 def fit_coupling(
     samples: Float[np.ndarray, "N n C horizon"], truths: Float[np.ndarray, "N C horizon"], rank: int = 16
 ) -> Coupling:
-    """Learn from N past forecasts, as samples of each channel, and what happened.
+    """Learn the coupling from N past forecasts and the truths.
 
-    Directions are principal components of the errors of all channels, each in units of its own forecasts' spread.
-    Correlations are those of normal scores of the truths' ranks (van der Waerden), so that it does not matter how well
-    spreads were foreseen, nor how heavy tails are.
+    The directions are principal components of the errors of all channels, each in units of the forecast's spread. The
+    correlations are those of the normal scores of the ranks (van der Waerden). So neither errors in the spreads nor
+    heavy tails change them.
 
-    Raises ValueError for fewer forecasts than channels, or a rank that is too large.
+    Args:
+        samples: n samples of each forecast.
+        truths: realised values.
+        rank: number of directions.
+
+    Raises ValueError unless there are more forecasts than channels and the rank is between 1 and the horizon.
     """
     samples, truths = np.asarray(samples, float), np.asarray(truths, float)
     forecasts, channels, horizon = truths.shape

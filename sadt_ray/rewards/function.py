@@ -1,4 +1,4 @@
-"""Any Python function as a reward: ``module:function`` or the function itself."""
+"""Any Python function as a reward: the function itself, or its name ``module:function``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ RewardFunction = Callable[[np.ndarray, Problem], "np.ndarray | Sequence[float]"]
 
 
 class FunctionReward:
-    """r(x) = f(samples [n, ...], problem) -> n numbers, called once for each problem in a batch.
+    """r(x) = f(samples [n, ...], problem) -> n numbers. f is called once per problem of a batch.
 
     Args:
-        function: the function, or where to import it from, ``"package.module:function"``.
-        oracle: whether the function may read ``problem.truth``, which is ``None`` otherwise: a reward that knows the
-            answer by accident would look deployable and not be.
+        function: the function f, or its import name ``"package.module:function"``.
+        oracle: whether the function may read ``problem.truth``. Otherwise the truth is ``None``, so that a reward
+            cannot read it by accident.
 
     Raises:
-        ValueError: if there is no such module or function, naming what is missing.
+        ValueError: with the name of a module or function that does not exist.
     """
 
     def __init__(self, function: str | RewardFunction, oracle: bool = False) -> None:
@@ -34,12 +34,12 @@ class FunctionReward:
         return f"FunctionReward({_name(self.function)})"
 
     def bind(self, problems: Sequence[Problem]) -> FunctionScorer:
-        """Nothing is precomputed; the truth is withheld unless the function is an oracle."""
+        """Bind the problems, without their truth unless the function is an oracle."""
         return FunctionScorer(self.function, problems if self.oracle else [replace(p, truth=None) for p in problems])
 
 
 class FunctionScorer:
-    """A function bound to problems: mixed batches are handed to it problem by problem."""
+    """A function bound to problems. It gets the rows of a batch problem by problem."""
 
     def __init__(self, function: RewardFunction, problems: Sequence[Problem]) -> None:
         self.function = function
@@ -48,8 +48,8 @@ class FunctionScorer:
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Rewards of samples [B, ...].
 
-        Raises ValueError if the function does not return one number a sample, RuntimeError from whatever it raises;
-        both name the problem.
+        Raises ValueError unless the function returns one number per sample, and RuntimeError if the function raises.
+        Both name the problem.
         """
         rewards = np.empty(len(samples))
         for p in np.unique(problem):
@@ -73,15 +73,15 @@ class FunctionScorer:
             raise ValueError(f"reward {name} must return numbers, on {problem.name!r} got {returned!r:.80}") from None
         if rewards.shape != (len(samples),):
             raise ValueError(
-                f"reward {name} must return one number a sample, shape ({len(samples)},) for samples {samples.shape}; "
-                f"on {problem.name!r} it returned shape {rewards.shape}"
+                f"reward {name} must return one number per sample, shape ({len(samples)},) for samples "
+                f"{samples.shape}; on {problem.name!r} it returned shape {rewards.shape}"
             )
         return rewards
 
 
 def _callable(function: object) -> RewardFunction:
     if not callable(function):
-        raise ValueError(f"a reward must be a function f(samples, problem) -> one number a sample, got {function!r}")
+        raise ValueError(f"a reward must be a function f(samples, problem) -> one number per sample, got {function!r}")
     return function
 
 

@@ -1,4 +1,4 @@
-"""A limit that must hold, for example a peak below a threshold."""
+"""A penalty for the violation of a limit, for example a peak above a threshold."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LimitReward:
     """r(x) = -(violation of lower <= statistic(x) <= upper) / margin; 0 where the limit holds.
 
     Attributes:
-        upper: largest value allowed, in the units of the samples; ``None`` for no such limit.
-        lower: smallest value allowed.
-        statistic: what of the sample is limited: max, min, mean, std, range, or ramp (largest step between neighbours).
-        margin: the violation that costs 1; 0 makes the limit hard, a violation of any size costs -inf.
+        upper: largest value allowed, in the units of the samples; ``None`` for no upper limit.
+        lower: smallest value allowed; ``None`` for no lower limit.
+        statistic: statistic of the sample: max, min, mean, std, range, or ramp (largest step between neighbours).
+        margin: violation that costs 1, in the units of the samples. 0 makes the limit hard: any violation costs -inf.
 
     Raises:
-        ValueError: for an unknown statistic, no limit at all, limits that exclude everything, a negative margin.
+        ValueError: for an unknown statistic, no limit, lower > upper, or a margin that is negative or infinite.
     """
 
     upper: float | None = None
@@ -53,7 +53,7 @@ class LimitReward:
             raise ValueError(f"margin must be a finite number, 0 (hard) or larger, got {self.margin}")
 
     def bind(self, problems: Sequence[Problem]) -> LimitReward:
-        """Nothing depends on the problem."""
+        """Return the reward itself: it does not depend on the problem."""
         return self
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:

@@ -1,7 +1,7 @@
-"""What a reward knows of x_0 before there is one: from x0_hat = E[x_0 | x_t] and how x_0 scatters about it.
+"""Look-ahead: the expected reward of x_0 from x0_hat = E[x_0 | x_t] and the distribution of x_0 about it.
 
-r(x0_hat) misleads where the reward is not linear: a posterior mean is smooth, whatever its samples are (spectral
-collapse). A reward that knows its own shape says better: r~, with the scatter taken into account.
+r(x0_hat) is biased if the reward is not linear: a posterior mean is smooth even if its samples are rough (spectral
+collapse). A reward can define its own look-ahead r~, which accounts for the residual x_0 - x0_hat.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Residuals = Callable[[int], np.ndarray]  # position -> draws [P, R, T] of x_0 - 
 
 
 class Ahead(NamedTuple):
-    """What B rows promise."""
+    """The look-ahead of B rows."""
 
     value: Float[Tensor, " B"]  # r~
-    features: Float[Tensor, "B F"]  # what it was made of, for a network that knows better
+    features: Float[Tensor, "B F"]  # inputs of a flow network that improves on r~
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class LookAhead:
     """r~ of B rows at one position.
 
     Attributes:
-        function: x0_hat [B, T] in the units of the data, position, problem [B] -> what they promise.
-        multiply_adds: of one row, in round figures: what it is charged by.
-        reward_calls: evaluations of the reward itself, a row.
+        function: (x0_hat [B, T] in the units of the data, position, problem [B]) -> ``Ahead``.
+        multiply_adds: approximate number of multiply-adds per row, for the count of costs.
+        reward_calls: number of reward evaluations per row.
     """
 
     function: Callable[[Tensor, int, np.ndarray], Ahead]
@@ -48,21 +48,28 @@ class LookAhead:
 
 @runtime_checkable
 class LooksAhead(Protocol):
-    """A scorer with a look-ahead of its own."""
+    """A scorer with its own look-ahead."""
 
     def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """r~ at every position, differentiable in x0_hat."""
+        """Make r~ for every position, differentiable in x0_hat.
+
+        Args:
+            residuals: draws of x_0 - x0_hat by position.
+            num_positions: number of positions of the walk.
+            inv_temperature: lambda.
+        """
 
 
 @runtime_checkable
 class Differentiable(Protocol):
-    """A scorer that gradients flow through."""
+    """A scorer with gradients."""
 
-    def score_tensor(self, x: Tensor, problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]: ...
+    def score_tensor(self, x: Tensor, problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Rewards as a function of a tensor. Gradients flow to ``x``."""
 
 
 def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -> Float[Tensor, " B"]:
-    """r(x0_hat), differentiable where the scorer is; NaN where another scorer cannot tell."""
+    """r(x0_hat). It is differentiable if the scorer is; otherwise a failure of the scorer gives NaN."""
     if isinstance(scorer, Differentiable):
         return scorer.score_tensor(clean, torch.as_tensor(problem, device=clean.device))
     rewards, _ = score_checked(scorer, clean.detach().cpu().numpy(), problem)
@@ -70,12 +77,12 @@ def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -
 
 
 def is_differentiable(scorer: Scorer) -> bool:
-    """Whether gradients flow through all of a scorer. A sum says so itself, for its terms."""
+    """Whether gradients flow through the scorer. A sum has its own ``differentiable`` for its terms."""
     return bool(getattr(scorer, "differentiable", isinstance(scorer, Differentiable)))
 
 
 def look_ahead_of(scorer: Scorer, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-    """The scorer's own look-ahead, or r(x0_hat) for one that has none."""
+    """The scorer's own look-ahead, or r(x0_hat) if it has none."""
     if isinstance(scorer, LooksAhead):
         return scorer.look_ahead(residuals, num_positions, inv_temperature)
 

@@ -1,8 +1,8 @@
-"""Three cheap forecasts that the prior did not make: yesterday repeated, nearest analogues, ridge on all channels.
+"""Three cheap forecasts that do not come from the prior: yesterday repeated, nearest analogues, ridge on all channels.
 
-Nothing here has seen anything but the training part. The forecasts are opinions for ``second_opinion.py``, chosen to
-err differently from a channel-independent network rather than to be good: the ridge sees the other channels, the
-analogues see single remembered cases.
+They use the training part alone. They are the opinions of ``second_opinion.py``. Their errors should differ from those
+of a channel-independent network, which matters more than their accuracy: the ridge sees the other channels, the
+analogues see single past cases.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ DAY = 24  # rows of the daily cycle
 
 @runtime_checkable
 class TrainingSeries(Protocol):
-    """A multichannel series whose training part can be cut into windows, for example ``SeriesDataset``."""
+    """A multichannel series with windows of its training part, for example ``SeriesDataset``."""
 
     def windows(self, split: str, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Contexts [n, context, C], futures [n, horizon, C] and first target rows [n] of a part."""
+        """Contexts [n, context, C], futures [n, horizon, C] and rows of the first targets [n] of a part."""
 
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the training part taught: a library of analogues, ridge weights, directions in which forecasts err.
+    """Three forecasters fitted to the training part: a library of analogues, ridge weights, and error directions Q.
 
-    Analogues are compared relative to the mean of their last day (the *level*) and in units of the context's standard
-    deviation (the *scale*), the ridge works relative to the last value.
+    Analogues are compared after the mean of the last day (the *level*) is subtracted and the result is divided by the
+    context's standard deviation (the *scale*). The ridge subtracts the last value.
     """
 
     keys: Float[np.ndarray, "C n context"]  # normalised training contexts
@@ -43,9 +43,9 @@ class Opinions:
     neighbours: int
 
     def __call__(self, problem: Problem) -> Float[np.ndarray, "3 horizon"]:
-        """The three forecasts of a problem that carries ``extras["all_contexts"]`` and ``extras["channel"]``.
+        """The three forecasts of a problem with ``extras["all_contexts"]`` and ``extras["channel"]``.
 
-        Raises ValueError naming a problem without them or of another context length or number of channels.
+        Raises ValueError with the name of a problem that lacks them or has other shapes.
         """
         channels, _, context_length = self.keys.shape
         contexts = np.asarray(problem.extras.get("all_contexts", np.empty((0, 0))), dtype=float)
@@ -83,18 +83,18 @@ def fit_opinions(
     ridge_penalty: float = 0.25,
     stride: int = 2,
 ) -> Opinions:
-    """Learn from the training part of a series; well under a second for ETTh1.
+    """Fit the forecasters to the training part of a series. This takes less than a second for ETTh1.
 
     Args:
-        dataset: whose ``windows("train", stride)`` are used, and nothing else of it.
-        rank: directions kept in ``basis``.
-        neighbours: analogues averaged, equally weighted.
-        ridge_rows: the last rows of every channel that the ridge sees.
-        ridge_penalty: of the squared weights, per training window.
-        stride: rows between training windows.
+        dataset: series; only ``windows("train", stride)`` is read.
+        rank: number of directions in ``basis``.
+        neighbours: number of analogues that are averaged, with equal weights.
+        ridge_rows: number of last rows of every channel that the ridge sees.
+        ridge_penalty: penalty on the squared weights, per training window.
+        stride: number of rows between training windows.
 
     Raises:
-        ValueError: for more analogues or directions than the training part has.
+        ValueError: if ``neighbours`` or ``rank`` is less than 1 or more than the training part allows.
     """
     contexts, futures, *_ = dataset.windows("train", stride)
     windows, horizon, channels = futures.shape
@@ -122,7 +122,7 @@ def fit_opinions(
 
 
 def _principal_components(rows: Float[np.ndarray, "n horizon"], rank: int) -> Float[np.ndarray, "rank horizon"]:
-    """Orthonormal directions of largest variance, the largest first."""
+    """Orthonormal directions of largest variance, in descending order."""
     _, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
     return np.ascontiguousarray(vectors[:, ::-1][:, :rank].T)
 

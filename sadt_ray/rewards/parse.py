@@ -1,6 +1,6 @@
-"""Rewards by name, as they are written on a command line.
+"""Parse a reward from the text of a command line.
 
-``none``, ``second-opinion``, ``limit:max<1.5``, ``module:function``, and weighted sums such as
+Examples: ``none``, ``second-opinion``, ``limit:max<1.5``, ``module:function``, and weighted sums such as
 ``"second-opinion + 0.5*limit:ramp<0.8"`` (a plus between spaces).
 """
 
@@ -23,17 +23,17 @@ HELP = "none, second-opinion[:WEIGHT], limit:max<1.5 or module:function, or a su
 
 
 def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedSum:
-    """The task's reward, plus the spectral one if given.
+    """Parse a reward, and add the spectral reward if it is given.
 
     Args:
         spec: terms joined by `` + ``, each with an optional factor ``0.5*``. A term is ``none``; ``second-opinion``,
-            with weights if not the default ones, ``second-opinion:0.3``; ``limit:STATISTIC<NUMBER`` or ``>`` with an
-            optional ``,margin=NUMBER`` (0 is hard); ``module:function``; or ``oracle:module:function`` for one
-            that reads the truth.
-        spectral: added as it is.
+            or ``second-opinion:0.3`` for other weights than the default; ``limit:STATISTIC<NUMBER`` or ``>``, with an
+            optional ``,margin=NUMBER`` (0 is a hard limit); ``module:function``; or ``oracle:module:function`` for a
+            function that reads the truth.
+        spectral: reward that is added with weight 1.
 
     Raises:
-        ValueError: naming the term that is not understood, and what may be written.
+        ValueError: with the term that cannot be parsed, and the terms that can.
     """
     terms = list(parse_sum(spec, _reward))
     if spectral is not None:
@@ -42,7 +42,7 @@ def parse_reward(spec: str, spectral: SpectralReward | None = None) -> WeightedS
 
 
 def parse_sum(spec: str, reward_of: Callable[[str], Reward]) -> tuple[tuple[float, Reward], ...]:
-    """The terms of a sum with their factors. Raises what ``reward_of`` raises for a term."""
+    """Split a sum into pairs of factor and reward. Raises what ``reward_of`` raises for a term."""
     return tuple(_weighted(term.strip(), reward_of) for term in re.split(r"\s\+\s", spec))
 
 

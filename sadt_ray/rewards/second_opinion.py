@@ -1,12 +1,15 @@
-"""The second-opinion reward: tilt a forecast towards what other forecasts say, without narrowing it.
+"""The second-opinion reward: it tilts a forecast towards other forecasts, without narrowing it.
 
-r(x_0) = sum_j w_j (Q f_j - Q p)' S^-1 Q (x_0 - p): up to a constant, the log-likelihood ratio of a Gaussian in the
-subspace Q that is moved from the prior's mean p towards the opinions f_j against the one that is not. Q are the leading
-directions of forecast errors, S = Cov(Q x_0) and p the covariance and mean of the prior's own samples. It is linear in
-x_0: of a Gaussian prior N(p, C) it moves the mean by C Q' S^-1 sum_j w_j (Q f_j - Q p), in the subspace that is
-sum_j w_j (Q f_j - Q p), and leaves the covariance as it was. (Log-densities of opinions, being quadratic, narrow it.)
+    r(x_0) = sum_j w_j (Q f_j - Q p)' S^-1 Q (x_0 - p)
 
-Weights that sum to 1 take the opinions at their word; they are meant for inverse temperature 1, which multiplies them.
+f_j are the other forecasts (opinions), Q the leading directions of forecast errors, p the mean and S = Cov(Q x_0) the
+covariance of the prior's samples. Up to a constant, r is a log-likelihood ratio of two Gaussians in the subspace Q: one
+with its mean moved towards the opinions, one at the prior's mean. It is linear in x_0. For a Gaussian prior N(p, C) it
+moves the mean by C Q' S^-1 sum_j w_j (Q f_j - Q p), which is sum_j w_j (Q f_j - Q p) in the subspace, and keeps the
+covariance. (Log-densities of the opinions are quadratic and would narrow it.)
+
+Weights that sum to 1 move the mean all the way to the weighted opinions, at inverse temperature 1. Another inverse
+temperature multiplies the weights.
 """
 
 from __future__ import annotations
@@ -30,11 +33,18 @@ EXTRAS = ("opinions", "opinion_basis", "prior_samples")
 def with_second_opinions(
     problems: Sequence[Problem], opinions: Opinions, prior_samples: Sequence[Float[np.ndarray, "n horizon"]]
 ) -> list[Problem]:
-    """The problems with the extras that ``SecondOpinionReward`` needs; the given ones stay as they are.
+    """Return the problems with the extras that ``SecondOpinionReward`` needs. The given problems are not changed.
 
-    ``extras["opinions"]`` [J, horizon] are forecasts, ``extras["opinion_basis"]`` [rank, horizon] is Q,
-    ``extras["prior_samples"]`` [n, horizon] are draws from the prior, one array a problem: whoever drew them accounts
-    for their function evaluations. Raises ValueError for another number of arrays than of problems.
+    ``extras["opinions"]`` [J, horizon] are the forecasts, ``extras["opinion_basis"]`` [rank, horizon] is Q, and
+    ``extras["prior_samples"]`` [n, horizon] are draws from the prior. The caller counts the function evaluations of
+    these draws.
+
+    Args:
+        problems: problems that ``opinions`` can forecast.
+        opinions: the forecasters.
+        prior_samples: one array per problem.
+
+    Raises ValueError unless there is one array per problem.
     """
     if len(prior_samples) != len(problems):
         raise ValueError(f"{len(problems)} problems need as many arrays of prior samples, got {len(prior_samples)}")
@@ -47,12 +57,12 @@ def with_second_opinions(
 
 @dataclass(frozen=True)
 class SecondOpinionReward:
-    """r(x_0) = sum_j w_j (Q f_j - Q p)' S^-1 Q (x_0 - p), nats; its mean under the prior is 0.
+    """r(x_0) = sum_j w_j (Q f_j - Q p)' S^-1 Q (x_0 - p) in nats. Its mean under the prior is 0.
 
     Attributes:
-        weight: one number for each opinion, or one number to be shared equally among them. The default is what
-            ``fit_opinion_weights`` finds on ETTh1's validation windows beside the shipped prior, rounded: yesterday
-            and analogues add nothing there that the prior does not know, the ridge sees the other channels.
+        weight: one weight per opinion, or one number that is shared equally among the opinions. The default is the
+            rounded result of ``fit_opinion_weights`` for the shipped prior on the validation windows of ETTh1. There
+            yesterday and analogues add nothing to the prior, and the ridge helps because it sees the other channels.
 
     Raises:
         ValueError: for a weight that is not a finite number.
@@ -67,7 +77,10 @@ class SecondOpinionReward:
             raise ValueError(f"the weights of the second opinions must be finite numbers, got {self.weight}")
 
     def bind(self, problems: Sequence[Problem]) -> LinearScorer:
-        """One direction and one origin a problem. Raises ValueError naming a problem whose extras do not fit."""
+        """Compute one direction and one origin per problem.
+
+        Raises ValueError with the name of a problem whose extras are missing or do not fit.
+        """
         bound = [_difference(problem) for problem in problems]
         slopes = [
             self._weights(problem, d.steps) @ d.steps @ d.basis for problem, d in zip(problems, bound, strict=True)
@@ -85,11 +98,11 @@ class SecondOpinionReward:
 
 
 def fit_opinion_weights(problems: Sequence[Problem]) -> Float[np.ndarray, " J"]:
-    """The weights under which past problems' truths were likeliest, by generalised least squares.
+    """Fit the weights to problems with a known truth, by generalised least squares.
 
-    w = argmin sum_i |S_i^(-1/2) (Q (y_i - p_i) - sum_j w_j (Q f_ij - Q p_i))|^2 over problems whose ``truth`` y_i is
-    known, such as validation windows: the maximum-likelihood tilt of Gaussian priors. Raises ValueError for a problem
-    without a truth or without the extras.
+    w = argmin sum_i |S_i^(-1/2) (Q (y_i - p_i) - sum_j w_j (Q f_ij - Q p_i))|^2, where y_i is the ``truth`` of problem
+    i, for example a validation window. This is the maximum-likelihood tilt of Gaussian priors. Raises ValueError for a
+    problem without a truth or without the extras.
     """
     normal_matrix, normal_vector = 0.0, 0.0
     for problem in problems:
@@ -102,7 +115,7 @@ def fit_opinion_weights(problems: Sequence[Problem]) -> Float[np.ndarray, " J"]:
 
 
 class LinearScorer:
-    """Rewards a_p . (x - o_p), one direction and one origin for each of P problems."""
+    """Rewards a_p . (x - o_p), with one direction a_p and one origin o_p for each of P problems."""
 
     def __init__(self, slopes: Float[np.ndarray, "P horizon"], origins: Float[np.ndarray, "P horizon"]) -> None:
         self.slopes = slopes
@@ -118,12 +131,12 @@ class LinearScorer:
         return np.einsum("bt,bt->b", samples, self.slopes[problem]) - self.offsets[problem]
 
     def score_tensor(self, x: Float[Tensor, "B horizon"], problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The same as a function of a tensor, through which gradients flow to ``x``."""
+        """Rewards as a function of a tensor. Gradients flow to ``x``."""
         slopes, offsets = (torch.as_tensor(values).to(x.device, x.dtype) for values in (self.slopes, self.offsets))
         return (x * slopes[problem]).sum(-1) - offsets[problem]
 
     def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """r~ = r(x0_hat) + lambda Var[r | x_t] / 2: the soft value itself where x_0 given x_t is Gaussian.
+        """r~ = r(x0_hat) + lambda Var[r | x_t] / 2, the exact soft value if x_0 given x_t is Gaussian.
 
         Features: r(x0_hat) and the standard deviation of r given x_t.
         """
@@ -139,7 +152,7 @@ class LinearScorer:
 
 
 class _Difference(NamedTuple):
-    """How J opinions differ from the prior of one problem, in the subspace."""
+    """Differences between J opinions and the prior of one problem, in the subspace Q."""
 
     basis: Float[np.ndarray, "rank horizon"]  # Q
     mean: Float[np.ndarray, " horizon"]  # p
@@ -148,9 +161,11 @@ class _Difference(NamedTuple):
 
 
 def _difference(problem: Problem) -> _Difference:
-    """The inverse of a covariance estimated from n samples in k directions is too large by (n - 1) / (n - k - 2).
+    """Compute the differences of a problem's opinions.
 
-    That is taken out (Hartlap, Simon & Schneider 2007), so that a weight means the same for 50 samples as for 5,000.
+    The inverse of a covariance that is estimated from n samples in k directions is too large by the factor
+    (n - 1) / (n - k - 2). This is corrected (Hartlap, Simon & Schneider 2007), so that a weight means the same for 50
+    samples as for 5,000.
     """
     opinions, basis, samples = _known(problem)
     mean = samples.mean(0)
@@ -171,7 +186,7 @@ def _known(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if missing:
         raise ValueError(
             f"problem {problem.name!r} lacks extras {', '.join(missing)}: the second opinion needs forecasts and prior "
-            f"samples; fill them in by with_second_opinions(problems, fit_opinions(dataset), prior_samples)"
+            f"samples; add them with with_second_opinions(problems, fit_opinions(dataset), prior_samples)"
         )
     opinions, basis, samples = (np.asarray(problem.extras[name], dtype=float) for name in EXTRAS)
     horizon = basis.shape[-1]

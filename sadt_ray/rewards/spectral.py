@@ -1,4 +1,4 @@
-"""The spectral reward of S-ADT: does a sample oscillate as strongly, at every frequency, as its context did?"""
+"""The spectral reward of S-ADT: it compares the power spectrum of a sample with that of its context."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals
 
 @dataclass(frozen=True)
 class SpectralReward:
-    """r(x) = -spectral_weight * mean_w |log S_x(w) - log E[S_c(w)]|, nats; 0 at best.
+    """r(x) = -spectral_weight * mean_w |log S_x(w) - log E[S_c(w)]| in nats; the maximum is 0.
 
-    The mean over the resolved frequencies is the integral of the S-ADT specification divided by the bandwidth, so that
-    the reward does not depend on ``nperseg`` alone. E[S_c] is the average over the context's segments.
+    The mean over the resolved frequencies is the integral of the S-ADT specification divided by the bandwidth, so the
+    scale of the reward does not grow with ``nperseg``. E[S_c] is the average over the segments of the context.
 
     Attributes:
         spectral_weight: nats of reward per nat of mean log-spectral difference, at inverse temperature 1.
-        method: "welch" or "multitaper", for samples and contexts alike.
-        nperseg: segment length in samples; contexts and samples must be at least as long.
+        method: PSD estimator of samples and contexts, "welch" or "multitaper".
+        nperseg: segment length in time steps. Contexts and samples must be at least as long.
         eps: density added before the logarithm, in squared units of the series per cycle per sample.
 
     Raises:
-        ValueError: for a weight, method, nperseg or eps that makes no sense.
+        ValueError: for an unknown method, a weight that is not finite, nperseg < 2, or eps <= 0.
     """
 
     spectral_weight: float = 1.0
@@ -50,11 +50,14 @@ class SpectralReward:
             raise ValueError(f"eps must be positive, got {self.eps}: a silent frequency has no logarithm otherwise")
 
     def bind(self, problems: Sequence[Problem]) -> SpectralScorer:
-        """Estimate the contexts' spectra once. Raises ValueError naming a context that is too short or not a series."""
+        """Estimate the spectra of all contexts, once.
+
+        Raises ValueError with the name of a problem whose context is too short, not finite or not one series.
+        """
         return SpectralScorer(self, torch.stack([self._context_log_psd(problem) for problem in problems]))
 
     def log_psd(self, x: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch frequencies"]:
-        """log(S_x + eps) as this reward sees it."""
+        """log(S_x + eps) with the settings of this reward."""
         return log_psd(x, self.nperseg, self.eps, self.method)
 
     def _context_log_psd(self, problem: Problem) -> Float[Tensor, " frequencies"]:
@@ -68,7 +71,7 @@ class SpectralReward:
 
 
 class SpectralScorer:
-    """The spectral reward bound to P problems; differentiable through ``score_tensor``."""
+    """The spectral reward bound to P problems. ``score_tensor`` is differentiable."""
 
     def __init__(self, reward: SpectralReward, context_log_psds: Float[Tensor, "P frequencies"]) -> None:
         self.reward = reward
@@ -76,11 +79,11 @@ class SpectralScorer:
 
     @property
     def feature_groups(self) -> int:
-        """Frequencies: the look-ahead's features are two of each, one after the other."""
+        """Number of frequencies. The look-ahead has two features per frequency, one kind after the other."""
         return self.context_log_psds.shape[1]
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-        """Rewards of samples [B, time] of the problems ``problem``. Raises ValueError for samples of another shape."""
+        """Rewards of samples [B, time]. Raises ValueError for samples of another shape."""
         samples = np.asarray(samples)
         if samples.ndim != 2:
             raise ValueError(f"the spectral reward scores samples [B, time], got shape {samples.shape}")
@@ -88,16 +91,16 @@ class SpectralScorer:
             return self.score_tensor(torch.tensor(samples, dtype=torch.float64), torch.tensor(problem)).numpy()
 
     def score_tensor(self, x: Float[Tensor, "B time"], problem: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The same as a function of a tensor, through which gradients flow to ``x``."""
+        """Rewards as a function of a tensor. Gradients flow to ``x``."""
         target = self.context_log_psds.to(x.device, x.dtype)[problem]
         return -self.reward.spectral_weight * (self.reward.log_psd(x) - target).abs().mean(-1)
 
     def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """r~: the reward of the spectrum that x_0 is expected to have, E[S | x_t] = S(x0_hat) + E[S(x_0 - x0_hat)].
+        """r~: the reward of the expected spectrum of x_0, E[S | x_t] = S(x0_hat) + E[S(x_0 - x0_hat)].
 
-        A posterior mean has too little power wherever x_0 is still open; adding the mean residual spectrum undoes just
-        that, exactly, since a periodogram is quadratic. Features: the differences of the logarithms, frequency by
-        frequency, and the logarithm of how much of the expected power is still open.
+        The posterior mean x0_hat has too little power where x_0 is uncertain. The mean spectrum of the residuals adds
+        the missing power, exactly, because a periodogram is quadratic. Features of each frequency: the difference of
+        the logarithms, and the logarithm of the residuals' share of the expected power.
         """
         psd = METHODS[self.reward.method]
         scatter = torch.stack(

@@ -1,10 +1,10 @@
-"""What states at x_0 are worth: one sample and its reward each, or all the ways in which they can still end.
+"""Terminal values: the samples, rewards and soft values of states at x_0.
 
-    V_i = (1/lambda) log sum_k p_k exp(lambda r_ik),        share of ending k = p_k exp(lambda (r_ik - V_i))
+    V_i = (1/lambda) log sum_k p_k exp(lambda r_ik),        share of completion k = p_k exp(lambda (r_ik - V_i))
 
-for a chain that lists its last step (``Completes``): that step is summed over instead of drawn, which takes its noise
-out of every value above (Rao-Blackwell) and leaves the law of the samples. With any other chain a state ends in one
-way, and V_i = r_i.
+for a chain that enumerates its last step (``Completes``). The sum replaces a draw, so the value has less noise
+(Rao-Blackwell) and the distribution of the samples is the same. With any other chain a state has one sample, and
+V_i = r_i.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from sadt_ray.rewards.checked import score_checked
 
 @dataclass(frozen=True)
 class TerminalValues:
-    """R samples that N states end in.
+    """R samples of N states at x_0.
 
     Attributes:
-        row: state of each sample, ascending.
-        samples: [R, ...] decoded.
-        rewards: of the samples; NaN for one that could not be scored.
-        log_share: of a sample among those of its state, whose shares sum to one.
-        value: of the states, (1/lambda) log E[exp(lambda r) | state].
-        nfe, reward_calls: that each state cost here.
-        messages: by state, why one of its samples could not be scored.
+        row: state of each sample, 0 to N - 1, ascending.
+        samples: decoded samples [R, ...].
+        rewards: reward of each sample; NaN if it could not be scored.
+        log_share: log of the sample's share of its state; the shares of a state sum to one.
+        value: value of each state, (1/lambda) log E[exp(lambda r) | state].
+        nfe, reward_calls: function evaluations and reward evaluations per state.
+        messages: reason of a failure, by state.
     """
 
     row: Int[np.ndarray, " R"]
@@ -44,14 +44,21 @@ class TerminalValues:
     messages: dict[int, str]
 
     def samples_of(self, states: Bool[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Samples, rewards and log-shares of the states that ``states`` is true for, and the number of each state's."""
+        """Samples, rewards and log-shares of the states in the mask, and the number of samples of each of them."""
         kept = states[self.row]
         counts = np.bincount(self.row, minlength=len(states))[states]
         return self.samples[kept], self.rewards[kept], self.log_share[kept], counts
 
 
 def endings(chain: Chain, scorer: Scorer, states: States, problem: Int[np.ndarray, " N"], lam: float) -> TerminalValues:
-    """Decode and score states at x_0."""
+    """Decode and score N states at x_0.
+
+    Args:
+        chain, scorer: bound to the same problems.
+        states: states at level ``num_levels``.
+        problem: problem of each state.
+        lam: inverse temperature lambda.
+    """
     number = len(states)
     if not isinstance(chain, Completes):
         samples = chain.decode(states, problem)

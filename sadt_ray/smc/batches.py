@@ -1,4 +1,4 @@
-"""One batch of results from several."""
+"""Concatenate batches of results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sadt_ray.interfaces import ParticleRecord, Results
 
 
 def concatenated(parts: Sequence[Results]) -> Results:
-    """One batch of results from several."""
+    """Concatenate several batches into one."""
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, Any] = {
@@ -32,10 +32,10 @@ def _particle_records(parts: Sequence[Results]) -> ParticleRecord | None:
     tickets = rows = 0
     for part in parts:
         if part.particle_record is not None:
-            harvest = part.particle_record
-            shifted = {"ticket": harvest.ticket + tickets, "parent": harvest.parent + rows * (harvest.parent >= 0)}
-            for name, column in {**vars(harvest), **shifted}.items():
+            record = part.particle_record
+            shifted = {"ticket": record.ticket + tickets, "parent": record.parent + rows * (record.parent >= 0)}
+            for name, column in {**vars(record), **shifted}.items():
                 columns.setdefault(name, []).append(column)
-            rows += len(harvest.ticket)
+            rows += len(record.ticket)
         tickets += len(part)
     return ParticleRecord(**{name: np.concatenate(column) for name, column in columns.items()}) if columns else None

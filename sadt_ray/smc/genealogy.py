@@ -1,4 +1,4 @@
-"""Who descends from whom in a sweep, for whoever learns from it."""
+"""The genealogy of a particle system, recorded to train a flow."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from sadt_ray.interfaces import ParticleRecord, States
 
 
 class Genealogy:
-    """Who descends from whom: every particle of a sweep, with its parent."""
+    """All particles of B particle systems of n particles, with their parents.
+
+    Args:
+        shape: (B, n).
+    """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._ticket = np.repeat(np.arange(shape[0]), shape[1])
-        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent, or as in ``ParticleRecord``
+        self._parent = np.full(self._ticket.shape, -1)  # row of each particle's parent, see ``ParticleRecord``
         self._generations: list[dict[str, Any]] = []
         self._rows = 0
 
     def below_new_nodes(self) -> None:
-        """The tickets have moved to their new nodes, before anything was born."""
+        """Let the first generation descend from the new nodes of the tickets."""
         self._parent[:] = -2
 
     def born(self, position: int, states: States, log_ratio: Float[np.ndarray, " N"] | None) -> None:
-        """A new generation, one child of each particle."""
+        """Record a generation: one child of each particle."""
         count = len(self._parent)
         self._generations.append(
             {
@@ -41,20 +45,25 @@ class Genealogy:
         self._rows += count
 
     def know(self, log_flow: Float[np.ndarray, " N"]) -> None:
-        """log psi of the last generation."""
+        """Record log psi of the last generation."""
         if self._generations:
             self._generations[-1]["log_flow"] = log_flow
 
     def take(self, rows: Int[np.ndarray, " N"]) -> None:
-        """The next generation descends from these."""
+        """Let the next generation descend from these particles."""
         self._parent, self._ticket = self._parent[rows], self._ticket[rows]
 
     def particle_record(self, good: Bool[np.ndarray, " B"], rewards: Float[np.ndarray, " N"]) -> ParticleRecord:
-        """All generations, the last of which is x_0, of the tickets that are good."""
+        """The record of all generations; the last one is x_0.
+
+        Args:
+            good: tickets that are kept.
+            rewards: rewards of the last generation.
+        """
         self._generations[-1]["reward"] = rewards
         columns = {name: np.concatenate([g[name] for g in self._generations]) for name in self._generations[0]}
         kept = good[columns["ticket"]]
-        number = np.cumsum(kept) - 1  # rows are counted anew
+        number = np.cumsum(kept) - 1  # new row of each kept particle
         columns["ticket"] = (np.cumsum(good) - 1)[columns["ticket"]]
         columns["parent"] = np.where(columns["parent"] < 0, columns["parent"], number[columns["parent"]])
         return ParticleRecord(**{name: column[kept] for name, column in columns.items()})

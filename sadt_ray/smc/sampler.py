@@ -1,14 +1,14 @@
-"""Particle sweeps: a rollout of n particles instead of one, twisted Sequential Monte Carlo from a node down to x_0.
+"""Particle systems: a rollout of n particles by twisted Sequential Monte Carlo (SMC), from a node to x_0.
 
     w_t = psi_t(x_t) / psi_{t+1}(x_{t+1}) * p(x_t | x_{t+1}) / q(x_t | x_{t+1}),   psi_0 = exp(lambda r),
     Z_hat = prod_t (1/n) sum_i w_t^i,                                             E[Z_hat] = exp(lambda V(node))
 
-for any twist psi and any proposal q with the prior's support (Whiteley & Lee, *Twisted particle filters*, 2014). The
-weights of the particles at x_0 make them samples of the target below the node. Sweeps of one node pool by their Z_hat,
-in any order, on any machine. One particle without a twist is the plain rollout of DTS.
+This holds for any twist psi and any proposal q with the prior's support (Whiteley & Lee, *Twisted particle filters*,
+2014). The weighted particles at x_0 are samples of the target below the node. Several particle systems of one node are
+pooled with weights Z_hat, in any order. One particle without a twist is the plain rollout of DTS.
 
-Twist and proposal give a sweep its name: Feynman-Kac steering (psi = exp(lambda r(x0_hat))), TDS (the same, leaning
-along its gradient), debiased SMC (r~), S-ADT's (the flow).
+Twist and proposal define the method: psi = exp(lambda r(x0_hat)) is Feynman-Kac steering, the same with a guided
+proposal is TDS, r~ is debiased SMC, and the learned flow is S-ADT.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ from sadt_ray.smc.schedule import num_candidates_at, split_position
 from sadt_ray.smc.twists import LOWEST, Twist
 
 _PARTICLES, _RECORDED = 5, 1 << 26  # streams of a ticket's seed
-_RESAMPLING = 1 << 24  # and the position; the chain's own streams of uniforms are below
+_RESAMPLING = 1 << 24  # plus the position; the chain uses lower streams of uniforms
 
 
 @dataclass(frozen=True)
 class ParticleSampler:
-    """Runs tickets as sweeps.
+    """Runs each ticket as a particle system.
 
     Args:
-        chain, scorer, num_levels: what is swept.
-        config: particles, proposal, resampling.
-        twist: bound to the same problems.
-        lam: lambda.
-        guided, chooses: whether proposals follow the twist's gradient, and choose among candidates.
+        chain, scorer: bound to the same problems.
+        num_levels: number of branch levels below the root.
+        config: number of particles, proposal and resampling.
+        twist: twist for the same problems.
+        lam: inverse temperature lambda.
+        guided: whether the proposal follows the gradient of the twist.
+        chooses: whether the proposal chooses among candidates.
     """
 
     chain: Chain
@@ -59,10 +61,11 @@ class ParticleSampler:
     chooses: bool = False
 
     def __call__(self, tickets: Tickets) -> Results:
-        """One sweep a ticket; tickets of one level run together. A ticket with a particle that cannot be scored fails.
+        """Run one particle system per ticket; tickets of one level run together.
 
-        Of one particle from the prior all branch levels become nodes. Of several, or from a proposal, the ticket's new
-        child, drawn from the prior, and an x_0 that stands for all particles, with their weights.
+        A single particle from the prior gives a node at every branch level. Several particles, or a proposal other than
+        the prior, give two nodes: the ticket's new child, drawn from the prior, and one x_0 that represents all
+        particles. A ticket fails if one of its particles cannot be scored.
         """
         started = time.perf_counter()
         groups = [
@@ -73,7 +76,7 @@ class ParticleSampler:
         return replace(concatenated(groups), seconds=time.perf_counter() - started)
 
     def _with_recording(self, tickets: Tickets) -> list[tuple[ParticleSampler, Tickets]]:
-        """Tickets that are harvested, and tickets that are not, each with what sweeps them."""
+        """The recorded and the other tickets, each with the sampler that runs them."""
         config = self.config
         if not config.record_particles:
             return [(self, tickets)]
@@ -84,12 +87,12 @@ class ParticleSampler:
 
     @property
     def proposes(self) -> bool:
-        """Whether particles are drawn from anything but the prior."""
+        """Whether particles are drawn from another distribution than the prior."""
         return self.guided or (self.chooses and self.config.num_candidates > 1)
 
     def _same_level(self, tickets: Tickets, level: int) -> Results:
         positions, single = level_positions(self.chain, self.num_levels), self.config.particles == 1
-        every_level = single and not self.proposes  # nodes must be drawn from the prior
+        every_level = single and not self.proposes  # every node of the tree must be a draw from the prior
         alone = not every_level and level + 1 < self.num_levels
         system = ParticleSystem(self, tickets, int(positions[level]), start=int(positions[level + alone]))
         if alone:
@@ -101,7 +104,7 @@ class ParticleSampler:
 
 @dataclass(frozen=True)
 class _Nodes:
-    """One new node a ticket."""
+    """One new node per ticket."""
 
     level: int
     states: States
@@ -109,9 +112,13 @@ class _Nodes:
 
 
 class ParticleSystem:
-    """n particles of each of B tickets, all at one position, with their weights since the last resampling.
+    """n particles for each of B tickets, all at one position, with their weights since the last resampling.
 
-    There is one of each before ``start``.
+    Args:
+        sampler: chain, twist and settings.
+        tickets: tickets of one level.
+        position: position of the tickets' nodes.
+        start: position at which one particle per ticket becomes n.
     """
 
     def __init__(self, sampler: ParticleSampler, tickets: Tickets, position: int, start: int) -> None:
@@ -130,7 +137,7 @@ class ParticleSystem:
         self._genealogy = Genealogy(self._shape) if sampler.config.record_particles else None
 
     def descend_alone(self, position: int, level: int) -> None:
-        """By the prior to the ticket's new node, before there are several particles."""
+        """Step from the prior to the new node of each ticket, with one particle per ticket."""
         while self._walk.position < position:
             self._walk.step(self._tickets.seed)
         log_flow, _ = self._look(with_gradient=False)
@@ -139,7 +146,7 @@ class ParticleSystem:
             self._genealogy.below_new_nodes()
 
     def run(self, last: int, level_at: dict[int, int]) -> None:
-        """To x_0; states at the positions ``level_at`` become nodes of that level."""
+        """Run the particles to x_0, at position ``last``. States at the positions in ``level_at`` become nodes."""
         self._branch_off()
         start = self._walk.position
         while True:
@@ -149,21 +156,21 @@ class ParticleSystem:
             log_ratio = self._walk.step(self._seeds(), gradient, self._choice(last))
             if log_ratio is not None:
                 self._log_weights += log_ratio.reshape(self._shape)
-            self._pay()
+            self._count_nfe()
             if self._genealogy is not None:
                 self._genealogy.born(self._walk.position, self._walk.states(), log_ratio)
             if self._walk.position == last:
                 return
 
     def _arrive(self, start: int, level_at: dict[int, int]) -> Tensor | None:
-        """Look ahead, weigh, resample: all that happens at one position before the next step. Returns its gradient."""
+        """Evaluate the twist, update the weights and resample, before the next step. Returns the gradient."""
         position, sampler = self._walk.position, self._sampler
         wanted = not sampler.twist.idle or position in level_at or sampler.config.siblings
         if position == 0 or not (sampler.guided if position == start else wanted):
             return None
         log_twist, gradient = self._look(sampler.guided)
         if position == start:
-            return gradient  # what all particles share is in no weight
+            return gradient  # all particles share this state, so its psi is in no weight
         if position in level_at:
             self._path.append(_Nodes(level_at[position], self._walk.states(), log_twist))
         if self._genealogy is not None:
@@ -174,7 +181,7 @@ class ParticleSystem:
         return self._resampled(gradient)
 
     def _look(self, with_gradient: bool) -> tuple[Float[np.ndarray, " N"], Tensor | None]:
-        """log psi of every row, and its gradient."""
+        """log psi of every row, and its gradient times the guidance scale."""
         twist = self._sampler.twist
         if twist.idle:
             return np.zeros(len(self._walk.states())), None
@@ -187,7 +194,7 @@ class ParticleSystem:
         return log_twist.detach().double().cpu().numpy(), gradient
 
     def _choice(self, last: int) -> Choice | None:
-        """Candidates of the next step; x_0 itself is left to the reward."""
+        """The choice among candidates for the next step; None for one candidate, as at x_0."""
         sampler, position = self._sampler, self._walk.position
         if not sampler.chooses or position in (0, last - 1):
             return None
@@ -205,7 +212,7 @@ class ParticleSystem:
         return Choice(count, log_twist)
 
     def _resampled(self, gradient: Tensor | None) -> Tensor | None:
-        """Tickets whose weights have become too unequal go on with the particles that carry them."""
+        """Resample the tickets whose effective sample size is too small. Returns the gradient of the new particles."""
         config, (batch, n) = self._sampler.config, self._shape
         log_total = logsumexp(self._log_weights, axis=1)
         alive = np.isfinite(log_total)
@@ -221,31 +228,31 @@ class ParticleSystem:
         self._log_weights[due] = 0.0
         self._log_twist = np.take_along_axis(self._log_twist, ancestors, axis=1)
         rows = (ancestors + n * np.arange(batch)[:, None]).ravel()
-        return self._go_on_with(rows, gradient)
+        return self._take(rows, gradient)
 
     def _split(self, gradient: Tensor | None) -> Tensor | None:
-        """Several copies of each particle: its weight is the mean of theirs."""
+        """Replace each particle by ``split_factor`` copies of the same weight, and n by n times that factor."""
         (batch, n), times = self._shape, self._sampler.config.split_factor
         self._walk.evaluate()
-        self._pay()
+        self._count_nfe()
         self._shape = (batch, n * times)
         self._log_weights = np.repeat(self._log_weights, times, axis=1)
         self._log_twist = np.repeat(self._log_twist, times, axis=1)
-        return self._go_on_with(np.repeat(np.arange(batch * n), times), gradient)
+        return self._take(np.repeat(np.arange(batch * n), times), gradient)
 
-    def _go_on_with(self, rows: Int[np.ndarray, " N"], gradient: Tensor | None) -> Tensor | None:
+    def _take(self, rows: Int[np.ndarray, " N"], gradient: Tensor | None) -> Tensor | None:
         self._walk.take(rows)
         if self._genealogy is not None:
             self._genealogy.take(rows)
         return None if gradient is None else gradient[torch.as_tensor(rows, device=gradient.device)]
 
     def _branch_off(self) -> None:
-        """n copies of each row; what they share is evaluated once."""
+        """Make n copies of each row. The copies share the evaluation of the row."""
         self._walk.evaluate()
-        self._pay()
+        self._count_nfe()
         self._walk.take(np.repeat(np.arange(self._shape[0]), self._shape[1]))
 
-    def _pay(self) -> None:
+    def _count_nfe(self) -> None:
         self._nfe += self._walk.take_nfe().reshape(self._shape[0], -1).sum(1)
 
     def _seeds(self) -> np.ndarray:
@@ -253,11 +260,11 @@ class ParticleSystem:
         return seed if n == 1 else derive_seed_grid(seed, _PARTICLES, n).ravel()
 
     def results(self) -> Results:
-        """Score x_0 and weigh."""
+        """Score x_0, and return samples, weights, values and new nodes."""
         sampler, (batch, n) = self._sampler, self._shape
         states, problem = self._walk.states(), np.repeat(self._tickets.problem, n)
         ends = endings(sampler.chain, sampler.scorer, states, problem, sampler.lam)
-        failed = {row // n: ends.messages[row] for row in sorted(ends.messages, reverse=True)}  # the first of each
+        failed = {row // n: ends.messages[row] for row in sorted(ends.messages, reverse=True)}  # keeps the first
         good = np.array([b not in failed for b in range(batch)])
         log_weights, value = self._final(ends.value.reshape(batch, n))
         held = (good & np.isfinite(log_weights).any(1))[:, None] & np.ones(n, bool)
@@ -301,9 +308,10 @@ class ParticleSystem:
 
 
 def nothing_ruled_out(log_twist: Float[np.ndarray, "B n"]) -> Float[np.ndarray, "B n"]:
-    """log psi with what is not known as low as the lowest of its sweep, or among its candidates, that is.
+    """Replace unknown values (``LOWEST``) by the lowest known value of the row, or by 0 if none is known.
 
-    psi > 0 keeps Z_hat unbiased: nothing that the reward has not seen is out of a proposal's reach.
+    A row holds the particles of one ticket, or the candidates of one particle. psi > 0 keeps Z_hat unbiased: every
+    state that the prior can reach stays within reach of the proposal.
     """
     known = log_twist > LOWEST
     lowest = np.where(known, log_twist, np.inf).min(1, keepdims=True)

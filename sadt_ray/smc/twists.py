@@ -1,7 +1,7 @@
-"""Twists: what a particle sweep believes of a state before it sees x_0.
+"""Twists of a particle system: estimates of the soft value of a state before x_0 is known.
 
-A twist gives log psi_t(x_t), an approximation of lambda V_t(x_t). The nearer it comes, the more alike the weights of
-the particles; whatever it is, the weights make up for it.
+A twist gives log psi_t(x_t), an approximation of lambda V_t(x_t). A better approximation makes the weights of the
+particles more equal. The weights correct for any error of the twist.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ LOWEST = -1e4  # nats
 
 
 def bounded(log_twist: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Finite, so that a generation of which nothing good is known goes on; where a look fails (NaN), it is as low.
+    """Replace values that are not finite, and values below ``LOWEST``, by ``LOWEST``.
 
-    A sweep takes ``LOWEST`` as not known, and such a particle for as good as the worst that is known: a look may not
-    rule out what the reward has not seen.
+    A particle system treats ``LOWEST`` as unknown and gives such a particle the lowest known value (see
+    ``nothing_ruled_out``): a twist must not rule out a state that the reward has not scored.
     """
     return torch.nan_to_num(log_twist, LOWEST, LOWEST, LOWEST).clamp_min(LOWEST)
 
 
 @runtime_checkable
 class Twist(Protocol):
-    """log psi at every position between the root and x_0, for the problems that it was made for."""
+    """log psi at every position between the root and x_0, for bound problems."""
 
     @property
     def idle(self) -> bool:
-        """Whether psi = 1, so that there is nothing to look at."""
+        """Whether psi = 1 everywhere, so that there is nothing to evaluate."""
 
     @property
     def differentiable(self) -> bool:
@@ -44,22 +44,23 @@ class Twist(Protocol):
 
     @property
     def reward_calls(self) -> int:
-        """Evaluations of the reward a row."""
+        """Reward evaluations per row."""
 
     @property
     def nfe(self) -> float:
-        """What a row costs beside the denoiser, in its evaluations."""
+        """Cost per row without the denoiser, in evaluations of the denoiser."""
 
     @property
     def tilt(self) -> Float[np.ndarray, " positions"] | None:
-        """Standard deviation of log psi among siblings at every position, if it is known."""
+        """Standard deviation of log psi among siblings at every position; None if it is not known."""
 
-    def __call__(self, view: View) -> Float[Tensor, " B"]: ...
+    def __call__(self, view: View) -> Float[Tensor, " B"]:
+        """log psi of each row."""
 
 
 @dataclass(frozen=True)
 class NoTwist:
-    """psi = 1: particles are weighted at x_0 alone, as in importance sampling."""
+    """psi = 1: particles get their weights at x_0 alone, as in importance sampling."""
 
     idle = True
     differentiable = False
@@ -73,7 +74,7 @@ class NoTwist:
 
 @dataclass(frozen=True)
 class CleanTwist:
-    """log psi = lambda r(x0_hat): Feynman-Kac steering (Singhal et al. 2025), TDS with gradients (Wu et al. 2023)."""
+    """log psi = lambda r(x0_hat): Feynman-Kac steering (Singhal et al. 2025); with gradients TDS (Wu et al. 2023)."""
 
     scorer: Scorer
     lam: float
@@ -87,13 +88,13 @@ class CleanTwist:
         return is_differentiable(self.scorer)
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
-        """Raises ValueError for a chain that has no x0_hat."""
+        """log psi of each row. Raises ValueError for a chain without x0_hat."""
         return bounded(self.lam * clean_score(self.scorer, clean_of(view), view.problem))
 
 
 @dataclass(frozen=True)
 class DebiasedTwist:
-    """log psi = lambda r~: the look-ahead that the reward has of its own, the scatter of x_0 taken into account."""
+    """log psi = lambda r~, the reward's own look-ahead, which accounts for the residual x_0 - x0_hat."""
 
     look_ahead: LookAhead
     lam: float
@@ -104,7 +105,7 @@ class DebiasedTwist:
 
     @property
     def reward_calls(self) -> int:
-        """None, unless a reward has no look-ahead of its own."""
+        """Reward evaluations per row: 0 if the reward has its own look-ahead."""
         return self.look_ahead.reward_calls
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
@@ -113,30 +114,32 @@ class DebiasedTwist:
 
 
 def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> LookAhead:
-    """r~ at every position. Raises ValueError for a chain that does not know how x_0 scatters about x0_hat."""
+    """Make r~ for every position. Raises ValueError for a chain without ``residuals``."""
     if not isinstance(chain, KnowsResiduals):
-        raise ValueError(f"{type(chain).__name__} does not know how x_0 scatters about x0_hat; use the twist 'clean'")
+        raise ValueError(
+            f"{type(chain).__name__} does not know the distribution of x_0 about x0_hat; use the twist 'clean'"
+        )
     return look_ahead_of(scorer, lambda at: chain.residuals(at, NUM_RESIDUALS), num_positions, lam)
 
 
 def debiased_twist(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> DebiasedTwist:
-    """See ``debiased_look_ahead``."""
+    """Make the twist lambda r~. Raises ValueError for a chain without ``residuals``."""
     look_ahead = debiased_look_ahead(chain, scorer, num_positions, lam)
     return DebiasedTwist(look_ahead, lam, is_differentiable(scorer), relative_cost(chain, look_ahead.multiply_adds))
 
 
 def relative_cost(chain: Chain, multiply_adds: int) -> float:
-    """What a look is charged, in evaluations of the process; 0 for a process that does not know its own cost."""
+    """Cost of a twist per row, in evaluations of the denoiser; 0 if the chain does not know its own cost."""
     cost = getattr(chain, "relative_cost", None)
     return cost(multiply_adds) if cost is not None else 0.0
 
 
 NUM_RESIDUALS = 256
-"""Draws by which a look-ahead learns how x_0 scatters."""
+"""Number of residual draws per problem and position that a look-ahead uses."""
 
 
 def clean_of(view: View) -> Tensor:
-    """x0_hat of the rows. Raises ValueError where the chain has none."""
+    """x0_hat of the rows. Raises ValueError if the chain has none."""
     if view.clean is None:
         raise ValueError("this process cannot predict x0_hat; use a method without look-ahead, such as snis or dts")
     return view.clean

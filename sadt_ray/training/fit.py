@@ -1,4 +1,4 @@
-"""A flow from nothing, with its price: search and record every particle, train on that, count all that it took."""
+"""Fit a flow from scratch: search, record particles, train on them, and count all costs."""
 
 from __future__ import annotations
 
@@ -24,23 +24,21 @@ from sadt_ray.processes.walk import level_positions
 from sadt_ray.runs.recorder import Recorder
 from sadt_ray.trajectories import FIRST_PARTICLE
 
-_SLICE = 100  # steps between two looks at the progress
+_SLICE = 100  # training steps between two progress messages
 
 
 @dataclass(frozen=True)
 class FlowFit:
-    """A flow and its price.
+    """A fitted flow and its costs.
 
     Attributes:
-        flow: the best version on the contexts held out.
-        search_nfe: function evaluations of the searches that it learned from.
-        training_nfe: function evaluations for the features of the states, and the multiply-adds of training in
-            units of one evaluation.
-        seconds: wall-clock time of everything.
-        states: number of states that it learned from.
-        steps: gradient steps.
-        residual, base_residual: root mean square of one-step residuals on held-out contexts, in nats, of the flow and
-            of what it began with.
+        flow: the best flow.
+        search_nfe: function evaluations of the searches that gave the training data.
+        training_nfe: function evaluations for features, plus the multiply-adds of training in evaluations.
+        seconds: total wall-clock time.
+        states, steps: number of training rows and of gradient steps.
+        residual, base_residual: root mean square of one-step residuals on held-out contexts, in nats, for the flow and
+            for the look-ahead base. NaN if nothing was held out.
     """
 
     flow: Flow
@@ -54,11 +52,11 @@ class FlowFit:
 
     @property
     def nfe(self) -> float:
-        """All that it cost, in evaluations."""
+        """Total cost in function evaluations."""
         return self.search_nfe + self.training_nfe
 
     def about(self) -> str:
-        """One sentence."""
+        """A sentence with the costs and the residuals."""
         return (
             f"F cost {self.nfe:,.0f} evaluations ({self.search_nfe:,} of searches on training windows, "
             f"{self.training_nfe:,.0f} for features and {self.steps:,} steps, their multiply-adds counted in "
@@ -76,17 +74,18 @@ def learn_flow(
     start: Flow | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FlowFit:
-    """Search by each method, record every particle, then train F_phi until patience ends.
+    """Run each search, record all its particles, and train a flow on them.
+
+    Training ends after ``config.steps`` steps, or when ``config.patience`` validations bring no better loss.
 
     Args:
-        process, problems, reward: what is searched. Some contexts are held out to judge by.
-        methods: with particles, all with the same branch steps.
+        process, problems, reward: task of the searches.
+        methods: of the searches, all with the same branch steps.
         config: settings of the training.
-        start: flow that guides the searches; the reward's own look-ahead if not given.
-        progress: told in a few words what is being done.
+        start: flow that the searches use; None for the twist of each method.
+        progress: function that gets progress messages.
 
-    Raises:
-        ValueError: if the searches left too little to learn from.
+    Raises ValueError if there is too little training data.
     """
     started, tell = time.perf_counter(), progress or (lambda _: None)
     branching = process.with_branch_steps(methods[0].branch_steps)
@@ -133,9 +132,10 @@ def search_and_record(
     positions: np.ndarray,
     flow: Flow | None = None,
 ) -> tuple[Examples, int]:
-    """Every particle of one search with its features, read from the files that any search writes, and its NFE.
+    """Run one search and return all its particles with features, and the function evaluations of the search.
 
-    The x_0 that stands for a particle system in the tree is left out: weights chose it, no step drew it.
+    The particles go through the trajectory files that every search writes. The x_0 that represents a particle system in
+    the tree is left out: it is a copy of a particle, not the result of a step.
     """
     method = replace(method, smc=replace(method.smc, record_particles=True))
     with tempfile.TemporaryDirectory() as directory:
@@ -150,7 +150,7 @@ def search_and_record(
 
 
 def _renumbered(examples: Examples, first: int) -> Examples:
-    """Nodes counted from ``first``, so that searches do not share ids; a parent that is not there stays absent."""
+    """Renumber the nodes from ``first``, so that searches do not share ids. Unknown parents stay unknown."""
     order = np.argsort(examples.node)
     at = np.minimum(np.searchsorted(examples.node[order], examples.parent), len(order) - 1)
     known = examples.node[order][at] == examples.parent

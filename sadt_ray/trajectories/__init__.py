@@ -1,8 +1,8 @@
-"""Trajectories as Arrow files: one row a node, so that paths and siblings can be read off ``parent``.
+"""Trajectories as Arrow files: one row per node. The column ``parent`` gives paths and siblings.
 
-A directory holds numbered parts, Arrow IPC files that any Arrow reader opens. The last one may still be growing, under
-a name that ends in ``.writing``: whoever follows the directory sees it batch after batch, and a crash loses at most the
-batch that was being written. ``schema`` says what is in a row, ``writer`` writes parts, ``parts`` reads them.
+A directory holds numbered parts, which are Arrow IPC files for any Arrow reader. The last part may still grow, under a
+name that ends in ``.writing``. A reader can follow it batch by batch, and a crash loses at most one batch. ``schema``
+defines the columns, ``writer`` writes parts, ``parts`` reads them.
 """
 
 from sadt_ray.trajectories.parts import read_trajectories

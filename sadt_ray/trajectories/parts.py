@@ -1,7 +1,7 @@
-"""Reading parts: finished ones, the one that grows, and what a crash left of one.
+"""Read parts: finished ones, the growing one, and the rest of a part after a crash.
 
-An Arrow IPC file is eight bytes of magic and padding, a stream of batches, and a footer. Without a footer the stream is
-there all the same, up to its last whole batch.
+An Arrow IPC file is eight bytes of magic and padding, a stream of batches, and a footer. Without a footer the stream
+can still be read up to its last whole batch.
 """
 
 from __future__ import annotations
@@ -19,35 +19,36 @@ from sadt_ray.trajectories.schema import check_version
 
 try:
     import fcntl
-except ImportError:  # no POSIX: nobody knows who writes
+except ImportError:  # not on POSIX: locks are not available
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC, _STREAM_FROM = b"ARROW1", 8
 _NAME = re.compile(r"part-(\d+)\.arrow(\.writing)?")
-_WRITTEN = "written"  # seconds since 1970, beside every batch
+_WRITTEN = "written"  # metadata of each batch: seconds since 1970
 
 
 class Batch(NamedTuple):
-    """Rows that were written at once."""
+    """Rows that were written together."""
 
     rows: pa.RecordBatch
     written: float  # seconds since 1970
 
 
 class Part(NamedTuple):
-    """What can be read of a file, memory-mapped."""
+    """The readable part of a file, memory-mapped."""
 
-    schema: pa.Schema | None  # None if not even that is there
+    schema: pa.Schema | None  # None if the schema is not written yet
     batches: list[Batch]
-    finished: bool  # it has its footer
+    finished: bool  # whether the file has its footer
 
 
 def part_path(directory: Path, number: int, finished: bool = True) -> Path:
+    """Path of a part."""
     return directory / f"part-{number:05d}.arrow{'' if finished else '.writing'}"
 
 
 def find_parts(directory: Path) -> dict[int, Path]:
-    """The directory's parts by number, ascending; the finished file where both are there."""
+    """Parts of the directory by number, ascending. If both files of a part exist, it is the finished one."""
     parts: dict[int, Path] = {}
     for path in sorted(directory.glob("part-*")):  # NAME comes before NAME.writing
         if match := _NAME.fullmatch(path.name):
@@ -56,14 +57,14 @@ def find_parts(directory: Path) -> dict[int, Path]:
 
 
 def map_part(path: Path) -> Part:
-    """Its whole batches; what is cut off behind them is left out.
+    """Map the whole batches of a part. An incomplete batch at the end is ignored.
 
-    Raises ValueError for a schema version that this program does not read, FileNotFoundError if there is no such file.
+    Raises ValueError for another schema version, and FileNotFoundError if there is no such file.
     """
     if path.stat().st_size <= _STREAM_FROM:
         return Part(None, [], False)
     with pa.memory_map(str(path)) as file:
-        content = file.read_buffer()  # stays mapped as long as anything looks at it
+        content = file.read_buffer()  # stays mapped as long as it is referenced
     try:
         stream = pa.ipc.open_stream(pa.BufferReader(content.slice(_STREAM_FROM)))
     except (pa.ArrowInvalid, OSError):
@@ -77,25 +78,25 @@ def _whole_batches(stream: pa.RecordBatchStreamReader) -> Iterator[Batch]:
     while True:
         try:
             rows, about = stream.read_next_batch_with_custom_metadata()
-        except (StopIteration, pa.ArrowInvalid, OSError):  # the end, or cut off
+        except (StopIteration, pa.ArrowInvalid, OSError):  # the end, or an incomplete batch
             return
         yield Batch(rows, float((about or {}).get(_WRITTEN, 0.0)))
 
 
 def written_now(seconds: float) -> dict[str, str]:
-    """What is written beside a batch, for ``Batch.written``."""
+    """Metadata of a batch, which ``Batch.written`` reads back."""
     return {_WRITTEN: repr(seconds)}
 
 
 def hold_while_writing(sink: pa.OSFile) -> None:
-    """Lock the file until it is closed or this process dies."""
+    """Lock the file until it is closed or this process ends."""
     if fcntl is not None:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(sink.fileno(), fcntl.LOCK_EX)  # whoever looks holds it for a moment only
+            fcntl.flock(sink.fileno(), fcntl.LOCK_EX)  # readers hold the lock for a moment only
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a living process holds the file, or has just made or renamed it; also where nobody can tell."""
+    """Whether a process still writes the file, or has just created or renamed it. True if locks are not available."""
     growing = path.name.endswith(".writing")
     if not growing or fcntl is None:
         return growing
@@ -108,24 +109,24 @@ def is_being_written(path: Path) -> bool:
 
 
 def warn_cut_off(path: Path, part: Part) -> None:
-    """Say what is left of a part that its writer did not finish."""
+    """Warn of a part that its writer did not finish, and say how many rows are left."""
     rows = sum(batch.rows.num_rows for batch in part.batches)
     warnings.warn(
-        f"{path} was cut off, its writer was killed or the file was damaged: {rows} rows in {len(part.batches)} whole "
+        f"{path} was cut off: its writer was killed or the file was damaged; {rows} rows in {len(part.batches)} whole "
         "batches are left",
         stacklevel=3,
     )
 
 
 def read_trajectories(directory: Path) -> pa.Table:
-    """All parts of a directory, the one that grows included, memory-mapped.
+    """Read all parts of a directory, with the growing one, memory-mapped.
 
-    Warns of a part that was cut off by a crash, and reads what is left of it. Raises ValueError if there are no
-    trajectories, or of another schema version.
+    Warns of a part that was cut off by a crash, and reads its whole batches. Raises ValueError if there are no
+    trajectories, or for another schema version.
     """
     schema, batches = None, []
     for path in find_parts(Path(directory)).values():
-        part = map_part(path if path.exists() else path.with_suffix(""))  # finished in between
+        part = map_part(path if path.exists() else path.with_suffix(""))  # it may have been finished meanwhile
         if not part.finished and not is_being_written(path):
             warn_cut_off(path, part)
         schema = schema or part.schema

@@ -1,4 +1,4 @@
-"""What is in a row of a part, and whether a part is of a kind that this program reads."""
+"""Columns and metadata of a part, and the check of its version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 SCHEMA_VERSION = "2"
-FIRST_PARTICLE = 1 << 40  # ids of particles that are no nodes of the tree begin here
+FIRST_PARTICLE = 1 << 40  # first id of recorded particles, which are not nodes of the tree
 DTYPES = {
     "problem": np.int32, "node": np.int64, "parent": np.int64, "level": np.int16, "log_flow": np.float32,
     "log_ratio": np.float32, "reward": np.float64,
@@ -21,11 +21,11 @@ DTYPES = {
 def trajectory_schema(
     state_shape: tuple[int, ...], state_dtype: np.dtype, facts: Mapping[str, Any] | None = None
 ) -> pa.Schema:
-    """Columns of a part. The version, the shape of a state and ``facts`` (as JSON) are in the metadata.
+    """Schema of a part. Its metadata hold the version, the shape of a state and ``facts`` (as JSON).
 
-    ``node`` is unique within its directory, ``parent`` is -1 for a root. ``level`` is the branch level of a node of the
-    tree, the position in the chain's finest steps of a particle (ids from ``FIRST_PARTICLE`` on). ``log_ratio`` is
-    log p / q of the step that made the node, 0 where it was drawn from the prior. ``reward`` is null above x_0.
+    ``node`` is unique within a directory; ``parent`` is -1 for a root. ``level`` is the branch level of a tree node, or
+    the position on the walk of a recorded particle (ids from ``FIRST_PARTICLE``). ``log_ratio`` is log p/q of the step
+    from the parent, 0 for a draw from the prior. ``reward`` is null above x_0.
     """
     width = int(np.prod(state_shape))
     return pa.schema(
@@ -48,19 +48,20 @@ def trajectory_schema(
 
 
 def check_version(schema: pa.Schema, part: Path) -> None:
-    """Raises ValueError if a part with this schema was written by another version."""
+    """Raise ValueError if a part has another schema version."""
     version = (schema.metadata or {}).get(b"schema_version", b"none").decode()
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"{part} has schema version {version}, this program reads version {SCHEMA_VERSION}; search again with "
-            "`python -m jobs.search`, or read it with the version of the program that wrote it"
+            "`python -m jobs.search`, or read the file with the program version that wrote it"
         )
 
 
 def state_shape_of(schema: pa.Schema) -> tuple[int, ...]:
+    """Shape of one state."""
     return tuple(int(size) for size in schema.metadata[b"state_shape"].decode().split(",") if size)
 
 
 def facts_of(schema: pa.Schema) -> dict[str, Any]:
-    """What the writer was given to remember."""
+    """Facts about the search, as the writer got them."""
     return json.loads(schema.metadata[b"facts"])

@@ -1,4 +1,4 @@
-"""Writing parts: rows gather in memory, go out as a batch, and batches make a part."""
+"""Write parts: rows are collected in memory and written as batches; several batches make a part."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from sadt_ray.trajectories.schema import DTYPES, trajectory_schema
 
 
 class TrajectoryWriter:
-    """Appends nodes of one search to a directory.
+    """Appends the nodes of one search to a directory.
 
     Args:
-        directory: created if missing; must not hold parts of another search.
-        names: the problems' names.
-        state_shape, state_dtype: of the process.
-        facts: what JSON can hold, kept in the metadata of every part.
-        rows_per_batch: rows that wait in memory at most.
-        rows_per_part: rows after which a part is finished and the next begins.
-        seconds_between_batches: after this time rows go out with the next ``append``, however few.
-        continue_after: number of parts to keep, if this search wrote some before; those behind them are removed.
+        directory: created if missing. It must not hold parts of another search.
+        names: names of the problems.
+        state_shape, state_dtype: shape and type of a state.
+        facts: JSON values for the metadata of every part.
+        rows_per_batch: largest number of rows in memory.
+        rows_per_part: number of rows of a finished part.
+        seconds_between_batches: time after which the next ``append`` writes the rows in memory, however few.
+        continue_after: number of parts to keep when a search resumes; later parts are removed. None for a new search.
         clock: seconds from any origin.
+
+    Raises ValueError if the directory holds parts of another search, or parts to keep are missing or do not fit.
     """
 
     def __init__(
@@ -64,13 +66,13 @@ class TrajectoryWriter:
         }
         self._rows_per_part, self._seconds_between, self._clock = rows_per_part, seconds_between_batches, clock
         self._part: _GrowingPart | None = None
-        self._waiting = 0  # rows in memory
+        self._waiting = 0  # number of rows in memory
         self._last_batch = clock()
         self._num_parts = continue_after or 0
 
     @property
     def num_parts(self) -> int:
-        """Parts finished so far; the one that grows has this number."""
+        """Number of finished parts, which is also the number of the growing part."""
         return self._num_parts
 
     def append(
@@ -84,7 +86,7 @@ class TrajectoryWriter:
         reward: Float[np.ndarray, " R"],
         log_ratio: Float[np.ndarray, " R"] | None = None,
     ) -> None:
-        """R more nodes, which may be none; ``reward`` is NaN for a node that is not x_0, ``log_ratio`` 0 by default."""
+        """Append R nodes; R may be 0. ``reward`` is NaN for a node that is not x_0, ``log_ratio`` is 0 by default."""
         given = {
             "problem": problem, "node": node, "parent": parent, "level": level, "state": state, "log_flow": log_flow,
             "log_ratio": np.zeros(len(node)) if log_ratio is None else log_ratio, "reward": reward,
@@ -102,7 +104,7 @@ class TrajectoryWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait as a batch, for whoever follows."""
+        """Write the rows in memory as a batch, so that readers can see them."""
         if self._waiting:
             if self._part is None:
                 self._part = _GrowingPart(self._directory, self._num_parts, self._schema)
@@ -113,7 +115,7 @@ class TrajectoryWriter:
         self._last_batch = self._clock()
 
     def finish_part(self) -> None:
-        """Write the rows that wait, and make the part that grows a finished one. The next row begins another."""
+        """Write the rows in memory and finish the growing part. The next row starts another part."""
         self.flush()
         if self._part is not None:
             self._part.finish()
@@ -121,12 +123,12 @@ class TrajectoryWriter:
             self._num_parts += 1
 
     def _room(self) -> int:
-        """Rows that may still wait: until the batch is full, or the part."""
+        """Number of rows until the batch or the part is full."""
         in_part = self._rows_per_part - (self._part.rows if self._part is not None else 0)
         return min(len(self._columns["node"]), in_part) - self._waiting
 
     def _batch(self) -> pa.RecordBatch:
-        """The rows in memory; numbers and states are not copied."""
+        """The rows in memory as a batch. Numbers and states are not copied."""
         rows = {name: column[: self._waiting] for name, column in self._columns.items()}
         flat = pa.array(rows["state"].reshape(-1))
         columns = {
@@ -139,12 +141,12 @@ class TrajectoryWriter:
 
 
 class _GrowingPart:
-    """The part that is being written. After an error it takes nothing more: what is in the file stays readable."""
+    """The part that is being written. After an error it refuses further writes, so the file stays readable."""
 
     def __init__(self, directory: Path, number: int, schema: pa.Schema) -> None:
         self._finished = part_path(directory, number)
         self._growing = part_path(directory, number, finished=False)
-        self._sink = pa.OSFile(str(self._growing), "wb")  # not buffered: what is written can be read
+        self._sink = pa.OSFile(str(self._growing), "wb")  # not buffered, so that readers see every batch
         hold_while_writing(self._sink)
         self._writer = pa.ipc.new_file(self._sink, schema)
         self._broken = False
@@ -163,17 +165,17 @@ class _GrowingPart:
             raise OSError(f"{self._growing} could not be written before; resume from the last checkpoint")
         self._writer.close()
         os.replace(self._growing, self._finished)
-        self._sink.close()  # and let go of the lock
+        self._sink.close()  # this releases the lock
 
 
 def _keep_parts(directory: Path, count: int, schema: pa.Schema) -> None:
-    """Remove all parts but the first ``count``. Raises ValueError if one of those is missing or has other columns."""
+    """Remove all parts after the first ``count``. Raises ValueError if one of these is missing or has other columns."""
     kept = [part_path(directory, number) for number in range(count)]
     missing = [part.name for part in kept if not part.exists()]
     if missing:
         raise ValueError(f"{directory} should hold {count} parts to continue after, but {missing[0]} is missing")
     if kept and (found := map_part(kept[0]).schema) != schema:
-        raise ValueError(f"{kept[0]} has the columns {found}, those to be written are {schema}; begin a new search")
+        raise ValueError(f"{kept[0]} has the columns {found}, but this search writes {schema}; begin a new search")
     for part in set(directory.glob("part-*.arrow")) | set(directory.glob("part-*.writing")):
         if part not in kept:
             part.unlink()

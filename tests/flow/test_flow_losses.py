@@ -212,5 +212,5 @@ def test_the_gradient_of_linex_is_unbiased_for_a_single_child():
 
 @pytest.mark.parametrize("text", ["", "mse", "subtb-", "db +", "db-0.9", "-1*db"])
 def test_a_loss_that_does_not_exist_is_refused_by_name(text):
-    with pytest.raises(ValueError, match="name db, tb, tb-var"):
+    with pytest.raises(ValueError, match="use db, tb, tb-var"):
         parse_loss(text)

@@ -62,9 +62,7 @@ def test_a_file_keeps_the_frequencies_and_one_written_before_there_were_any_is_r
     assert FlowConfig(**json.loads(json.dumps(about))).groups == 0
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"), [({"groups": 5}, "twice as many features"), ({"groups": -1}, "groups")]
-)
+@pytest.mark.parametrize(("settings", "message"), [({"groups": 5}, "need 10 features"), ({"groups": -1}, "groups")])
 def test_groups_need_two_features_each(settings, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(GROUPED, **settings)

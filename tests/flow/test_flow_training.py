@@ -153,10 +153,10 @@ def test_the_oldest_rows_go_when_there_are_too_many():
 def test_too_few_families_another_network_and_paths_that_are_not_there_are_refused():
     made = training(exact_examples().take(slice(0, 5)))
     assert not made.ready
-    with pytest.raises(ValueError, match="at least 16 families of 3 siblings"):
+    with pytest.raises(ValueError, match="at least 16 groups of 3 siblings"):
         made.run(1)
     wrong = dataclasses.replace(exact_examples(), features=np.zeros((4 * len(PREFIXES), 3), np.float32))
-    with pytest.raises(ValueError, match="121 features, the rows 3"):
+    with pytest.raises(ValueError, match="121 features, the rows have 3"):
         made.absorb(wrong)
     below = exact_examples()
     rootless = training(below.take(below.position > 0), loss="tb")
@@ -166,7 +166,7 @@ def test_too_few_families_another_network_and_paths_that_are_not_there_are_refus
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"loss": "mse"}, "name db"), ({"regression": "l1"}, "choose one of squared"), ({"lr": 0.0}, "positive"),
+    [({"loss": "mse"}, "use db"), ({"regression": "l1"}, "choose one of squared"), ({"lr": 0.0}, "positive"),
      ({"min_siblings": 9}, "min_siblings"), ({"average": 1.0}, "average"), ({"batch": 0}, "batch"),
      ({"hidden": 0}, "hidden"), ({"min_inv_temperature": 0.0}, "inverse temperatures")],
 )  # fmt: skip

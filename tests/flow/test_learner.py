@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_or_one_of_other_settings_is_left_alone_with_a_warn
     with pytest.warns(UserWarning, match="other settings"):
         assert learner_of(recorded, tmp_path, other).figures["learner_steps"] == 0
     (tmp_path / CHECKPOINT).write_bytes(b"no tensors")
-    with pytest.warns(UserWarning, match="begins anew"):
+    with pytest.warns(UserWarning, match="starts anew"):
         assert learner_of(recorded, tmp_path).figures["learner_steps"] == 0
 
 

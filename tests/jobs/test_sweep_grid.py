@@ -60,7 +60,7 @@ def test_a_trial_on_cuda_takes_a_gpu_unless_it_is_told_otherwise():
 def test_a_trial_that_would_wait_for_room_for_ever_is_refused():
     resources = TrialExecution(num_workers=2, learner_cpus=1).resources()
     resources.check({"CPU": 3.0})
-    with pytest.raises(ValueError, match="a trial takes 3 CPU, and this machine has 2"):
+    with pytest.raises(ValueError, match="a trial needs 3 CPU, but this machine has 2"):
         resources.check({"CPU": 2.0})
 
 

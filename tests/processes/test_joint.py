@@ -141,7 +141,7 @@ def test_looks_are_stacks_and_gradients_come_back_to_each_part():
 
 def test_what_does_not_fit_is_named():
     joint = JointProcess(GaussianWorld().process, 3)
-    with pytest.raises(ValueError, match="'near' has 0 parts, the process takes 3"):
+    with pytest.raises(ValueError, match="'near' has 0 parts, but the process takes 3"):
         joint.bind(PROBLEMS)
     with pytest.raises(ValueError, match="at least one"):
         JointProcess(GaussianWorld().process, 0)
@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_named():
     assert joint_problem("unknown", PROBLEMS).truth is None
     mixture = JointProcess(MixtureWorld().process, 3)
     assert not mixture.bind(JOINT).supports_guidance
-    with pytest.raises(ValueError, match="does not know how x_0 scatters"):
+    with pytest.raises(ValueError, match="does not know the distribution of x_0"):
         mixture.bind(JOINT).residuals(1, 5)
     with pytest.raises(ValueError, match="cannot move"):
         mixture.with_device("cpu")

@@ -36,8 +36,8 @@ def explode(rewards, rows):
 
 
 FAULTS = {
-    "nan": (put(np.nan), "returned nan, it must be a finite number or -inf"),
-    "inf": (put(np.inf), "returned inf, it must be a finite number or -inf"),
+    "nan": (put(np.nan), "returned nan, but it must be a finite number or -inf"),
+    "inf": (put(np.inf), "returned inf, but it must be a finite number or -inf"),
     "raises": (explode, "raised KeyError: 'no such key'"),
     "shape": (lambda rewards, rows: rewards[~rows], r"returned shape (0,) for 1 samples"),
     "text": (lambda rewards, rows: ["many"], "raised ValueError"),

@@ -132,7 +132,7 @@ def test_a_direction_is_never_taken_for_more_open_than_under_the_prior():
 
 
 def test_an_inverse_temperature_without_a_target_is_refused():
-    with pytest.raises(ValueError, match="at inverse temperature 5 this copula has no target"):
+    with pytest.raises(ValueError, match="at inverse temperature 5 the target of this copula cannot be normalised"):
         SCORER.look_ahead(residuals, 3, 5.0)
 
 

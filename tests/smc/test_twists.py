@@ -132,7 +132,7 @@ def test_a_look_is_charged_by_its_share_of_an_evaluation():
 
 def test_a_process_that_cannot_look_ahead_is_refused_with_what_to_do_instead():
     chain = ChainWorld().process.bind(PROBLEMS)
-    with pytest.raises(ValueError, match="does not know how x_0 scatters about x0_hat; use the twist 'clean'"):
+    with pytest.raises(ValueError, match="does not know the distribution of x_0 about x0_hat; use the twist 'clean'"):
         debiased_twist(chain, LINEAR, 5, 1.0)
     view = View(1, np.zeros(2, int), None, lambda: torch.zeros(2, 1))
     for twist in (CleanTwist(LINEAR, 1.0), debiased_twist(WORLD.chain, LINEAR, 7, 1.0)):

@@ -1,7 +1,7 @@
-"""The trajectories that a learner sees: what searches write, followed while it grows.
+"""The trajectories that a learner reads. The files of running searches are followed while they grow.
 
-``buffer`` holds what is read, ``following`` reads a directory, ``nodes`` is the view with siblings and paths,
-``sampling`` draws from it.
+``following`` reads one directory, ``buffer`` holds the rows of all directories, ``nodes`` is the view of these rows as
+a forest.
 """
 
 from sadt_ray.flow.buffer.buffer import TrajectoryBuffer

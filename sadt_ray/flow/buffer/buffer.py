@@ -1,4 +1,4 @@
-"""The buffer: follows directories of trajectories while they grow, forgets the oldest, and draws from what it holds."""
+"""The buffer: follows directories of trajectories while they grow, and drops the oldest rows."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from jaxtyping import Bool, Int
 
 from sadt_ray.flow.buffer.following import Chunk, Follower, trajectory_directories
 from sadt_ray.flow.buffer.ids import RowOfNode
-from sadt_ray.flow.buffer.nodes import ROOT, Nodes, new_rows, no_nodes
-from sadt_ray.flow.buffer.sampling import RowSampler
+from sadt_ray.flow.buffer.nodes import ROOT, new_rows, no_nodes
 from sadt_ray.trajectories.schema import facts_of, state_shape_of
 
-_SLACK = 20  # when something must go, a twentieth of the bound goes: each row is then moved twenty times, not always
+_SLACK = 20  # drop a twentieth of the bound at once, so a row is moved about twenty times and not at every refresh
 
 
 class TrajectoryBuffer:
-    """What searches have written, and write. States stay in the files, memory-mapped; 60 bytes a node do not.
+    """The nodes that searches have written so far. ``refresh`` adds new ones.
+
+    The states stay in the files, memory-mapped. The other columns need about 60 bytes of memory per node.
 
     Args:
-        paths: directories of trajectories, or runs, or directories of either; a METHOD/ that appears later is found.
-        max_rows: nodes held at most; the oldest go first. Roots are not counted, and stay.
-        max_age_seconds: nodes written longer ago go.
-        allow_empty: whether there may be nothing yet.
-        clock: seconds since 1970.
+        paths: directories of trajectories, or runs, or directories of either. A METHOD/ that appears later is found.
+        max_rows: largest number of nodes, without roots. The oldest nodes are dropped first; roots are kept.
+        max_age_seconds: age at which a node is dropped.
+        allow_empty: whether the paths may have no trajectories yet.
+        clock: function that returns the time, in seconds since 1970.
 
     Attributes:
-        nodes: what is held; rows are those of this view until the next ``refresh``.
-        facts: of each of ``nodes.directories``, what its writer was given to remember.
+        nodes: the view of all nodes. Its row numbers hold until the next ``refresh``.
+        facts: facts about the search, one dictionary for each of ``nodes.directories``.
 
     Raises:
-        ValueError: for a path without trajectories, another schema version, or states of different shapes.
+        ValueError: for a path without trajectories, another schema version, states of different shapes, or a bound
+            that is not positive.
     """
 
     def __init__(
@@ -58,7 +60,6 @@ class TrajectoryBuffer:
         self._followers: dict[Path, Follower] = {}
         self._ids: list[RowOfNode] = []
         self._problems: dict[str, int] = {}
-        self._samplers: dict[Any, RowSampler] = {}
         self.facts: list[dict[str, Any]] = []
         self.nodes = no_nodes()
         if not allow_empty:
@@ -69,15 +70,15 @@ class TrajectoryBuffer:
         return len(self.nodes)
 
     def refresh(self) -> int:
-        """Read what has been written since, forget what is too old or too much; returns the rows read."""
+        """Read new rows and drop those beyond the bounds. Returns the number of rows read."""
         self._find_directories()
         fresh: list[tuple[int, Chunk]] = []
         gone: list[int] = []
         for directory, follower in enumerate(self._followers.values()):
-            news = follower.look()
-            fresh += [(directory, chunk) for chunk in news.fresh]
-            gone += news.gone
-            moved = {number: states for number, states in news.moved.items() if number in self.nodes.chunks}
+            changes = follower.poll()
+            fresh += [(directory, chunk) for chunk in changes.fresh]
+            gone += changes.gone
+            moved = {number: states for number, states in changes.moved.items() if number in self.nodes.chunks}
             self.nodes = replace(self.nodes, chunks={**self.nodes.chunks, **moved}) if moved else self.nodes
         if gone:
             self._keep(~np.isin(self.nodes.chunk, gone))
@@ -85,71 +86,6 @@ class TrajectoryBuffer:
             self._add(sorted(fresh, key=lambda found: found[1].written))
         self._forget()
         return sum(len(chunk.states) for _, chunk in fresh)
-
-    def sample_leaves(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        half_life: float | None = None,
-        balance_problems: bool = True,
-        whole_paths: bool = False,
-    ) -> Int[np.ndarray, " n"]:
-        """Rows of x_0, drawn with replacement.
-
-        Args:
-            half_life: in rows: one with so many more written after it is drawn half as often. None for uniformly.
-            balance_problems: every problem that has any is drawn alike.
-            whole_paths: only those whose nodes are held up to the root.
-
-        Raises ValueError if there are none.
-        """
-        kind = "leaves", whole_paths, half_life, balance_problems
-
-        def eligible(nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
-            rows = np.flatnonzero(nodes.is_leaf & nodes.reaches_root if whole_paths else nodes.is_leaf)
-            return rows, rows
-
-        return self._draw(kind, eligible, n, rng)
-
-    def sample_families(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        half_life: float | None = None,
-        balance_problems: bool = True,
-        min_siblings: int = 2,
-    ) -> Int[np.ndarray, " n"]:
-        """Rows of nodes with at least ``min_siblings`` children, drawn with replacement; roots are among them.
-
-        A family is as old as its youngest child. The other arguments and errors are those of ``sample_leaves``.
-        """
-        if min_siblings < 1:
-            raise ValueError(f"min_siblings must be at least 1, got {min_siblings}")
-        kind = f"nodes with {min_siblings} children", half_life, balance_problems
-
-        def eligible(nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
-            rows = np.flatnonzero(nodes.num_children >= min_siblings)
-            splits, children = nodes.all_children
-            return rows, children[splits[rows + 1] - 1]
-
-        return self._draw(kind, eligible, n, rng)
-
-    def _draw(
-        self,
-        kind: tuple[Any, ...],
-        eligible: Callable[[Nodes], tuple[np.ndarray, np.ndarray]],
-        n: int,
-        rng: np.random.Generator,
-    ) -> Int[np.ndarray, " n"]:
-        """``eligible`` gives rows, and the rows that their age counts from."""
-        if kind not in self._samplers:
-            rows, newest = eligible(self.nodes)
-            if len(rows) == 0:
-                raise ValueError(f"the buffer holds {len(self)} nodes, none of the {kind[0]} asked for")
-            *_, half_life, balance = kind
-            problem = self.nodes.problem[rows] if balance else None
-            self._samplers[kind] = RowSampler(rows, len(self) - newest.astype(float), half_life, problem)
-        return self._samplers[kind].draw(n, rng)
 
     def _check_paths(self) -> None:
         for path in self._paths:
@@ -172,7 +108,7 @@ class TrajectoryBuffer:
             self.nodes = replace(self.nodes, directories=directories)
 
     def _add(self, fresh: list[tuple[int, Chunk]]) -> None:
-        """Rows of chunks, in this order."""
+        """Append the rows of chunks, in this order."""
         for directory, chunk in fresh:
             self._check_states(chunk, self.nodes.directories[directory])
             self.facts[directory] = facts_of(chunk.schema)
@@ -190,16 +126,15 @@ class TrajectoryBuffer:
         columns["parent"] = self._parent_rows(columns)
         self.nodes = self.nodes.extended(columns, {chunk.number: chunk.states for chunk in chunks})
         self.nodes = replace(self.nodes, names=tuple(self._problems))
-        self._samplers.clear()
 
     def _check_states(self, chunk: Chunk, directory: Path) -> None:
-        """The first chunk decides on shape and type."""
+        """Raise ValueError unless the states have the shape and type of the first chunk."""
         shape, dtype = state_shape_of(chunk.schema), chunk.states.dtype
         if not self._problems:
             self.nodes = replace(self.nodes, state_shape=shape, state_dtype=dtype)
         elif (shape, dtype) != (self.nodes.state_shape, self.nodes.state_dtype):
             raise ValueError(
-                f"{directory} holds states {shape} of {dtype}, those before are {self.nodes.state_shape} of "
+                f"{directory} holds states {shape} of {dtype}, but the earlier ones are {self.nodes.state_shape} of "
                 f"{self.nodes.state_dtype}; give directories of searches with the same process"
             )
         for name in chunk.names:
@@ -218,7 +153,7 @@ class TrajectoryBuffer:
         return np.where(columns["parent"] == -1, ROOT, parent)
 
     def _forget(self) -> None:
-        """What the bounds forbid, and a little more."""
+        """Drop the rows beyond the bounds, and ``1 / _SLACK`` more."""
         if self._max_rows is None and self._max_age is None:
             return
         rows = np.flatnonzero(self.nodes.parent != ROOT)
@@ -236,4 +171,3 @@ class TrajectoryBuffer:
         for ids in self._ids:
             ids.keep(moved)
         self.nodes = self.nodes.kept(keep)
-        self._samplers.clear()

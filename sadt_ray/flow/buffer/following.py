@@ -1,4 +1,4 @@
-"""A directory of trajectories, followed: what has come since the last look, and what has gone."""
+"""Follow a directory of trajectories: find the rows that were added or removed since the last poll."""
 
 from __future__ import annotations
 
@@ -18,38 +18,43 @@ _COLUMNS = "node", "parent", "level", "log_flow", "log_ratio", "reward"
 
 
 class Chunk(NamedTuple):
-    """Rows that were written at once."""
+    """Rows that were written together."""
 
     number: int
     schema: pa.Schema
-    columns: dict[str, np.ndarray]  # all but ``state``; ``problem`` is an index into ``names``
+    columns: dict[str, np.ndarray]  # every column except ``state``; ``problem`` is an index into ``names``
     names: list[str]
     states: np.ndarray  # [R, *state_shape], memory-mapped
-    written: float  # seconds since 1970, never less than that of the chunk before
+    written: float  # seconds since 1970, not before the previous chunk
 
 
-class News(NamedTuple):
-    """Since the last look."""
+class Changes(NamedTuple):
+    """Changes of a directory since the last poll."""
 
     fresh: list[Chunk]
-    gone: list[int]  # numbers of chunks whose file is there no more: a resumed search began behind its checkpoint
-    moved: dict[int, np.ndarray]  # states of known chunks in one mapping of the whole part, now that it is finished
+    gone: list[int]  # numbers of chunks whose file was removed, as when a search resumes from its checkpoint
+    moved: dict[int, np.ndarray]  # states of known chunks, mapped anew because their part is finished now
 
 
 @dataclass
 class _Seen:
-    """A part as it was at the last look."""
+    """A part as it was at the last poll."""
 
     inode: int
     size: int = -1
-    changed: int = 0  # when it was finished, in nanoseconds
+    changed: int = 0  # modification time of the finished part, in nanoseconds
     finished: bool = False
     warned: bool = False
     chunks: list[int] = field(default_factory=list)
 
 
 class Follower:
-    """Follows one directory. ``numbers`` gives its chunks numbers that no other directory's have."""
+    """Follows one directory.
+
+    Args:
+        directory: directory of trajectories.
+        numbers: source of chunk numbers, shared by all followers, so that they are unique.
+    """
 
     def __init__(self, directory: Path, numbers: Iterator[int]) -> None:
         self.directory = directory
@@ -57,35 +62,35 @@ class Follower:
         self._parts: dict[int, _Seen] = {}
         self._written = 0.0
 
-    def look(self) -> News:
-        """Read what is new. Warns of a part that was cut off, once. Raises ValueError for another schema version."""
-        news = News([], [], {})
-        there = find_parts(self.directory)
-        for number in self._parts.keys() - there.keys():
-            news.gone.extend(self._parts.pop(number).chunks)
-        for number, path in there.items():
-            with suppress(FileNotFoundError):  # removed in between, and gone at the next look
-                self._look_at(number, path if path.exists() else path.with_suffix(""), news)
-        return news
+    def poll(self) -> Changes:
+        """Read the changes. Warns of a part that was cut off, once. Raises ValueError for another schema version."""
+        changes = Changes([], [], {})
+        found = find_parts(self.directory)
+        for number in self._parts.keys() - found.keys():
+            changes.gone.extend(self._parts.pop(number).chunks)
+        for number, path in found.items():
+            with suppress(FileNotFoundError):  # removed in the meantime; the next poll reports it as gone
+                self._read(number, path if path.exists() else path.with_suffix(""), changes)
+        return changes
 
-    def _look_at(self, number: int, path: Path, news: News) -> None:
+    def _read(self, number: int, path: Path, changes: Changes) -> None:
         stat = path.stat()
         seen = self._parts.setdefault(number, _Seen(stat.st_ino))
         written_over = seen.finished and (seen.size, seen.changed) != (stat.st_size, stat.st_mtime_ns)
-        if seen.inode != stat.st_ino or written_over:  # another file by the same name
-            news.gone.extend(seen.chunks)
+        if seen.inode != stat.st_ino or written_over:  # another file of the same name
+            changes.gone.extend(seen.chunks)
             seen = self._parts[number] = _Seen(stat.st_ino)
         if seen.finished:
             return
         if seen.size != stat.st_size:
             part = map_part(path)
             known = len(seen.chunks)
-            news.fresh.extend(self._chunk(part, batch, seen) for batch in part.batches[known:])
+            changes.fresh.extend(self._chunk(part, batch, seen) for batch in part.batches[known:])
             if part.finished:
                 batches = part.batches[:known]
-                news.moved.update(zip(seen.chunks, (_states(part.schema, batch) for batch in batches), strict=False))
+                changes.moved.update(zip(seen.chunks, (_states(part.schema, batch) for batch in batches), strict=False))
             seen.finished = part.finished
-            stat = path.stat() if part.finished else stat  # it may have grown since, and does so no more
+            stat = path.stat() if part.finished else stat  # it may have grown before it was finished
             seen.size, seen.changed = stat.st_size, stat.st_mtime_ns
         if not (seen.finished or seen.warned or is_being_written(path)):
             warn_cut_off(path, map_part(path))
@@ -109,7 +114,7 @@ def _states(schema: pa.Schema, batch: Batch) -> np.ndarray:
 
 
 def trajectory_directories(path: Path) -> list[Path]:
-    """Those that hold parts: the path itself, or its subdirectories, or those of a run's ``trajectories/``."""
+    """Directories that hold parts: the path itself, or its subdirectories, or those of a run's ``trajectories/``."""
     if find_parts(path):
         return [path]
     return [

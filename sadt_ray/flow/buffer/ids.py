@@ -1,4 +1,4 @@
-"""Which row holds a node."""
+"""An index from node ids to rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from jaxtyping import Int
 
 from sadt_ray.flow.buffer.nodes import MISSING
 
-_RUN_BITS = 40  # ids of nodes of the tree, and of particles beside it, each come in ascending order
+_RUN_BITS = 40  # tree nodes and recorded particles differ above this bit; the ids of each kind ascend
 
 
 class RowOfNode:
-    """Rows of the nodes of one directory by id, sorted. Cheap where ids ascend, right where they do not."""
+    """Rows of the nodes of one directory, sorted by id. Ascending ids are cheap to add; any order is correct."""
 
     def __init__(self) -> None:
         self._runs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -28,7 +28,7 @@ class RowOfNode:
             self._runs[key] = all_ids, all_rows
 
     def find(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """Rows, MISSING for a node that is not held."""
+        """Row of each id; MISSING for a node that is not held."""
         rows = np.full(len(ids), MISSING)
         run = ids >> _RUN_BITS
         for key, (known, row) in self._runs.items():
@@ -39,7 +39,7 @@ class RowOfNode:
         return rows
 
     def keep(self, new_row: Int[np.ndarray, " N"]) -> None:
-        """Rows have moved; those that are MISSING now are forgotten."""
+        """Renumber the rows. Ids whose new row is MISSING are dropped."""
         for key, (ids, rows) in self._runs.items():
             moved = new_row[rows]
             self._runs[key] = ids[moved >= 0], moved[moved >= 0]

@@ -1,4 +1,4 @@
-"""The nodes that a buffer holds, as arrays: who is whose sibling, and the way up to the root."""
+"""The nodes that a buffer holds, as arrays: siblings, and paths to the root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from sadt_ray.trajectories.schema import FIRST_PARTICLE
 
-ROOT, MISSING = -1, -2  # instead of a parent's row: there is none, or it is not held (any more)
+ROOT, MISSING = -1, -2  # in place of a parent's row: the node is a root, or its parent is not held
 COLUMNS = {
     "problem": np.int32, "directory": np.int32, "node": np.int64, "level": np.int16, "log_flow": np.float32,
     "log_ratio": np.float32, "reward": np.float64, "written": np.float64, "parent": np.int64, "chunk": np.int64,
@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 class Children(NamedTuple):
-    """Ragged rows: what belongs to the k-th node asked for is ``rows[splits[k]:splits[k + 1]]``, oldest first."""
+    """Ragged rows: the children of node k are ``rows[splits[k]:splits[k + 1]]``, oldest first."""
 
     splits: Int[np.ndarray, " K+1"]
     rows: Int[np.ndarray, " C"]
@@ -30,39 +30,39 @@ class Children(NamedTuple):
 
 @dataclass(frozen=True)
 class Nodes:
-    """N nodes, oldest first, a parent before its children. It does not change: a buffer's next one has other rows.
+    """N nodes, oldest first, parents before children. The view is immutable; a buffer makes a new one.
 
-    A node without a parent is a root (``parent`` is ROOT), level 0: its children are siblings like any others.
+    A root has the parent ROOT and level 0. Its children are siblings like any others.
     """
 
-    names: tuple[str, ...]  # of the problems
+    names: tuple[str, ...]  # names of the problems
     directories: tuple[Path, ...]
     state_shape: tuple[int, ...]
     state_dtype: np.dtype
     problem: Int[np.ndarray, " N"]  # index into names
-    directory: Int[np.ndarray, " N"]  # index into directories: nodes of one tree share problem and directory
-    node: Int[np.ndarray, " N"]  # its id in the directory
-    level: Int[np.ndarray, " N"]  # of particles beside the tree: their position, see ``positions``
+    directory: Int[np.ndarray, " N"]  # index into directories; nodes of one tree share problem and directory
+    node: Int[np.ndarray, " N"]  # id of the node in its directory
+    level: Int[np.ndarray, " N"]  # branch level of a tree node; position of a recorded particle, see ``positions``
     log_flow: Float[np.ndarray, " N"]
     log_ratio: Float[np.ndarray, " N"]  # log p / q of the step from the parent
     reward: Float[np.ndarray, " N"]  # NaN above x_0
     written: Float[np.ndarray, " N"]  # seconds since 1970
     parent: Int[np.ndarray, " N"]  # row, ROOT or MISSING
-    chunk: Int[np.ndarray, " N"]  # where its state is
-    offset: Int[np.ndarray, " N"]
-    chunks: Mapping[int, np.ndarray]  # memory-mapped
+    chunk: Int[np.ndarray, " N"]  # chunk of the state, a key of chunks
+    offset: Int[np.ndarray, " N"]  # row of the state in its chunk
+    chunks: Mapping[int, np.ndarray]  # states, memory-mapped
 
     def __len__(self) -> int:
         return len(self.node)
 
     @property
     def is_leaf(self) -> Bool[np.ndarray, " N"]:
-        """Whether it is x_0."""
+        """Whether each node is x_0."""
         return ~np.isnan(self.reward)
 
     @property
     def num_levels(self) -> int:
-        """Of the deepest node."""
+        """Level of the deepest node."""
         return int(self.level.max(initial=0))
 
     def positions(self, of_level: Sequence[int], rows: Int[np.ndarray, " R"]) -> Int[np.ndarray, " R"]:
@@ -76,7 +76,7 @@ class Nodes:
 
     @cached_property
     def reaches_root(self) -> Bool[np.ndarray, " N"]:
-        """Whether the whole way up is held."""
+        """Whether all ancestors of each node are held."""
         reaches = self.parent == ROOT
         for level in range(1, self.num_levels + 1):
             rows = np.flatnonzero((self.level == level) & (self.parent >= 0))
@@ -85,7 +85,7 @@ class Nodes:
 
     @cached_property
     def all_children(self) -> Children:
-        """Of every node."""
+        """Held children of all nodes."""
         rows = np.flatnonzero(self.parent >= 0)
         parent = self.parent[rows]
         splits = np.concatenate([[0], np.cumsum(np.bincount(parent, minlength=len(self)))])
@@ -93,21 +93,14 @@ class Nodes:
 
     @property
     def num_children(self) -> Int[np.ndarray, " N"]:
+        """Number of held children of each node."""
         return np.diff(self.all_children.splits)
 
-    def children_of(self, rows: Int[np.ndarray, " K"]) -> Children:
-        """The held children of K nodes: with p the prior, draws from p(. | node) up to ``log_ratio``."""
-        splits, children = self.all_children
-        counts = splits[rows + 1] - splits[rows]
-        ends = np.cumsum(counts)
-        within = np.arange(ends[-1] if len(rows) else 0) - np.repeat(ends - counts, counts)
-        return Children(np.concatenate([[0], ends]), children[np.repeat(splits[rows], counts) + within])
-
     def paths(self, rows: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K L+1"]:
-        """Rows of the nodes from the root (column 0) down to each of ``rows``, each in the column of its level.
+        """Rows on the path from the root (column 0) to each of ``rows``. Each node is in the column of its level.
 
-        -1 where the path has no node: below it, at levels it skipped, above the first that is held. A particle beside
-        the tree is in the column of its position, which is never above that of its level.
+        A column is -1 if the path has no node there: below the row itself, at a level that it skipped, or above the
+        first held node. A recorded particle is in the column of its position.
         """
         path = np.full((len(rows), self.num_levels + 1), -1)
         which, at = np.arange(len(rows)), np.asarray(rows)
@@ -118,20 +111,20 @@ class Nodes:
         return path
 
     def states(self, rows: Int[np.ndarray, ...]) -> np.ndarray:
-        """Their states, copied from the files: [*rows.shape, *state_shape]; zeros for a row of -1."""
+        """States of the rows, copied from the files: [*rows.shape, *state_shape]; zeros for row -1."""
         flat = np.asarray(rows).reshape(-1)
         states = np.zeros((len(flat), *self.state_shape), self.state_dtype)
         held = np.flatnonzero(flat >= 0)
         chunk = self.chunk[flat[held]]
         order = held[np.argsort(chunk, kind="stable")]
         numbers, counts = np.unique(chunk, return_counts=True)
-        parts = np.split(order, np.cumsum(counts[:-1]))[: len(numbers)]  # of no rows there is one part
+        parts = np.split(order, np.cumsum(counts[:-1]))[: len(numbers)]  # np.split of no rows returns one part
         for number, these in zip(numbers.tolist(), parts, strict=True):
             states[these] = self.chunks[number][self.offset[flat[these]]]
         return states.reshape(*np.shape(rows), *self.state_shape)
 
     def extended(self, columns: Mapping[str, np.ndarray], chunks: Mapping[int, np.ndarray]) -> Nodes:
-        """With more rows behind these."""
+        """Return the nodes with more rows appended."""
         joined: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), np.asarray(columns[name], dtype)])
             for name, dtype in COLUMNS.items()
@@ -139,7 +132,7 @@ class Nodes:
         return replace(self, **joined, chunks={**self.chunks, **chunks})
 
     def kept(self, keep: Bool[np.ndarray, " N"]) -> Nodes:
-        """These rows alone; children of the others are MISSING their parents."""
+        """Return the rows of the mask alone. A child whose parent is dropped gets the parent MISSING."""
         new_row = new_rows(keep)
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in COLUMNS}
         parent = columns["parent"]
@@ -149,10 +142,11 @@ class Nodes:
 
 
 def new_rows(keep: Bool[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """Row of each node among those kept, MISSING if it is not."""
+    """New row of each node; MISSING if it is dropped."""
     return np.where(keep, np.cumsum(keep) - 1, MISSING)
 
 
 def no_nodes(state_shape: tuple[int, ...] = (), state_dtype: np.dtype | None = None) -> Nodes:
+    """An empty view."""
     empty = {name: np.zeros(0, dtype) for name, dtype in COLUMNS.items()}
     return Nodes((), (), state_shape, state_dtype or np.dtype(np.float32), chunks={}, **empty)

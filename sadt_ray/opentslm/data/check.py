@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.opentslm.data.load import load_stage
-
-
-def check_sample(path: str | Path, tolerance: float = 1e-6) -> list[str]:
-    """What is wrong with the prompt made from the raw record behind a complete sample of ECG-QA-CoT; ideally nothing.
-
-    Args:
-        tolerance: of a z-score. Where four decimals of mean and deviation leave a record in doubt, it shows here.
-    """
-    sample = json.loads(Path(path).read_text(encoding="utf-8"))
-    return differences(load_stage(5, "all", path)[0], sample, tolerance)
 
 
 def differences(problem: Problem, sample: Mapping[str, Any], tolerance: float = 0.0) -> list[str]:

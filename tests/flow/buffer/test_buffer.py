@@ -295,5 +295,7 @@ def test_states_of_different_shapes_are_refused_with_both_directories_shapes(tmp
     other.append(*np.zeros((1, 1), int), np.zeros(1, int), np.array([-1]), np.zeros(1, int), np.zeros((1, 3)),
                  np.zeros(1), np.array([np.nan]))  # fmt: skip
     other.flush()
-    with pytest.raises(ValueError, match=r"other holds states \(3,\) of float32, those before are \(2,\) of float32"):
+    with pytest.raises(
+        ValueError, match=r"other holds states \(3,\) of float32, but the earlier ones are \(2,\) of float32"
+    ):
         TrajectoryBuffer([tmp_path])

@@ -29,21 +29,12 @@ def test_siblings_are_the_children_of_the_tree_at_the_root_too(searched):
     search, buffer = searched
     nodes, tree = buffer.nodes, search.tree
     np.testing.assert_array_equal(nodes.node, np.arange(len(tree)))
-    splits, rows = nodes.children_of(nodes.node)
+    splits, rows = nodes.all_children
     for node in range(len(tree)):
         assert set(rows[splits[node] : splits[node + 1]]) == set(tree.children(node)), node
     np.testing.assert_array_equal(nodes.num_children, tree.column("num_children"))
     np.testing.assert_array_equal(np.flatnonzero(nodes.parent == ROOT), [0, 1, 2])
     np.testing.assert_array_equal(nodes.states(nodes.node), search.states.values)
-
-
-def test_children_are_those_of_the_rows_asked_for_in_their_order(searched):
-    nodes = searched[1].nodes
-    asked = np.array([5, 0, len(nodes) - 1, 0])
-    splits, rows = nodes.children_of(asked)
-    for k, node in enumerate(asked):
-        np.testing.assert_array_equal(rows[splits[k] : splits[k + 1]], np.flatnonzero(nodes.parent == node))
-    assert len(nodes.children_of(asked[:0]).rows) == 0
 
 
 def test_facts_say_which_search_it_was(searched):
