@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from sadt_ray.runs.tables import format_cell
+
+__all__ = ["format_cell", "print_table"]
+
 _GAP = 2
-
-
-def format_cell(value: object) -> str:
-    """Four significant digits for floats, thousands separated for integers, a dash for nothing."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def print_table(console: Console, rows: Sequence[dict[str, object]]) -> None:

@@ -132,7 +132,8 @@ def _facts(run: Run) -> str:
     named = [f"{key} {environment[key]}" for key in ("cpu", "cores", "gpu", "commit") if environment.get(key)]
     count = len({problem for _, problem in run.samples})
     size = f"{count} problem{'s' if count != 1 else ''}, {sum(len(s.weight) for s in run.samples.values()):,} samples"
-    return " · ".join([str(run.config["command"])] * ("command" in run.config) + [size, *named])
+    command = [str(run.config["command"])] if "command" in run.config else []
+    return " · ".join([*command, size, *named])
 
 
 def busy_sections(run: KeepsTime, svg: Mapping[str, str]) -> str:

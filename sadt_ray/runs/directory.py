@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.runs.summary import is_text
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
@@ -21,7 +23,7 @@ def create_run_directory(directory: Path) -> Path:
     """Make the directory, or take an empty one. Raises ValueError if anything is in it: nothing is ever overwritten."""
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
-        raise ValueError(f"{directory} is not empty; choose another --out or remove it")
+        raise ValueError(f"{directory} is not empty; choose another directory (--out) or remove it")
     return directory
 
 
@@ -33,40 +35,90 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_problems(run: Path, problems: Sequence[Problem]) -> None:
-    """``problems.parquet``: what each problem is called, what was observed, what followed."""
+    """``problems.parquet``: what each problem is called, what was observed, what followed.
+
+    Series of several channels are nested lists. Raises ValueError for a context or truth that is no array of numbers.
+    """
+    contexts = [_series(problem, "context") for problem in problems]
+    truths = [None if problem.truth is None else _series(problem, "truth") for problem in problems]
+    types = {"context": _list_type(contexts), "truth": _list_type([truth for truth in truths if truth is not None])}
     _write_parquet(
         run / "problems.parquet",
         {
             "problem": [problem.name for problem in problems],
-            "context": [np.asarray(problem.context, float) for problem in problems],
-            "truth": [None if problem.truth is None else np.asarray(problem.truth, float) for problem in problems],
+            "context": [context.tolist() for context in contexts],
+            "truth": [None if truth is None else truth.tolist() for truth in truths],
         },
-        types={"context": pa.list_(pa.float64()), "truth": pa.list_(pa.float64())},
+        types=types,
     )
 
 
+def _series(problem: Problem, name: str) -> np.ndarray:
+    try:
+        return np.atleast_1d(np.asarray(getattr(problem, name), float))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the {name} of problem {problem.name!r} cannot be written as an array of numbers ({error})"
+        ) from error
+
+
+def _list_type(arrays: Sequence[np.ndarray]) -> pa.DataType:
+    """Of a column of arrays of doubles that have the same number of dimensions, at least one."""
+    dimensions = {array.ndim for array in arrays} or {1}
+    if len(dimensions) > 1:
+        raise ValueError(f"contexts, or truths, of {sorted(dimensions)} dimensions cannot share a column")
+    nested = pa.float64()
+    for _ in range(dimensions.pop()):
+        nested = pa.list_(nested)
+    return nested
+
+
 def write_samples(run: Path, names: Sequence[str], by_method: Mapping[str, Sequence[WeightedSamples]]) -> None:
-    """``samples.parquet``: every method's samples of every problem, with weight, reward and what they had cost.
+    """``samples.parquet``: ``samples_table`` of every method's samples of every problem."""
+    _write_table(run / "samples.parquet", samples_table(names, by_method))
+
+
+def samples_table(names: Sequence[str], by_method: Mapping[str, Sequence[WeightedSamples]]) -> pa.Table:
+    """One row per sample: ``method, problem, sample, weight, reward, nfe_at, node, values``.
 
     ``node`` is where a sample ends in its search's tree, as ``write_tree`` numbers it; null for samples of no tree.
+    ``values`` is a list, nested where samples have several channels. Samples that are texts have a column ``text``
+    in its place.
     """
-    tables = [
+    everyone = [drawn for problems in by_method.values() for drawn in problems]
+    some = [drawn.samples for drawn in everyone if len(drawn.samples)] or [drawn.samples for drawn in everyone]
+    texts = any(is_text(samples) for samples in some)
+    dtype = np.dtype(np.str_) if texts else np.result_type(*some)
+    shape = some[0].shape[1:]
+    return pa.concat_tables(
         pa.table(
             {
-                "method": pa.array([method] * len(drawn.weights)),
-                "problem": pa.array([name] * len(drawn.weights)),
+                "method": pa.array([method] * len(drawn.weights), pa.string()),
+                "problem": pa.array([name] * len(drawn.weights), pa.string()),
                 "sample": pa.array(np.arange(len(drawn.weights))),
-                "weight": pa.array(drawn.weights),
-                "reward": pa.array(drawn.rewards),
-                "nfe_at": pa.array(drawn.nfe_at),
-                "node": pa.nulls(len(drawn.weights), pa.int32()) if drawn.nodes is None else pa.array(drawn.nodes),
-                "values": pa.array(list(drawn.samples), pa.list_(pa.from_numpy_dtype(drawn.samples.dtype))),
+                "weight": pa.array(drawn.weights, pa.float64()),
+                "reward": pa.array(drawn.rewards, pa.float64()),
+                "nfe_at": pa.array(drawn.nfe_at, pa.int64()),
+                "node": pa.nulls(len(drawn.weights), pa.int32())
+                if drawn.nodes is None
+                else pa.array(drawn.nodes, pa.int32()),
+                "text" if texts else "values": _values_column(drawn.samples, dtype, shape),
             }
         )
         for method, problems in by_method.items()
         for name, drawn in zip(names, problems, strict=True)
-    ]
-    _write_table(run / "samples.parquet", pa.concat_tables(tables))
+    )
+
+
+def _values_column(samples: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> pa.Array:
+    """One list per sample, nested as its ``shape`` is; texts as they are."""
+    if dtype.kind == "U":
+        return pa.array(samples.tolist() if len(samples) else [], pa.string())
+    column = pa.array(np.ascontiguousarray(samples, dtype).reshape(-1))
+    for depth in range(len(shape), 0, -1):
+        count = len(samples) * math.prod(shape[: depth - 1])
+        column = pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * shape[depth - 1], pa.int32()), column)
+    return column
 
 
 def write_tree(run: Path, method: str, search: Search) -> None:

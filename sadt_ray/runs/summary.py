@@ -25,18 +25,41 @@ class Scores(NamedTuple):
     log_spectral_distance: float | None
 
 
+NOT_SCORED = Scores(None, None, None, None)
+"""Of samples that have no scores: texts, or samples without any weight."""
+
+
 def score_problem(problem: Problem, drawn: WeightedSamples) -> Scores:
-    """Fair CRPS and coverage against the truth, spectral distances of the samples' mean PSD against the context's."""
+    """Fair CRPS and coverage against the truth, spectral distances of the samples' mean PSD against the context's.
+
+    Samples of several channels, [n, C, T], are scored against a truth [C, T], averaged over channels.
+    """
+    if is_text(drawn.samples):
+        return NOT_SCORED
     samples, weights = np.asarray(drawn.samples, float), drawn.weights
-    truth = None if problem.truth is None else np.asarray(problem.truth, float)
+    truth = None if problem.truth is None else np.asarray(problem.truth, float).reshape(-1)
     context = np.asarray(problem.context, float)
     spectral = context.ndim == 1 and samples.ndim == 2 and min(samples.shape[1], len(context)) >= _SEGMENT
+    flat = samples.reshape(len(samples), -1)
     return Scores(
-        crps=None if truth is None else float(crps(samples, truth, weights)),
-        coverage90=None if truth is None else float(coverage(samples, truth, 0.9, weights)),
-        spec_w1=float(spec_w1(samples, context, weights)) if spectral else None,
+        crps=None if truth is None else float(crps(flat, truth, weights)),
+        coverage90=None if truth is None else float(coverage(flat, truth, 0.9, weights)),
+        spec_w1=_spec_w1(samples, context, weights) if spectral else None,
         log_spectral_distance=float(log_spectral_distance(samples, context, weights)) if spectral else None,
     )
+
+
+def _spec_w1(samples: np.ndarray, context: np.ndarray, weights: np.ndarray) -> float | None:
+    """None where context or samples do not vary: a constant series has no spectrum to normalise."""
+    try:
+        return float(spec_w1(samples, context, weights))
+    except ValueError:
+        return None
+
+
+def is_text(samples: np.ndarray) -> bool:
+    """Whether the samples are texts, not numbers."""
+    return samples.dtype.kind in "UTO"
 
 
 def mean_and_se(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -63,19 +86,30 @@ def summary_row(
     few independent starts for one; ``crps_vs_prior`` is the paired difference to the prior's samples of the same run,
     None without them.
     """
-    config = method.search
-    particles = method.smc.particles
-    n_rollouts = None if config.n_rollouts is None else config.n_rollouts * particles
-    budgets = ((n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
-    crps_mean, crps_se = mean_and_se([score.crps for score in scores])
-    gain, gain_se = mean_and_se(_differences(scores, prior_scores))
-    return {
-        "method": method.name,
-        "budget": ", ".join(f"{budget:,} {unit}" for budget, unit in budgets if budget is not None),
-        "rollouts": float(search.told.mean()) * particles,
+    cost = {
+        "rollouts": float(search.told.mean()) * method.smc.particles,
         "nfe": float(search.nfe.mean()),
         "reward_calls": float(search.reward_calls.mean()),
         "seconds_per_context": seconds / len(drawn),
+    }
+    return {"method": method.name, "budget": budget_of(method), **cost, **quality(drawn, scores, prior_scores)}
+
+
+def budget_of(method: Method) -> str:
+    """The budgets of one problem in words, such as ``24 rollouts``."""
+    config = method.search
+    n_rollouts = None if config.n_rollouts is None else config.n_rollouts * method.smc.particles
+    budgets = ((n_rollouts, "rollouts"), (config.max_nfe, "NFE"))
+    return ", ".join(f"{budget:,} {unit}" for budget, unit in budgets if budget is not None)
+
+
+def quality(
+    drawn: Sequence[WeightedSamples], scores: Sequence[Scores], prior_scores: Sequence[Scores] | None = None
+) -> dict[str, object]:
+    """The columns of ``summary_row`` that say what the samples are worth. At least one problem."""
+    crps_mean, crps_se = mean_and_se([score.crps for score in scores])
+    gain, gain_se = mean_and_se(_differences(scores, prior_scores))
+    return {
         "reward": float(np.mean([samples.mean_reward() for samples in drawn])),
         "best_reward": float(np.mean([samples.rewards.max() for samples in drawn])),
         "log_z": float(np.mean([samples.log_z for samples in drawn])),
