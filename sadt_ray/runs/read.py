@@ -1,10 +1,18 @@
-"""Read a run directory: the only input of the report, so that it can be remade at any time from the files alone."""
+"""Read a run directory: results by method, and all that a report needs, from the files alone.
+
+    run = sadt_ray.read_run("runs/a")
+    run.summary(); run["dts"]["ETTh1/test/0007/OT"].quantiles([0.1, 0.5, 0.9])
+
+Runs that earlier versions wrote are read as well. What a run does not say is NaN or None.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +21,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sadt_ray.config import SearchConfig
+from sadt_ray.interfaces import Problem
+from sadt_ray.methods import Method
+from sadt_ray.opentslm.answers import Answered, read_answers
+from sadt_ray.results import SampleResult, no_samples
+from sadt_ray.runs import scores as score_file
+from sadt_ray.runs.tables import format_cell, html_table, text_table
+from sadt_ray.smc.config import SMCConfig
+from sadt_ray.tree import samples as tree_samples
+
 PROBLEM_COLUMNS = ("problem", "context", "truth")
 SAMPLE_COLUMNS = ("method", "problem", "sample", "weight", "reward", "nfe_at", "values")
+SCORE_COLUMNS = ("method", "problem", "metric", "value")
+QUESTION_FIELDS = ("problem", "series")
 TREE_COLUMNS = ("problem", "node", "parent", "level", "visits", "value", "weight", "log_flow")
 
 
 @dataclass(frozen=True)
 class ProblemSeries:
-    """One problem: the series that was observed and, where known, what followed."""
+    """One problem: the series that was observed and, where known, what followed. Of a question also all its fields."""
 
     name: str
-    context: np.ndarray  # [context_length]
-    truth: np.ndarray | None  # [prediction_length]
+    context: np.ndarray  # [context_length]; of several channels [C, context_length]
+    truth: np.ndarray | None  # [prediction_length], or [C, prediction_length]
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class WeightedSamples:
     """The samples of one method for one problem, in the order in which they came in; weights sum to 1."""
 
-    values: np.ndarray  # [M, prediction_length]
+    values: np.ndarray  # [M, prediction_length]; of several channels [M, C, prediction_length], of texts [M]
     weight: np.ndarray  # [M]
     reward: np.ndarray  # [M]
     nfe_at: np.ndarray  # [M] the problem's function evaluations when the sample came in
@@ -70,24 +91,43 @@ class NodeTable:
         return NodeTable(**{**columns, "parent": new_row[columns["parent"]]})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """Everything that a run directory says."""
+    """Everything that a run directory says: ``run["dts"]`` is the ``SampleResult`` of a method, loops go over names.
+
+    Attributes:
+        directory: where it was read.
+        config: settings, environment and command.
+        rows: of the summary, as they are in the file; ``summary()`` has infinities as numbers.
+        notes: sentences that the run left.
+        problems: by name.
+        samples: by method and problem.
+        trees: by method and problem.
+        progress: the lines of ``metrics.jsonl``.
+        batches: the lines of ``batches.jsonl``.
+        complete: False if the run was stopped before its budgets were spent.
+        figures: what is known of each problem beside its samples (``log_z``, ``nfe``, ...), by method and problem.
+        answers: of a stage run, one per question and method. Such a run keeps one text per question: the likeliest
+            answer's; it is the one sample that a result of it has, and its reward is not known.
+    """
 
     directory: Path
     config: dict[str, Any]
-    rows: list[dict[str, Any]]  # the summary: one row a method and budget
+    rows: list[dict[str, Any]]
     notes: list[str]
     problems: dict[str, ProblemSeries]
-    samples: dict[tuple[str, str], WeightedSamples]  # by method and problem
-    trees: dict[tuple[str, str], NodeTable]  # by method and problem
-    progress: list[dict[str, Any]]  # the lines of metrics.jsonl
-    batches: list[dict[str, Any]] = field(default_factory=list)  # the lines of batches.jsonl
+    samples: dict[tuple[str, str], WeightedSamples]
+    trees: dict[tuple[str, str], NodeTable]
+    progress: list[dict[str, Any]]
+    batches: list[dict[str, Any]] = field(default_factory=list)
+    complete: bool = True
+    figures: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    answers: list[Answered] = field(default_factory=list)
 
     @property
     def methods(self) -> list[str]:
         """Methods that left samples: first as the summary orders them, then any other."""
-        sampled = dict.fromkeys(method for method, _ in self.samples)
+        sampled = dict.fromkeys(method for method, _ in (*self.samples, *self.figures))
         listed = dict.fromkeys(str(row["method"]) for row in self.rows)
         return [method for method in listed if method in sampled] + [m for m in sampled if m not in listed]
 
@@ -95,45 +135,264 @@ class Run:
         """The method's samples, one entry a problem."""
         return [samples for (owner, _), samples in self.samples.items() if owner == method]
 
+    def __getitem__(self, method: str) -> SampleResult:
+        """What the method found. Raises KeyError, naming those there are, for one that left no samples."""
+        if method not in self.methods:
+            planned = [str(entry.get("name")) for entry in self._described_methods()]
+            stopped = " (the run was stopped before it)" if method in planned else ""
+            raise KeyError(
+                f"{self.directory} has no samples of method {method!r}{stopped}; it has {', '.join(self.methods)}"
+            )
+        row = self._row(method)
+        problems = [Problem(p.name, p.context, truth=p.truth, extras=p.extras) for p in self.problems.values()]
+        known = [self._figures(method, problem.name, row) for problem in problems]
+        seconds = next((row[name] for name in SECONDS if isinstance(row.get(name), float | int)), math.nan)
+        return SampleResult(
+            method=self._method(method),
+            problems=problems,
+            samples=[self._drawn(method, p.name, found) for p, found in zip(problems, known, strict=True)],
+            nfe=_whole([found["nfe"] for found in known]),
+            reward_calls=_whole([found["reward_calls"] for found in known]),
+            rollouts=_whole([found["rollouts"] for found in known]),
+            seconds=seconds * len(problems),
+            notes=self.notes,
+            run=self.directory,
+            recorded=row or None,
+            recorded_ess=[found["ess"] for found in known] if self.answers else None,
+        )
 
-def read_run(directory: Path) -> Run:
-    """Read a run directory. Raises ValueError naming the file or column that is missing and what to do about it."""
+    def __contains__(self, method: object) -> bool:
+        return method in self.methods
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.methods)
+
+    def __len__(self) -> int:
+        return len(self.methods)
+
+    def keys(self) -> list[str]:
+        """The methods, so that ``dict(run)`` works."""
+        return self.methods
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One row per method, averages over problems: what the run recorded.
+
+        A method with problems of which no sample has any weight is averaged as ``SampleResult.summary`` says.
+        """
+        return [self._averages(_numbers(row)) for row in self.rows]
+
+    def _averages(self, row: dict[str, Any]) -> dict[str, Any]:
+        method = str(row["method"])
+        return self[method].summary() if method in self and row == self._row(method) else row
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame``: ``SampleResult.to_frame`` of every method, with a column ``method`` first.
+
+        Raises ImportError without pandas.
+        """
+        frames = [self[method].to_frame() for method in self.methods]
+        for frame, method in zip(frames, self.methods, strict=True):
+            frame.insert(0, "method", method)
+        return import_module("pandas").concat(frames, ignore_index=True)
+
+    def __repr__(self) -> str:
+        columns, rows, below = self._table()
+        return "\n".join([self._title(), text_table(columns, rows), *below])
+
+    def _repr_html_(self) -> str:
+        columns, rows, below = self._table()
+        return html_table(self._title(), columns, rows, below)
+
+    def _title(self) -> str:
+        counts = [f"{len(self):,} method{'s' * (len(self) != 1)}"]
+        counts += [f"{len(self.problems):,} problem{'s' * (len(self.problems) != 1)}"]
+        state = "complete" if self.complete else "stopped before its budgets were spent"
+        return f"{self.directory}: {', '.join(counts)}, {state}"
+
+    def _table(self) -> tuple[list[str], list[list[str]], list[str]]:
+        """Columns, rows and the lines below."""
+        rows = self.summary()
+        columns = [name for name in SHOWN if any(row.get(name) is not None for row in rows)]
+        cells = [[format_cell(row.get(name)) for name in columns] for row in rows]
+        return [SHOWN[name] for name in columns], cells, list(self.notes)
+
+    def _row(self, method: str) -> dict[str, Any]:
+        """The method's row of largest budget; empty without one."""
+        mine = [_numbers(row) for row in self.rows if row["method"] == method]
+        return max(mine, key=lambda row: row.get("nfe") or row.get("tokens") or 0, default={})
+
+    def _figures(self, method: str, problem: str, row: Mapping[str, Any]) -> dict[str, float]:
+        """What is known of one problem: as its own figures say, or the averages where there is no other problem."""
+        unknown = dict.fromkeys(("log_z", "ess", "root_ess", "log_z_se", "mean_reward_se"), math.nan)
+        unknown |= dict.fromkeys(("nfe", "reward_calls", "rollouts"), math.nan)
+        if len(self.problems) == 1 and row:
+            unknown |= {name: float(row[name]) for name in unknown if row.get(name) is not None}
+            unknown["log_z_se"] = math.inf if row.get("log_z_se", 0.0) is None else unknown["log_z_se"]
+        return unknown | self.figures.get((method, problem), {})
+
+    def _drawn(self, method: str, problem: str, known: Mapping[str, float]) -> tree_samples.WeightedSamples:
+        found = self.samples.get((method, problem))
+        if found is None:
+            like = next((samples.values for samples in self.samples_of(method)), None)
+            return no_samples(known["log_z"], like)
+        return tree_samples.WeightedSamples(
+            samples=found.values,
+            weights=found.weight,
+            rewards=found.reward,
+            nfe_at=found.nfe_at,
+            log_z=known["log_z"],
+            root_ess=known["root_ess"],
+            log_z_se=known["log_z_se"],
+            mean_reward_se=known["mean_reward_se"],
+            nodes=found.node,
+        )
+
+    def _described_methods(self) -> list[dict[str, Any]]:
+        described = self.config.get("methods")
+        return [entry for entry in described if isinstance(entry, dict)] if isinstance(described, list) else []
+
+    def _method(self, name: str) -> Method | str:
+        """The method as ``config.json`` describes it; its name alone where that is of no use."""
+        entry = next((entry for entry in self._described_methods() if entry.get("name") == name), None)
+        return name if entry is None else _method_of(name, entry)
+
+
+SECONDS = ("seconds_per_context", "seconds_per_example")
+SHOWN = {
+    "method": "method", "budget": "budget", "rollouts": "rollouts", "nfe": "NFE", "rationales": "rationales",
+    "tokens": "tokens", "reward": "reward", "log_z": "log Z", "log_z_se": "\u00b1", "ess": "ESS",
+    "root_ess": "root ESS", "without_weight": "without any weight", "crps": "CRPS", "crps_se": "\u00b1",
+    "accuracy": "accuracy", "accuracy_se": "\u00b1", "macro_f1": "macro F1", "rouge_l": "ROUGE-L",
+}  # fmt: skip
+"""Columns of a run's table, where a row has them."""
+_OLD_SMC = {
+    "lean": "guidance", "lean_scale": "guidance_scale", "growth": "split_factor", "candidates": "num_candidates",
+    "harvest": "record_particles", "harvest_share": "record_share", "harvest_resampling": "record_resampling",
+}  # fmt: skip
+"""What earlier versions called settings of ``SMCConfig``, which they kept under ``sweep``."""
+
+
+def read_run(directory: str | Path) -> Run:
+    """Read the directory of a run: of forecasts, of a stage (answers to questions), or of one trial of a sweep.
+
+    Args:
+        directory: that ``jobs.search`` wrote, a search with ``out``, or ``SampleResult.save``.
+
+    Raises ValueError naming the file, column or value that is missing or wrong and what to do about it. For the
+    directory of a sweep it names the trials; ``read_runs`` reads them all.
+    """
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory: give the one that jobs.search or jobs.sweep wrote")
+    if (directory / TRIALS).is_file():
+        trials = ", ".join(str(directory / run) for run in _runs_of_trials(directory).values())
+        raise ValueError(f"{directory} is a sweep of several runs: give one of {trials}, or call read_runs")
     summary = read_json(directory / "summary.json")
-    if "rows" not in summary or any("method" not in row for row in summary["rows"]):
+    rows = summary.get("rows")
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or "method" not in row for row in rows):
         raise ValueError(
             f"{directory / 'summary.json'} must hold 'rows', each naming its 'method': run the search again"
         )
-    problems = _read_problems(directory / "problems.parquet")
-    samples = _read_samples(directory / "samples.parquet")
+    config = read_json(directory / "config.json")
+    answers: list[Answered] = []
+    is_stage = names_a_stage(config)
+    if is_stage:
+        problems = _read_questions(directory / "questions.jsonl")
+        answers = _read_answers(directory, problems)
+        samples, figures = _samples_of_answers(answers), _figures_of_answers(answers)
+    else:
+        problems = _read_problems(directory / "problems.parquet")
+        samples = _read_samples(directory / "samples.parquet")
+        figures = _read_figures(directory / score_file.FILE)
     unknown = sorted({problem for _, problem in samples} - set(problems))
     if unknown:
         raise ValueError(f"samples.parquet holds problem {unknown[0]!r}, which problems.parquet does not describe")
     trees = {
         (path.stem, problem): tree
         for path in sorted((directory / "tree").glob("*.parquet"))
+        if not (is_stage and path.stem.endswith("-texts"))
         for problem, tree in read_trees(path).items()
     }
     return Run(
         directory=directory,
-        config=read_json(directory / "config.json"),
-        rows=list(summary["rows"]),
-        notes=[str(note) for note in summary.get("notes", [])],
+        config=config,
+        rows=list(rows),
+        notes=[str(note) for note in summary.get("notes") or []],
         problems=problems,
         samples=samples,
         trees=trees,
         progress=read_progress(directory / "metrics.jsonl"),
         batches=read_progress(directory / "batches.jsonl"),
+        complete=bool(summary.get("complete", True)),
+        figures={key: found for key, found in figures.items() if key[1] in problems},
+        answers=answers,
     )
+
+
+def read_runs(directory: str | Path) -> dict[str, Run]:
+    """The runs of a sweep by the names of their trials; trials without a run are left out.
+
+    Raises ValueError naming the file that is missing or wrong and what to do about it.
+    """
+    directory = Path(directory)
+    return {name: read_run(directory / run) for name, run in _runs_of_trials(directory).items()}
+
+
+TRIALS = "trials.json"
+
+
+def _runs_of_trials(directory: Path) -> dict[str, str]:
+    """Directories of the runs of finished trials, relative to the sweep's, by the trials' names."""
+    path = directory / TRIALS
+    trials = read_json(path).get("trials")
+    if not isinstance(trials, list) or not all(isinstance(trial, dict) and "name" in trial for trial in trials):
+        raise ValueError(f"{path} must hold 'trials', a list of objects with a 'name': resume the sweep")
+    found = {}
+    for trial in trials:
+        if trial.get("run") is None or trial.get("status") not in ("complete", "stopped"):
+            continue
+        if not (directory / trial["run"]).resolve().is_relative_to(directory.resolve()):
+            raise ValueError(f"{path}: the run of trial {trial['name']!r} is {trial['run']!r}, outside the sweep")
+        found[str(trial["name"])] = str(trial["run"])
+    return found
+
+
+def names_a_stage(config: Mapping[str, Any]) -> bool:
+    """Whether a run of this ``config.json`` answered the questions of a stage."""
+    search = config.get("search")
+    return isinstance(search, dict) and search.get("stage") is not None
+
+
+def _method_of(name: str, entry: Mapping[str, Any]) -> Method | str:
+    try:
+        steps = entry["branch_steps"]
+        smc = {_OLD_SMC.get(key, key): value for key, value in _numbers(entry.get("smc") or entry["sweep"]).items()}
+        return Method(
+            name=name,
+            branch_steps=steps if isinstance(steps, str) else tuple(steps),
+            search=SearchConfig(**_numbers(entry["search"])),
+            smc=SMCConfig(**smc),
+        )
+    except (KeyError, TypeError, ValueError):  # of a version that knows other settings
+        return name
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with infinities as numbers, for which JSON has no word."""
+    return {name: float(value) if value in ("inf", "-inf") else value for name, value in row.items()}
+
+
+def _whole(values: list[float]) -> np.ndarray:
+    """Integers where all are; NaN where one is not known."""
+    column = np.array(values, float)
+    return column.astype(np.int64) if np.all(np.isfinite(column) & (column == np.round(column))) else column
 
 
 def read_json(path: Path) -> dict[str, Any]:
     require_file(path)
     try:
         return dict(json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:  # no JSON, no text, or no object
         raise ValueError(f"{path} is not a JSON object ({error}): restore it or run the search again") from error
 
 
@@ -148,15 +407,19 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     require_file(path)
     try:
         table = pq.read_table(path)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a Parquet file ({error}): run the search again") from error
+    require_columns(table, columns, path)
+    return table
+
+
+def require_columns(table: pa.Table, columns: Iterable[str], path: Path) -> None:
     absent = [name for name in columns if name not in table.column_names]
     if absent:
         raise ValueError(
             f"{path} lacks column {absent[0]!r} (it has {', '.join(table.column_names)}): "
             "it was written by another version; run the search again"
         )
-    return table
 
 
 def _read_problems(path: Path) -> dict[str, ProblemSeries]:
@@ -168,8 +431,74 @@ def _read_problems(path: Path) -> dict[str, ProblemSeries]:
 
 
 def _read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:
-    parts = grouped(read_table(path, SAMPLE_COLUMNS), "method", "problem")
+    table = read_table(path, SAMPLE_COLUMNS[:-1])
+    if "text" not in table.column_names:
+        require_columns(table, SAMPLE_COLUMNS, path)
+    parts = grouped(table, "method", "problem")
     return {(method, problem): _samples_of(part, path) for (method, problem), part in parts.items()}
+
+
+def _read_figures(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """By method and problem, the scores by their names; nothing without the file."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    if path.is_file():
+        columns = [column.to_pylist() for column in read_table(path, SCORE_COLUMNS).select(SCORE_COLUMNS)]
+        for method, problem, metric, value in zip(*columns, strict=True):
+            found.setdefault((method, problem), {})[metric] = math.nan if value is None else value
+    return found
+
+
+def _read_questions(path: Path) -> dict[str, ProblemSeries]:
+    """The questions as problems; the context is the series, NaN beyond the end of a channel that is shorter."""
+    require_file(path)
+    found = {}
+    for number, row in enumerate(read_progress(path), start=1):
+        absent = [name for name in QUESTION_FIELDS if not isinstance(row, dict) or name not in row]
+        if absent:
+            raise ValueError(f"{path}, line {number} lacks {absent[0]!r}: run the search again")
+        channels = [np.array(channel, float) for channel in row["series"]]
+        context = np.full((len(channels), max(map(len, channels), default=0)), np.nan)
+        for place, channel in zip(context, channels, strict=True):
+            place[: len(channel)] = channel
+        found[row["problem"]] = ProblemSeries(row["problem"], context, None, extras=row)
+    return found
+
+
+def _read_answers(directory: Path, questions: Mapping[str, ProblemSeries]) -> list[Answered]:
+    path = directory / "answers.jsonl"
+    require_file(path)
+    try:
+        answers = read_answers(directory)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} holds a line that is not an answer ({error}): run the search again") from error
+    unknown = [row.problem for row in answers if row.problem not in questions]
+    if unknown:
+        raise ValueError(f"{path} answers {unknown[0]!r}, which questions.jsonl does not ask: run the search again")
+    return answers
+
+
+def _samples_of_answers(answers: Iterable[Answered]) -> dict[tuple[str, str], WeightedSamples]:
+    """The one text that is kept of each; none where there is none."""
+    return {
+        (row.method, row.problem): WeightedSamples(
+            np.array([row.text]), np.ones(1), np.full(1, np.nan), np.array([row.tokens])
+        )
+        for row in answers
+        if row.text
+    }
+
+
+def _figures_of_answers(answers: Iterable[Answered]) -> dict[tuple[str, str], dict[str, float]]:
+    return {
+        (row.method, row.problem): {
+            "log_z": row.log_z,
+            "ess": row.ess,
+            "nfe": float(row.tokens),
+            "reward_calls": float(row.reward_calls),
+            "rollouts": float(row.rollouts),
+        }
+        for row in answers
+    }
 
 
 def grouped(table: pa.Table, *names: str) -> dict[tuple[str, ...], pa.Table]:
@@ -193,15 +522,26 @@ def grouped(table: pa.Table, *names: str) -> dict[tuple[str, ...], pa.Table]:
 def _samples_of(part: pa.Table, path: Path) -> WeightedSamples:
     """One method's samples for one problem, ordered by cost."""
     owner = f"{part['method'][0]} for {part['problem'][0]}"
-    lengths = np.unique(pc.list_value_length(part["values"]).to_numpy(zero_copy_only=False))
-    if len(lengths) != 1:
-        raise ValueError(f"{path}: samples of {owner} have lengths {lengths}; they must share one")
     weight, reward, nfe_at = (part[name].to_numpy() for name in ("weight", "reward", "nfe_at"))
     if not np.isclose(weight.sum(), 1.0, atol=1e-6):
         raise ValueError(f"{path}: the weights of {owner} sum to {weight.sum():.6g}, not to 1")
-    values = pc.list_flatten(part["values"]).to_numpy().reshape(len(part), -1)
+    values = (
+        np.array(part["text"].to_pylist(), np.str_) if "text" in part.column_names else _values_of(part, path, owner)
+    )
     order = np.argsort(nfe_at, kind="stable")
     return WeightedSamples(values[order], weight[order], reward[order], nfe_at[order], _nodes_of(part, order))
+
+
+def _values_of(part: pa.Table, path: Path, owner: str) -> np.ndarray:
+    """[M, ...], as deep as the lists are nested."""
+    column, shape = part["values"], [len(part)]
+    while pa.types.is_list(column.type):
+        lengths = np.unique(pc.list_value_length(column).to_numpy(zero_copy_only=False))
+        if len(lengths) != 1:
+            raise ValueError(f"{path}: samples of {owner} have lengths {lengths}; they must share one")
+        shape.append(int(lengths[0]))
+        column = pc.list_flatten(column)
+    return column.to_numpy().reshape(shape)
 
 
 def _nodes_of(part: pa.Table, order: np.ndarray) -> np.ndarray | None:
@@ -246,7 +586,10 @@ def read_progress(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl and files like it; none without the file. A last line cut short is left out."""
     if not path.is_file():
         return []
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text ({error}): restore it or remove it") from error
     records = []
     for number, line in enumerate(lines, start=1):
         try:

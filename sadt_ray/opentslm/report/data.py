@@ -14,7 +14,7 @@ import numpy as np
 from sadt_ray.opentslm.answers import Answered, is_correct
 from sadt_ray.opentslm.report.text_trees import TextTree, read_text_trees
 from sadt_ray.report.style import method_name
-from sadt_ray.runs.read import read_json, read_progress, require_file
+from sadt_ray.runs.read import names_a_stage, read_json, read_progress, require_file
 
 QUESTION_FIELDS = ("problem", "source", "label", "answer", "series", "question", "answers")
 ANSWER_FIELDS = tuple(field.name for field in fields(Answered))
@@ -106,8 +106,7 @@ class StageRun:
 
 def is_stage_run(directory: Path) -> bool:
     """Whether ``jobs.search --stage`` wrote the directory. Raises ValueError naming a config.json that is missing."""
-    search = read_json(Path(directory) / "config.json").get("search")
-    return isinstance(search, dict) and search.get("stage") is not None
+    return names_a_stage(read_json(Path(directory) / "config.json"))
 
 
 def read_stage_run(directory: Path) -> StageRun:
