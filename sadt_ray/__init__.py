@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sadt_ray.processes.joint import JointProcess, joint_problem
     from sadt_ray.processes.pretrained import load_pretrained, load_prior
     from sadt_ray.processes.sampling import sample_prior
+    from sadt_ray.results import ProblemSamples, SampleResult
     from sadt_ray.rewards.combine import WeightedSum
     from sadt_ray.rewards.copula import CopulaReward, with_prior_samples
     from sadt_ray.rewards.coupling import fit_coupling
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.opinions import fit_opinions
     from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
+    from sadt_ray.runs.read import Run, read_run, read_runs
     from sadt_ray.tree.samples import WeightedSamples
     from sadt_ray.tree.search import Search
 
@@ -51,7 +53,10 @@ _HOME = {
     "JointProcess": "sadt_ray.processes.joint",
     "LimitReward": "sadt_ray.rewards.limit",
     "Problem": "sadt_ray.interfaces",
+    "ProblemSamples": "sadt_ray.results",
     "RolloutFailed": "sadt_ray.engine.executor",
+    "Run": "sadt_ray.runs.read",
+    "SampleResult": "sadt_ray.results",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
     "SecondOpinionReward": "sadt_ray.rewards.second_opinion",
@@ -73,6 +78,8 @@ _HOME = {
     "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
+    "read_run": "sadt_ray.runs.read",
+    "read_runs": "sadt_ray.runs.read",
     "sadt": "sadt_ray.methods",
     "sadt_tree": "sadt_ray.methods",
     "sample": "sadt_ray.api",
@@ -92,7 +99,10 @@ __all__ = [
     "JointProcess",
     "LimitReward",
     "Problem",
+    "ProblemSamples",
     "RolloutFailed",
+    "Run",
+    "SampleResult",
     "Search",
     "SearchConfig",
     "SecondOpinionReward",
@@ -114,6 +124,8 @@ __all__ = [
     "load_prior",
     "method_named",
     "prior",
+    "read_run",
+    "read_runs",
     "sadt",
     "sadt_tree",
     "sample",
