@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.opinions import fit_opinions
     from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
-    from sadt_ray.runs.read import read_run
+    from sadt_ray.runs.read import Run, read_run, read_runs
     from sadt_ray.session import Session, SessionFactory, serial_session
     from sadt_ray.smc.config import SMCConfig
     from sadt_ray.training.fit import FlowFit, learn_flow
@@ -78,6 +78,7 @@ _HOME = {
     "ProblemSamples": "sadt_ray.results",
     "Reward": "sadt_ray.interfaces",
     "RolloutFailed": "sadt_ray.engine.loop",
+    "Run": "sadt_ray.runs.read",
     "SMCConfig": "sadt_ray.smc.config",
     "SampleResult": "sadt_ray.results",
     "Scorer": "sadt_ray.interfaces",
@@ -111,6 +112,7 @@ _HOME = {
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
     "read_run": "sadt_ray.runs.read",
+    "read_runs": "sadt_ray.runs.read",
     "resume": "sadt_ray.api",
     "sadt": "sadt_ray.methods",
     "sadt_tree": "sadt_ray.methods",
@@ -150,6 +152,7 @@ __all__ = [
     "ProblemSamples",
     "Reward",
     "RolloutFailed",
+    "Run",
     "SMCConfig",
     "SampleResult",
     "Scorer",
@@ -183,6 +186,7 @@ __all__ = [
     "method_named",
     "prior",
     "read_run",
+    "read_runs",
     "resume",
     "sadt",
     "sadt_tree",

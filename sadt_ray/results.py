@@ -108,7 +108,8 @@ class ProblemSamples(WeightedSamples):
             flat, weights = np.full((1, flat.shape[1]), np.nan), np.ones(1)
         else:
             weights = self.weights
-        return quantiles(flat, levels, weights).reshape(-1, *self.samples.shape[1:])
+        found = quantiles(flat, levels, weights)
+        return found.reshape(len(found), *self.samples.shape[1:])
 
     def mean(self) -> Float[np.ndarray, ...]:
         """Weighted mean of the samples, in their shape and units; NaN where no sample has any weight.

@@ -146,7 +146,7 @@ class Run:
         row = self._row(method)
         problems = [Problem(p.name, p.context, truth=p.truth, extras=p.extras) for p in self.problems.values()]
         known = [self._figures(method, problem.name, row) for problem in problems]
-        seconds = next((row[name] for name in SECONDS if isinstance(row.get(name), float)), math.nan)
+        seconds = next((row[name] for name in SECONDS if isinstance(row.get(name), float | int)), math.nan)
         return SampleResult(
             method=self._method(method),
             problems=problems,
