@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.drawing import Drawing, Row
 from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.language.prompt import Prompt
+from sadt_ray.processes.language.protocols import TextPrior
 from sadt_ray.processes.language.texts import Texts
 from sadt_ray.processes.language.walk import TextWalk
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.process import CausalLMProcess
 
 _PAD = -1
 
@@ -32,7 +29,7 @@ class TextChain:
     and the answers' tokens that were scored; what memory has lost and is evaluated again is not charged.
     """
 
-    def __init__(self, process: CausalLMProcess, problems: Sequence[Problem]) -> None:
+    def __init__(self, process: TextPrior, problems: Sequence[Problem]) -> None:
         self.process, self.model = process, process.model
         self.texts = Texts(self.model)
         self.prompts = [_prompt_of(problem) for problem in problems]

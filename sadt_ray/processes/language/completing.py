@@ -9,7 +9,7 @@ of one, an answer that is none of those named, is a completion too: the text as 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Completions, States
 from sadt_ray.processes.language.answers import Choices, choices_after
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.chain import TextChain
+from sadt_ray.processes.language.protocols import TextsInProgress
 
 LOGITS_AT_ONCE = 1 << 26
 """Numbers that the logits of rows evaluated together may have."""
@@ -38,7 +36,7 @@ class _Listed(NamedTuple):
 class Completer:
     """Completes the texts of a chain."""
 
-    def __init__(self, chain: TextChain) -> None:
+    def __init__(self, chain: TextsInProgress) -> None:
         self._chain = chain
         self._choices: dict[tuple, Choices] = {}
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.processes.language.protocols import TextsInProgress
 from sadt_ray.processes.walk import Choice, View
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.chain import TextChain
 
 
 class TextWalk:
@@ -22,7 +18,7 @@ class TextWalk:
     Keys and values are found by what a text says (``node_cache``), so that rows are copied and dropped as states.
     """
 
-    def __init__(self, chain: TextChain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
+    def __init__(self, chain: TextsInProgress, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
         self._chain, self._states, self._problem, self.position = chain, states, np.asarray(problem), position
         self._steps = (-1, *chain.process.blocks.steps)
         self._nfe = np.zeros(len(states), np.int64)
