@@ -21,6 +21,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.learner import LearnerSpec
 from sadt_ray.flow.weight_source import InterleavedLearner, LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Reward
+from sadt_ray.numerics.device import check_device
 from sadt_ray.runs.recording import Recording, run_recorded
 
 
@@ -174,14 +175,6 @@ def close_executor(name: str) -> None:
     """Leave the cluster, if there is one."""
     if name == "ray":
         disconnect()
-
-
-def check_device(device: str) -> None:
-    """Raises ValueError for a device that cannot be used in this process."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None
 
 
 def _serial_opener(execution: Execution) -> Opener:

@@ -13,7 +13,6 @@ Examples:
 
 from __future__ import annotations
 
-import json
 import shlex
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -31,111 +30,52 @@ from jobs.progress import SearchBar
 from jobs.refusal import refusing
 from jobs.reporting import page_or_reason
 from jobs.resume import Resumed, find_run, refuse_complete
-from jobs.stages.job import ROWS_AT_ONCE, StageJob
-from jobs.stages.methods import StageMethod
-from jobs.stages.question_file import write_questions
-from jobs.stages.scores import StageScores, score_methods
-from jobs.stages.task import StageTask, build_task
+from jobs.stages.job import StageJob
 from jobs.tables import print_table
-from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance, describe_failures
-from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
-from sadt_ray.methods import Method
-from sadt_ray.opentslm.answers import Answered, answered, read_answers, write_answers
-from sadt_ray.runs.directory import create_run_directory, write_json, write_tree
+from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance
+from sadt_ray.engine.plan import check_rollouts, plan_search
+from sadt_ray.opentslm.task import BATCH_SIZE, Entry, StageTask
+from sadt_ray.runs.directory import create_run_directory, write_json
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
 from sadt_ray.runs.recording import CannotResume, Recording, SearchFailed
-from sadt_ray.runs.scores import answer_scores, write_scores
-from sadt_ray.tree.search import Search
 from sadt_ray.tree.warm_up import compile_kernels
-
-_TABLE_COLUMNS = (
-    "method", "rationales", "tokens", "seconds_per_example", "accuracy", "accuracy_se", "macro_f1", "kappa", "rouge_l",
-    "ece", "unparsable", "accuracy_upstream",
-)  # fmt: skip
 
 
 @dataclass
 class StageRun:
-    """A run that goes on: what was answered so far, method by method."""
+    """A run that goes on: the methods that are left to be searched, and where."""
 
     job: StageJob
     task: StageTask
     directory: Path
     open_session: Opener
-    answers: list[Answered] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def run(self, console: Console, watch: Watch) -> None:
-        """Every method that has not answered yet; each is recorded as soon as it has."""
-        for method, search in self.job.searches():
-            if not any(row.method == method.name for row in self.answers):
-                self._answer(method, search, console, watch)
+        """Search every method that is not recorded yet; each is recorded as soon as its search ends."""
+        for entry in self.task.entries():
+            if entry.method.name not in self.recorded:
+                self._search(entry, console, watch)
 
-    def _answer(self, method: StageMethod, search: Method, console: Console, watch: Watch) -> None:
-        process, reward = self.task.process_for(method), self.task.reward_for(method)
-        search = in_turns(search, method, self.job)
-        plan = plan_search(process, self.task.problems, search)
-        check_rollouts(plan, process, reward, self.task.problems[0])
-        session = self.open_session(process, reward, self.task.problems, self.recording(), plan.simulations)
-        with session as running, SearchBar(console, method.name, search.search, len(self.task.problems)) as bar:
+    def _search(self, entry: Entry, console: Console, watch: Watch) -> None:
+        method, process, reward = entry
+        problems = self.task.problems
+        plan = plan_search(process, problems, method)
+        check_rollouts(plan, process, reward, problems[0])
+        session = self.open_session(process, reward, problems, self.recording(), plan.simulations)
+        with session as running, SearchBar(console, method.name, method.search, len(problems)) as bar:
             running.wait_for_workers(watch.check)
 
             def on_stats(stats: SearchStats) -> None:
                 bar.show(stats)
                 watch.stats(stats)
 
-            ended = running.search(plan, on_stats, watch.check)
-            bar.finish(ended.search)
-        self.record(method, plan, ended.search, ended.seconds)
-        if ended.error is not None:
-            raise ended.error
-
-    def record(self, method: StageMethod, plan: SearchPlan, search: Search, seconds: float) -> None:
-        """The answers of a search that spent its budgets; of one that did not, nothing: --resume goes on with it."""
-        if search.failures:
-            self.notes.append(
-                f"{method.name}: {len(search.failures)} rollouts were set aside and others run in their place: "
-                f"{describe_failures(search.failures, search.names)}"
-            )
-        if search.wanting().any():
-            return
-        particles = plan.smc.particles
-        known = search.with_samples().tolist()  # a question whose texts were all worth nothing has none
-        drawn = dict(zip(known, search.samples(problems=known), strict=True))
-        for number, problem in enumerate(self.task.problems):
-            piloted = self.task.pilot.tokens.get(problem.name, 0) if method.rewarded else 0
-            tokens, calls = int(search.nfe[number]) + piloted, int(search.reward_calls[number])
-            rationales = int(search.told[number]) * particles
-            self.answers.append(answered(method.name, problem, drawn.get(number), rationales, tokens, calls))
-        self.seconds[method.name] = seconds / len(self.task.problems)
-        if not method.flat:
-            write_tree(self.directory, method.name, search)
-            self.task.write_tree_texts(self.directory, method, search)
-        write_scores(self.directory, answer_scores(self.answers, captions=self.job.spec.metric == "rouge_l"))
-        write_answers(self.directory, self.answers)  # last: who has answered is not asked again by --resume
-        self.write_summary(complete=False)
-
-    def write_summary(self, complete: bool) -> StageScores:
-        scores = score_methods(self.job.spec, self.task.problems, self.answers, self.seconds, self.oracles())
-        write_json(
-            self.directory / "summary.json",
-            {
-                "rows": scores.rows,
-                "calibration": scores.calibration,
-                "notes": self.task.notes + self.notes,
-                "template_accuracy": self.task.template_accuracy,
-                "entropy_profile": self.task.entropy_profile,
-                "seconds": self.seconds,
-                "complete": complete,
-            },
-        )
-        return scores
-
-    def oracles(self) -> list[str]:
-        """Methods whose reward read the gold answers."""
-        return [method.name for method in self.job.methods if self.task.reward_for(method).oracle]
+            result = running.search(plan, on_stats, watch.check)
+            bar.finish(result.search)
+        self.task.record(self.directory, [entry], result)
+        result.checked()
 
     def recording(self) -> Recording:
         execution, run = self.job.execution, self.directory.absolute()
@@ -147,18 +87,6 @@ class StageRun:
             keep_trajectories=self.job.trajectories,
             tolerance=Tolerance(share=execution.tolerate_failures),
         )
-
-
-def in_turns(search: Method, method: StageMethod, job: StageJob) -> Method:
-    """The search with as many questions at once as fill the batches that are in flight.
-
-    All rationales of a flat method may run at once; a tree's should come a few at a time, or it has nothing to go by.
-    """
-    tickets = search.search.n_rollouts or 1
-    rows = (tickets if method.flat else max(tickets // 4, 1)) * search.smc.particles
-    in_flight = 1 if job.execution.executor == "serial" else 2 * (job.execution.num_workers or 2)
-    at_once = -(-(job.execution.batch_size or ROWS_AT_ONCE) // rows) * in_flight
-    return replace(search, search=replace(search.search, at_once=at_once))
 
 
 def parse(arguments: list[str]) -> tuple[StageJob, list[str], Resumed | None]:
@@ -177,42 +105,37 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> tuple[St
     torch.set_num_threads(job.execution.threads)
     with console.status("loading; the first time on a machine, kernels are compiled (20 s)"):
         compile_kernels()
-        task = build_task(job, console)
-        for method, search in job.searches():  # steps that the process does not have are refused here
-            plan_search(task.process_for(method), task.problems, search)
+        task = job.build_task(lambda message: console.print(message, markup=False))
+        for method, process, _ in task.entries():  # steps that the process does not have are refused here
+            plan_search(process, task.problems, method)
         if resumed is not None:
-            resumed.check_settings(job.settings())
-        batch_size = job.execution.batch_size or ROWS_AT_ONCE
+            resumed.check_settings(recorded_settings(job, task))
+        batch_size = job.execution.batch_size or BATCH_SIZE
         executor, open_session = choose_executor(replace(job.execution, batch_size=batch_size), console)
     directory = job.out or Path("runs/stages") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     run = StageRun(job, task, directory, open_session)
     if resumed is None:
         create_run_directory(directory)
         write_json(directory / "config.json", describe(job, task, executor, arguments))
-        write_questions(directory, task)
+        task.write_inputs(directory)
     held.enter_context(only_writer(directory, name=".run-lock"))
     refuse_complete(directory)
     if resumed is not None:
-        run.answers, run.seconds = read_answers(directory), read_seconds(directory)
+        run.recorded = task.recorded(directory)
     return run, executor
 
 
-def read_seconds(directory: Path) -> dict[str, float]:
-    """What the methods took that a run has recorded."""
-    summary = directory / "summary.json"
-    return dict(json.loads(summary.read_text())["seconds"]) if summary.exists() else {}
+def recorded_settings(job: StageJob, task: StageTask) -> dict[str, Any]:
+    """The settings that a resumed run must keep."""
+    return {**task.describe()["search"], "trajectories": job.trajectories}
 
 
 def describe(job: StageJob, task: StageTask, executor: str, arguments: list[str]) -> dict[str, Any]:
     """Everything that the run follows from, resolved."""
     return {
-        "search": job.settings(),
+        **task.describe(),
+        "search": recorded_settings(job, task),
         "execution": {**asdict(job.execution), "executor": executor},
-        "methods": [asdict(search) for _, search in job.searches()],
-        "reward": repr(task.reward),
-        "oracle": task.oracle,
-        "stand_in": task.stand_in,
-        "problems": [problem.name for problem in task.problems],
         "environment": describe_environment(),
         "command": shlex.join(["python", "-m", "jobs.search", *arguments]),
         "arguments": arguments,
@@ -221,7 +144,7 @@ def describe(job: StageJob, task: StageTask, executor: str, arguments: list[str]
 
 def search_and_report(run: StageRun, executor: str, console: Console, watch: Watch) -> int:
     """Run, print and write everything; returns the exit code."""
-    exit_code = 0
+    exit_code, task = 0, run.task
     try:
         run.run(console, watch)
     except Interrupted as reason:
@@ -232,12 +155,12 @@ def search_and_report(run: StageRun, executor: str, console: Console, watch: Wat
         exit_code = 1
     finally:
         close_executor(executor)
-    scores = run.write_summary(complete=exit_code == 0)
+    rows = task.finish(run.directory, exit_code == 0, run.notes)
     if exit_code == 0:
-        run.recording().remove_checkpoints(method.name for method in run.job.methods)
-    ending = page_or_reason(run.directory) if run.job.report and scores.rows else f"run: {run.directory}"
-    print_table(console, [{name: row[name] for name in _TABLE_COLUMNS} for row in scores.rows])
-    for note in run.task.notes + run.notes:
+        run.recording().remove_checkpoints(entry.method.name for entry in task.entries())
+    ending = page_or_reason(run.directory) if run.job.report and rows else f"run: {run.directory}"
+    print_table(console, [{name: row[name] for name in task.table_columns} for row in rows])
+    for note in task.notes + run.notes:
         console.print(note, markup=False)
     console.print(ending, markup=False, soft_wrap=True)
     return exit_code

@@ -37,7 +37,6 @@ class BoundedCache:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.nbytes = limit, 0
-        self.missed = 0  # times that something was asked for and not there
         self._entries: OrderedDict[Key, Any] = OrderedDict()
 
     def __len__(self) -> int:
@@ -47,7 +46,6 @@ class BoundedCache:
         """What is kept under the key, now the thing used last."""
         entry = self._entries.get(key)
         if entry is None:
-            self.missed += 1
             return None
         self._entries.move_to_end(key)
         return entry
