@@ -22,7 +22,12 @@ def windows(count, seed=0, subjects=4):
         axes = np.sin(2 * np.pi * rhythm * time + rng.uniform(0, 6, 3)[:, None]) + 0.3 * rng.standard_normal((3, 128))
         cells = {f"{axis}_axis": json.dumps(values.round(3).tolist()) for axis, values in zip("xyz", axes, strict=True)}
         rows.append(
-            {**cells, "label": label, "rationale": f"It repeats. Answer: {label}", "source": f"subject {i // 2 % subjects}"}
+            {
+                **cells,
+                "label": label,
+                "rationale": f"It repeats. Answer: {label}",
+                "source": f"subject {i // 2 % subjects}",
+            }
         )
     return rows
 

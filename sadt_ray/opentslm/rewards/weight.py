@@ -48,14 +48,6 @@ class ChosenWeight:
     problems: int
 
 
-def tilted_log_probs(
-    marginal: Marginal, rewards: Float[np.ndarray, " answers"], answers: Sequence[str], weight: float
-) -> Float[np.ndarray, " answers"]:
-    """log P_w of every answer."""
-    tilted = _log_shares(marginal, answers) + weight * rewards
-    return tilted - logsumexp(tilted)
-
-
 def _log_shares(marginal: Marginal, answers: Sequence[str]) -> Float[np.ndarray, " answers"]:
     shares = np.array([marginal.get(answer, 0.0) for answer in answers])
     return np.log((1 - _MIXED) * shares / max(shares.sum(), 1e-300) + _MIXED / len(answers))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from upstream_samples import check_sample, differences
 
 from sadt_ray.opentslm.data import STAGES, normalised_har_by_window, stage_problem, stage_spec
-from sadt_ray.opentslm.data.check import check_sample, differences
 from sadt_ray.opentslm.data.places import find_data
 from sadt_ray.opentslm.data.tables import numbers
 

@@ -7,7 +7,7 @@ from stage_questions import LABELS, question
 from sadt_ray.opentslm.rewards.agreement import AgreementReward
 from sadt_ray.opentslm.rewards.answers import AnswerValues, bind_answers
 from sadt_ray.opentslm.rewards.claims import ClaimsReward
-from sadt_ray.opentslm.rewards.weight import choose_weight, tilted_log_probs
+from sadt_ray.opentslm.rewards.weight import choose_weight
 
 
 class Opinion:
@@ -32,15 +32,6 @@ def world(truth, count=600, seed=0):
         problems.append(question(name, LABELS[rng.choice(3, p=tilted / tilted.sum())], source=f"s{i // 3}"))
         marginals[name], values[name] = dict(zip(LABELS, shares, strict=True)), opinion
     return problems, marginals, Opinion(values)
-
-
-def test_tilting_is_bayes_with_the_vote_as_prior():
-    shares, rewards = np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, -1.0])
-    log_probs = tilted_log_probs(dict(zip(LABELS, shares, strict=True)), rewards, LABELS, 2.0)
-    expected = shares * np.exp(2.0 * rewards)
-    np.testing.assert_allclose(np.exp(log_probs), expected / expected.sum(), atol=2e-3)  # all but what is mixed in
-    unsure = tilted_log_probs(dict.fromkeys(LABELS, 0.0), rewards, LABELS, 0.0)
-    np.testing.assert_allclose(np.exp(unsure), [1 / 3] * 3)
 
 
 @pytest.mark.parametrize("truth", [1.0, 2.0])
