@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from benchmarks import BenchResult
 from benchmarks.stage_contests.contest import stand_in_process
-from jobs.stages.questions import spread
 from sadt_ray.api import search
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method, dts, snis
 from sadt_ray.metrics.clustered import clustered_mean, paired_difference
 from sadt_ray.opentslm.answers import answered
+from sadt_ray.opentslm.questions import spread
 from sadt_ray.opentslm.rewards.answers import source_of
 from sadt_ray.opentslm.stage_spec import STAGES
 from sadt_ray.opentslm.stand_in.early_claims import ClaimsReward, early_claims_problems

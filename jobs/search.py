@@ -34,7 +34,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from jobs import search_job
+from jobs import search_job, stage_job
 from jobs.execution import choose_executor, close_executor
 from jobs.help import print_help
 from jobs.interrupt import Interrupted, InterruptGuard, Watch
@@ -51,8 +51,7 @@ from jobs.resume import (
     settled,
 )
 from jobs.search_job import SearchJob
-from jobs.stages import job as stage_job
-from jobs.stages.job import StageJob
+from jobs.stage_job import StageJob
 from jobs.tables import print_table
 from sadt_ray.comparison import Row, Task, check_entries, run_task
 from sadt_ray.engine.loop import RolloutFailed, Tolerance
@@ -120,8 +119,7 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         described = task.describe()
         if resumed is not None:
             resumed.check_settings(described["search"], job.settings_in(resumed.config))
-        flow = getattr(task, "flow", None)
-        check_entries(task.entries(), task.problems, flow)
+        check_entries(task.entries(), task.problems, task.flow)
         executor, open_session = choose_executor(job.execution, console)
     home = search_job.HOME if isinstance(job, SearchJob) else stage_job.HOME
     run = job.out or home / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -141,7 +139,7 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         copy_config(run, job.execution.checkpoint_to)
     held.enter_context(only_writer(run, name=".run-lock"))
     refuse_complete(run)  # by a process that was faster
-    return Prepared(job, task, run, executor, open_session, FlowSource(flow, learning))
+    return Prepared(job, task, run, executor, open_session, FlowSource(task.flow, learning))
 
 
 def _recording(job: Job, run: Path) -> Recording:

@@ -7,14 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.stages.job import StageJob
-from jobs.stages.pilot import run_pilot
-from jobs.stages.questions import training_questions
-from jobs.stages.task import TEMPLATES, VERIFIER, build_task, fit_templates
 from jobs.tables import format_cell
-from sadt_ray.opentslm.rewards.answer_verifier import fit_answer_verifier
-from sadt_ray.opentslm.rewards.templates import save_templates
-from sadt_ray.opentslm.rewards.verifier_file import save_verifier
+from sadt_ray.opentslm.settings import StageSettings
+from sadt_ray.opentslm.train_verifier import train_stage_verifier
 
 
 @dataclass(frozen=True)
@@ -31,43 +26,33 @@ class TrainVerifierConfig:
     data_file: Path | None = None
     """Labelled questions of your own, of sources that the model was not trained on; by default the validation part."""
     num_examples: int = 150
-    """How many of them, spread over all."""
+    """Number of questions, spread over all."""
     n_rollouts: int = 8
-    """Rationales a question: as many as the pilot of a search will have."""
+    """Rationales per question: as many as the pilot of a search will draw."""
     folds: int = 4
-    """Of sources, for the cross-fit."""
+    """Folds of sources, for the cross-fit."""
     max_tokens: int | None = None
-    """Of a text; by default what the stage's answers need."""
+    """Longest text in tokens; by default what the stage's answers need."""
     seed: int = 0
-    """Of rationales, of folds, and which stand-in."""
+    """Seed of the rationales and the folds, and the choice of the stand-in."""
     out: Path | None = None
-    """Its directory; runs/train/verifier-STAGE by default."""
+    """Directory of the verifier; runs/train/verifier-STAGE by default."""
 
 
 def train_verifier(config: TrainVerifierConfig, console: Console) -> Path:
-    """Ask, fit, save; returns the directory."""
-    job = StageJob(
+    """Train and print what was found; returns the directory."""
+    settings = StageSettings(
         stage=config.stage,
         checkpoint=config.checkpoint,
         data_file=config.data_file,
         split=None if config.data_file is not None else "validation",
         num_examples=config.num_examples,
+        n_rollouts=config.n_rollouts,
         max_tokens=config.max_tokens,
-        reward="format",
         seed=config.seed,
     )
-    out = config.out or Path("runs/train") / f"verifier-{job.spec.name}"
-    task = build_task(job, console)
-    templates = fit_templates(job.spec.number, training_questions(job), task.problems)
-    with console.status(f"{config.n_rollouts} rationales of {len(task.problems)} questions"):
-        pilot = run_pilot(task.process, task.problems, config.n_rollouts, config.seed)
-    facts = {"stage": job.spec.number, "rationales": config.n_rollouts, "checkpoint": str(config.checkpoint)}
-    verifier = fit_answer_verifier(
-        task.problems, pilot.marginals, templates, config.folds, seed=config.seed, facts=facts
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    save_templates(templates, out / TEMPLATES)
-    save_verifier(verifier, out / VERIFIER)
+    out = config.out or Path("runs/train") / f"verifier-{settings.spec.name}"
+    verifier = train_stage_verifier(settings, out, config.folds, lambda line: console.print(line, markup=False))
     said = ", ".join(f"{name} {format_cell(value)}" for name, value in verifier.facts.items())
     console.print(f"{out}: {said}", highlight=False, soft_wrap=True)
     return out

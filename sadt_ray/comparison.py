@@ -54,6 +54,10 @@ class Task(Protocol):
     """Sentences that belong beside every result, such as a fallback that was taken."""
 
     @property
+    def flow(self) -> Flow | None:
+        """F_phi that guides methods which read one; None if there is none."""
+
+    @property
     def table_columns(self) -> Sequence[str]:
         """Columns of the rows that are printed."""
 
@@ -251,8 +255,8 @@ def _remarks(method: Method, search: Search) -> Iterator[str]:
     missing = [name for number, name in enumerate(search.names) if number not in known]
     if missing:
         yield (
-            f"{method.name} has no sample for {len(missing)} of {len(search.names)} contexts, such as {missing[0]}: it was "
-            "stopped before, or no sample had any weight; it has no row."
+            f"{method.name} has no sample for {len(missing)} of {len(search.names)} contexts, such as {missing[0]}: "
+            "it was stopped before, or no sample had any weight; it has no row."
         )
     if search.failures:
         yield (

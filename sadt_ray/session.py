@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-import torch
-
 from sadt_ray.engine.loop import SearchResult, SearchStats, StatsTo, run
 from sadt_ray.engine.plan import SearchPlan, default_batch_size
 from sadt_ray.engine.serial import SerialExecutor
@@ -21,6 +19,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.learner import LearnerSpec
 from sadt_ray.flow.weight_source import InterleavedLearner, LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, MovesToDevice, Problem, Reward
+from sadt_ray.numerics.device import check_device
 from sadt_ray.runs.recording import Recording, run_recorded
 
 
@@ -171,11 +170,3 @@ def serial_session(batch_size: int | None = None, device: str = "cpu", threads: 
         return SerialSession(replica, reward, problems, batch_size, recording, flow, learner, threads)
 
     return open_session
-
-
-def check_device(device: str) -> None:
-    """Raises ValueError for a device that cannot be used in this process."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device {device!r} cannot be used here ({error}); use cpu") from None

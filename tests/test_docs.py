@@ -16,7 +16,7 @@ import yaml
 import sadt_ray
 from jobs.bench import benchmark_names
 from jobs.search_job import SearchJob
-from jobs.stages.job import StageJob
+from jobs.stage_job import StageJob
 from jobs.sweep import parse
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks.stage_contests.contest import Size, stand_in_process
-from jobs.stages.pool import Rationales, draw_rationales
-from jobs.stages.questions import spread
 from sadt_ray.interfaces import Problem
+from sadt_ray.opentslm.pool import Rationales, draw_rationales
+from sadt_ray.opentslm.questions import spread
 from sadt_ray.opentslm.rewards.claims import ClaimsReward
 from sadt_ray.opentslm.rouge_bleu import rouge_l
 from sadt_ray.opentslm.stand_in.library import held_out_problems

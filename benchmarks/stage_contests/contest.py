@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from jobs.stages.pool import Rationales, best_of, draw_rationales, majority, tokens_of, weighted_vote
-from jobs.stages.questions import spread
 from sadt_ray.api import search
 from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.methods import dts
 from sadt_ray.opentslm.answers import answered
 from sadt_ray.opentslm.model.load import load_opentslm
 from sadt_ray.opentslm.parse import MARKER
+from sadt_ray.opentslm.pool import Rationales, best_of, draw_rationales, majority, tokens_of, weighted_vote
+from sadt_ray.opentslm.questions import spread
 from sadt_ray.opentslm.rewards.agreement import Marginal
 from sadt_ray.opentslm.rewards.answer_verifier import answer_features, fit_answer_verifier
 from sadt_ray.opentslm.rewards.answers import UNPARSABLE, AnswerScorer, AnswerValues, bind_answers, prompt_of

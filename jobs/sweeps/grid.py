@@ -13,9 +13,9 @@ from typing import Any, Literal
 import tyro
 
 from jobs.search_job import SearchJob
-from jobs.stages.job import StageJob
-from jobs.stages.methods import STAGE_METHODS
+from jobs.stage_job import StageJob
 from sadt_ray.methods import METHODS, parameters_of
+from sadt_ray.opentslm.methods import STAGE_METHODS
 from sadt_ray.opentslm.stage_spec import stage_spec
 
 _FORECASTERS = ("prior", "snis", "dts", "dts-late", "sadt")

@@ -1,0 +1,46 @@
+"""OpenTSLM: questions about time series, answered in words by a frozen language model that is searched under a reward.
+
+The names below are imported on first use, so that the parts can be used without ``transformers``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sadt_ray.opentslm.answering import answer_questions
+    from sadt_ray.opentslm.answers import Answered, read_answers
+    from sadt_ray.opentslm.model.load import load_opentslm
+    from sadt_ray.opentslm.settings import StageSettings
+    from sadt_ray.opentslm.task import StageTask, build_stage_task
+
+_HOME = {
+    "Answered": "answers",
+    "StageSettings": "settings",
+    "StageTask": "task",
+    "answer_questions": "answering",
+    "build_stage_task": "task",
+    "load_opentslm": "model.load",
+    "read_answers": "answers",
+}
+
+__all__ = [
+    "Answered",
+    "StageSettings",
+    "StageTask",
+    "answer_questions",
+    "build_stage_task",
+    "load_opentslm",
+    "read_answers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sadt_ray.opentslm' has no attribute {name!r}")
+    return getattr(import_module(f"sadt_ray.opentslm.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

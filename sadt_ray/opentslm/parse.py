@@ -47,11 +47,6 @@ def parse_answer(text: str, answers: Sequence[str], marker: str = MARKER) -> str
     return _claimed(claim, tuple(answers))
 
 
-def has_marker(text: str, marker: str = MARKER) -> bool:
-    """Whether a text announces its answer, ``**answer:**`` included."""
-    return _marker(marker).search(text) is not None
-
-
 def canonical(text: str) -> str:
     """What is left of an answer's spelling when case, gaps, decoration and punctuation at its edges are forgotten."""
     return _GAPS.sub(" ", _DECORATION.sub("", text).lower()).strip(_EDGES)

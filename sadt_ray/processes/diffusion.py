@@ -2,7 +2,7 @@
 
     x_T ~ the noisy prior at sigma_max,    x_{i+1} ~ q(x_{i+1} | x_i, x_0 = D(x_i; sigma_i, c)),    i = 0..n-1
 
-The chain knows its denoiser only by the ``Denoiser`` protocol: a trained network and an exact mixture step alike.
+The chain uses its denoiser through the ``Denoiser`` protocol only, so a trained network and an exact mixture both fit.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sadt_ray.processes.schedule import karras_sigmas, posterior_coefficients
 
 _RESIDUAL_STREAM = 3
 
-Conditioning = tuple[Tensor, ...]  # one row a problem, or a row of the batch once gathered
+Conditioning = tuple[Tensor, ...]  # one row per problem; once gathered, one per row of the batch
 
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """D(x; sigma, c) = E[x_0 | x_0 + sigma * epsilon = x, c], with the units of its states."""
+    """D(x; sigma, c) = E[x_0 | x_0 + sigma * epsilon = x, c], in the units of the states."""
 
     @property
     def width(self) -> int:
         """Length of a state."""
 
     def encode(self, problems: Sequence[Problem], device: torch.device) -> Conditioning:
-        """What the other methods need of each problem: tensors of P rows. Raises ValueError naming a problem."""
+        """Conditioning of each problem, as tensors of P rows. Raises ValueError naming a problem that does not fit."""
 
     def initial(self, noise: Float[Tensor, "B W"], sigma: float, conditioning: Conditioning) -> Float[Tensor, "B W"]:
         """x_T at noise level ``sigma`` from standard normal ``noise``."""
@@ -52,12 +52,12 @@ class Denoiser(Protocol):
     def features(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
     ) -> Float[Tensor, "B F"]:
-        """What a flow network may know of a state, without an evaluation of the denoiser."""
+        """Inputs of a flow network for each state, without an evaluation of the denoiser."""
 
 
 @runtime_checkable
 class KnowsCleanSpread(Protocol):
-    """A denoiser that knows how uncertain x_0 is. Its ancestral steps then carry that uncertainty along:
+    """A denoiser that knows the uncertainty of x_0. Its ancestral steps then include that uncertainty:
 
     Var(x_next | x) = spread^2 + (1 - keep)^2 Var(x_0 | x), the law of total variance over x_0 in q(x_next | x, x_0).
     Leaving the second term out, as DDPM does, loses variance when steps are few (Bao et al., *Analytic-DPM*, ICLR
@@ -69,23 +69,23 @@ class KnowsCleanSpread(Protocol):
 
 
 @runtime_checkable
-class Glances(Protocol):
-    """A denoiser with a cheap forerunner, which knows x0_hat well enough to choose by without an evaluation."""
+class DraftsDenoised(Protocol):
+    """A denoiser with a cheap draft of D, good enough to choose among candidates without an evaluation."""
 
     def draft_denoised(
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
     ) -> Tensor:
-        """Nearly D(x; sigma, c)."""
+        """An approximation of D(x; sigma, c)."""
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How the chain is discretised. Every step costs one evaluation of the denoiser.
+    """The discretisation of the chain. Each step costs one evaluation of the denoiser.
 
     Attributes:
         num_steps: denoising steps from sigma_max to 0.
         sigma_min, sigma_max, rho: the Karras schedule, in the units of the states.
-        noise_scale: factor on the noise of every step; slightly above 1 makes up for a denoiser that was trained to
+        noise_scale: factor on the noise of each step; slightly above 1 corrects for a denoiser that was trained to
             shrink (Karras et al. 2022, S_noise).
     """
 
@@ -104,11 +104,11 @@ class DiffusionProcess:
     """The ``GenerativeProcess`` of a denoiser. Immutable: the ``with_`` methods return another one.
 
     Args:
-        denoiser: what is stepped.
-        sampler: its discretisation.
+        denoiser: D(x; sigma, c).
+        sampler: the discretisation of the chain.
         branch_steps: numbers of denoising steps after which a state becomes a tree node, ascending, the last one
             ``num_steps``; 0 stands for x_T itself. Or the name of a preset in ``branching.PRESETS``.
-        device: where the tensors live.
+        device: of the tensors.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class DiffusionChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """Each row's next branch level. Noise of denoising step i is stream i + 1 of the row's seed, x_T's stream 0."""
+        """Move each row to its next branch level. x_T uses stream 0 of its seed, denoising step i stream i + 1."""
         levels = np.asarray(levels)
         path = self._run(states, levels, levels + 1, problem, seeds)
         out = np.empty_like(path.states)
@@ -203,7 +203,7 @@ class DiffusionChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Path:
-        """Every row to x_0, with the states at all branch levels on the way."""
+        """Move every row to x_0; returns the states at all branch levels on the way."""
         levels = np.asarray(levels)
         return self._run(states, levels, np.full_like(levels, len(self._done) - 1), problem, seeds)
 
@@ -216,10 +216,10 @@ class DiffusionChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Path:
-        """From level ``levels`` to level ``goals``, in step: a row joins when the others arrive at its noise level.
+        """Move rows from level ``levels`` to level ``goals``. A row joins when the others reach its noise level.
 
-        Rows are ordered by where they start. Whoever starts earlier does not finish later, so the moving rows are
-        always a slice, and all of them are at one noise level.
+        Rows are ordered by their start. A row that starts earlier does not finish later, so the moving rows are
+        always a slice, and all of them have one noise level.
         """
         if np.any(levels >= len(self._done) - 1):
             raise ValueError(f"level {int(levels.max())} is x_0 already; a chain goes on from levels below it")
@@ -260,7 +260,7 @@ class DiffusionChain:
 
     @torch.inference_mode()
     def predict_clean(self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]) -> States:
-        """x0_hat = D(x_t; sigma_t, c), one evaluation a row. Roots look ahead from the mean of x_T; x_0 is itself."""
+        """x0_hat = D(x_t; sigma_t, c), one evaluation per row. Roots start from the mean of x_T; x_0 stays itself."""
         levels, conditioning = np.asarray(levels), self.gather(problem)
         x = self.tensor(states)
         sigma = self._level_sigma[self.index(levels)]
@@ -294,26 +294,26 @@ class DiffusionChain:
 
     @property
     def level_positions(self) -> Int[np.ndarray, " levels"]:
-        """The root's 0, then the branch steps and one more for the draw of x_T."""
+        """Position of each level: 0 for the root, then each branch step plus one, for the draw of x_T."""
         return np.concatenate([[0], self._done[1:] + 1])
 
     @property
     def last_position(self) -> int:
-        """That of x_0."""
+        """Position of x_0."""
         return self._step_table.shape[1] + 1
 
     @property
     def supports_guidance(self) -> bool:
-        """Steps lean where Cov(x_0 | x_t) is known."""
+        """Whether Cov(x_0 | x_t) is known, so that steps can follow a gradient."""
         return self._clean_spread is not None
 
     @torch.no_grad()
     def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count W"]:
         """Draws of x_0 - x0_hat from N(0, Cov(x_0 | x_t)) for every problem, in the units of the data.
 
-        From the same noise, so that what is known of a problem does not depend on its neighbours. Cov is the
-        ``clean_spread`` of the denoiser. The root knows as much as pure noise does. Raises ValueError for a
-        denoiser that does not know it.
+        All problems use the same noise, so the draws of a problem do not depend on the others. Cov is the
+        ``clean_spread`` of the denoiser. The root has the Cov of pure noise. Raises ValueError for a denoiser
+        without a ``clean_spread``.
         """
         if self._clean_spread is None:
             raise ValueError(f"{type(self.denoiser).__name__} does not know Cov(x_0 | x_t): it has no clean_spread")
@@ -328,27 +328,27 @@ class DiffusionChain:
         return (self.denoiser.decode(spread * noise, conditioning) - centre).cpu().numpy().reshape(-1, count, width)
 
     def denoised_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
-        """D of rows that are all at a position below the root; at x_0 the rows themselves."""
+        """D(x) of rows at one position below the root; at x_0, the rows themselves."""
         if position == self.last_position:
             return x
         return self.denoiser.denoised(x, self._sigma_at(position), conditioning)
 
     @property
     def can_choose(self) -> bool:
-        """Candidates can be looked at where the denoiser glances."""
-        return isinstance(self.denoiser, Glances)
+        """Whether the denoiser has a draft, so that candidates cost no evaluation."""
+        return isinstance(self.denoiser, DraftsDenoised)
 
     def relative_cost(self, multiply_adds: int) -> float:
-        """What looking at a decoded x0_hat costs, in evaluations of the denoiser; 0 if its own cost is not known."""
+        """Cost of a twist on a decoded x0_hat, in evaluations of the denoiser; 0 if their cost is not known."""
         evaluation = getattr(self.denoiser, "multiply_adds", 0)
         decoding = getattr(self.denoiser, "decode_multiply_adds", 0)
         return (multiply_adds + decoding) / evaluation if evaluation else 0.0
 
     def draft_denoised(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
-        """x0_hat of rows below the root without an evaluation; None if the denoiser cannot tell."""
+        """x0_hat of rows below the root without an evaluation; None if the denoiser has no draft."""
         if position == self.last_position:
             return x
-        if not isinstance(self.denoiser, Glances):
+        if not isinstance(self.denoiser, DraftsDenoised):
             return None
         return self.denoiser.draft_denoised(x, self._sigma_at(position), conditioning)
 
@@ -367,7 +367,7 @@ class DiffusionChain:
         return torch.lerp(denoised, x, keep), spread  # the last step of any other denoiser has spread 0
 
     def guidance_covariance(self, step: int, conditioning: Conditioning) -> Tensor:
-        """(1 - keep) Cov(x_0 | x): how far the mean of a denoising step moves with x_0, along each coordinate."""
+        """(1 - keep) Cov(x_0 | x), the covariance of the next state with x_0, along each coordinate."""
         assert self._clean_spread is not None
         sigma, keep, _ = self._step_table[:, step, None]
         return (1 - keep) * self._clean_spread(sigma, conditioning).square()

@@ -1,9 +1,9 @@
-"""Walking down a denoising chain: one evaluation of the denoiser a step, shared by who looks and by the step itself.
+"""Walk down a denoising chain step by step. Each step evaluates the denoiser once; twist and step share the result.
 
-A denoiser with a cheap draft of x0_hat (``draft_denoised``) is looked at that way; several candidates for the next
+A denoiser with a cheap draft of x0_hat (``draft_denoised``) shows the twist that draft. Several candidates for the next
 state then cost no more evaluations than one.
 
-A step that guided along the gradient g of log psi(x0_hat) moves the mean of the ancestral step by
+A guided step follows the gradient g of log psi(x0_hat). It moves the mean of the ancestral step by
 
     (1 - keep) C g,    C = Cov(x_0 | x_t),
 
@@ -15,7 +15,7 @@ Jacobian known in closed form.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,24 +26,70 @@ from sadt_ray.interfaces import States
 from sadt_ray.numerics.rng import derive_seed_grid, normals
 from sadt_ray.processes.walk import Choice, View, chosen
 
-if TYPE_CHECKING:
-    from sadt_ray.processes.diffusion import DiffusionChain
-
 _CANDIDATES = 7  # stream of a row's seed
-LONGEST_LEAN = 3.0
-"""Largest norm of a shift, in standard deviations of the step: a gradient is a local matter."""
+LONGEST_SHIFT = 3.0
+"""Largest norm of a shift, in standard deviations of the step: a gradient is valid only nearby."""
+Conditioning = tuple[Tensor, ...]
+
+
+class DecodesStates(Protocol):
+    """What a walk needs of a denoiser."""
+
+    def initial(self, noise: Float[Tensor, "B W"], sigma: float, conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """x_T from standard normal noise."""
+
+    def decode(self, x: Float[Tensor, "B W"], conditioning: Conditioning) -> Tensor:
+        """Clean states in the units of the data."""
+
+
+class DenoisingChain(Protocol):
+    """What a walk needs of its chain. ``position`` is that of the walk, ``step`` = ``position`` - 1."""
+
+    @property
+    def denoiser(self) -> DecodesStates: ...
+
+    @property
+    def sigma_max(self) -> float: ...
+
+    @property
+    def last_position(self) -> int:
+        """Position of x_0."""
+
+    def gather(self, problem: Int[np.ndarray, " B"]) -> Conditioning:
+        """The conditioning of each row."""
+
+    def index(self, values: np.ndarray) -> Tensor:
+        """Row numbers on the chain's device."""
+
+    def tensor(self, values: np.ndarray) -> Tensor:
+        """Float32 values on the chain's device."""
+
+    def denoised_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """D(x); one evaluation."""
+
+    def draft_denoised(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
+        """A draft of D(x) without an evaluation; None if the denoiser has none."""
+
+    def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """Features of the states, [B, F]."""
+
+    def step_law(self, step: int, x: Tensor, denoised: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a denoising step along each coordinate."""
+
+    def guidance_covariance(self, step: int, conditioning: Conditioning) -> Tensor:
+        """Covariance of the next state with x_0 along each coordinate."""
 
 
 class DiffusionWalk:
     """B rows at one noise level. Position 0 is the root, position k > 0 the state after k - 1 denoising steps."""
 
-    def __init__(self, chain: DiffusionChain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
+    def __init__(self, chain: DenoisingChain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
         self._chain, self._problem, self.position = chain, np.asarray(problem), position
         self._conditioning = chain.gather(self._problem)
         self._x = chain.tensor(states)
         self._denoised: Tensor | None = None  # D(x), once known
-        self._leaf: Tensor | None = None  # x0_hat as a leaf of the last look's graph
-        self._unpaid = 0  # evaluations of every row that nobody asked for yet
+        self._leaf: Tensor | None = None  # x0_hat as a leaf of the graph of the last look
+        self._unpaid = 0  # evaluations per row since the last take_nfe
 
     def states(self) -> States:
         return self._x.cpu().numpy()
@@ -60,7 +106,7 @@ class DiffusionWalk:
         return View(self.position, self._problem, decoded, self._features)
 
     def gradient(self, log_twist: Float[Tensor, " B"]) -> Float[Tensor, "B W"]:
-        """Of each row's log psi along its x0_hat, in the coordinates of the states."""
+        """The gradient of each row's log psi with respect to its x0_hat, in the coordinates of the states."""
         assert self._leaf is not None
         (gradient,) = torch.autograd.grad(log_twist.sum(), self._leaf)
         return torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
@@ -104,7 +150,7 @@ class DiffusionWalk:
     def _chosen(
         self, mean: Tensor, spread: Tensor, shift: Tensor | None, seeds: np.ndarray, choice: Choice
     ) -> Float[np.ndarray, " B"]:
-        """One of several candidates, by what a draft_denoised at each promises."""
+        """One of several candidates, chosen by psi at the draft of each."""
         rows = np.repeat(np.arange(len(seeds)), choice.candidates)
         index = self._chain.index(rows)
         noise = self._noise(derive_seed_grid(seeds, _CANDIDATES, choice.candidates).ravel())
@@ -136,10 +182,10 @@ class DiffusionWalk:
         return self._chain.tensor(normals(seeds, np.full(len(seeds), self.position), self._x.shape[1]))
 
     def _shift(self, gradient: Tensor, spread: Tensor) -> Tensor:
-        """Of the step's standard normal noise."""
+        """The shift of the step's standard normal noise."""
         shift = self._chain.guidance_covariance(self.position - 1, self._conditioning) * gradient / spread
         length = shift.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return shift * (LONGEST_LEAN / length).clamp_max(1.0)
+        return shift * (LONGEST_SHIFT / length).clamp_max(1.0)
 
     @torch.no_grad()
     def _evaluated(self) -> Tensor:
@@ -154,5 +200,5 @@ class DiffusionWalk:
 
 
 def _log_ratio(noise: Tensor, shift: Tensor) -> Float[Tensor, " B"]:
-    """log N(z + d; 0, 1) - log N(z; 0, 1): how much likelier the prior is to draw z + d than the proposal."""
+    """log N(z + d; 0, 1) - log N(z; 0, 1): the log ratio p/q of prior and proposal at z + d."""
     return -(noise * shift).sum(1) - shift.square().sum(1) / 2

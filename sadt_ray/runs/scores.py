@@ -11,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.opentslm.answers import Answered, is_correct
-from sadt_ray.opentslm.rouge_bleu import rouge_l
 from sadt_ray.runs.summary import Scores
 from sadt_ray.tree.samples import WeightedSamples
 
@@ -52,20 +50,6 @@ def forecast_scores(
             ProblemScores(method, problem.name, problem.name.rpartition("/")[0] or problem.name, known | searched)
         )
     return rows
-
-
-def answer_scores(rows: Iterable[Answered], captions: bool) -> list[ProblemScores]:
-    """Of answers: ``correct`` (0 or 1) and ``probability`` of the gold answer, or ``rouge_l``; ``tokens``."""
-    return [ProblemScores(row.method, row.problem, row.source, _answer_figures(row, captions)) for row in rows]
-
-
-def _answer_figures(row: Answered, captions: bool) -> dict[str, float]:
-    figures, right = {"tokens": float(row.tokens)}, is_correct(row)
-    if captions and row.label is not None:
-        figures["rouge_l"] = rouge_l(row.text, row.label)
-    elif right is not None and row.label is not None:
-        figures |= {"correct": float(right), "probability": row.probabilities.get(row.label, 0.0)}
-    return figures
 
 
 def write_scores(run: Path, rows: Iterable[ProblemScores]) -> None:

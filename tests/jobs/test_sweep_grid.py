@@ -6,7 +6,7 @@ import pytest
 import tyro
 
 from jobs.search_job import SearchJob
-from jobs.stages.job import StageJob
+from jobs.stage_job import StageJob
 from jobs.sweep import bound, join_cluster, parse, sweep
 from jobs.sweeps.grid import Axes, trials_of
 from jobs.sweeps.job import SweepJob, TrialExecution

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sadt_ray.opentslm.parse import has_marker, parse_answer
+from sadt_ray.opentslm.parse import parse_answer
 from sadt_ray.opentslm.stage_spec import HAR_LABELS, SLEEP_LABELS, STAGES
 
 OPTIONS = STAGES[1].labels
@@ -96,7 +96,6 @@ def test_an_answer_that_begins_with_another_is_read_whole():
 
 
 def test_a_marker_is_found_in_any_dress_but_not_inside_a_word():
-    assert has_marker("so **Answer**: walking")
-    assert has_marker("answer: x")
-    assert not has_marker("unanswer: x")
-    assert not has_marker("the answer is walking")
+    assert parse_answer("so **Answer**: walking", HAR_LABELS) == "walking"
+    assert parse_answer("answer: running, unanswer: walking", HAR_LABELS) == "running"
+    assert parse_answer("the answer is walking", HAR_LABELS) is None

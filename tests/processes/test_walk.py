@@ -15,7 +15,7 @@ from smc_worlds import (
 
 from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.diffusion import DiffusionProcess
-from sadt_ray.processes.diffusion_walk import LONGEST_LEAN
+from sadt_ray.processes.diffusion_walk import LONGEST_SHIFT
 from sadt_ray.processes.gaussian_mixture import MixtureDenoiser, grid_prior
 from sadt_ray.processes.walk import (
     Choice,
@@ -149,7 +149,7 @@ def test_a_lean_moves_the_mean_by_what_x_0_and_the_next_state_have_in_common(pos
     keep = (following / sigma) ** 2
     clean = GaussianDenoiser().clean_spread(torch.tensor([sigma]), ())[0].double().numpy()
     shift = (1 - keep) * clean**2 * gradient / step_law(position)[1]
-    assert np.linalg.norm(shift) < LONGEST_LEAN
+    assert np.linalg.norm(shift) < LONGEST_SHIFT
     np.testing.assert_allclose(z.mean(0), shift, atol=4.5 / np.sqrt(N))
     np.testing.assert_allclose(z.std(0), 1, atol=4.5 / np.sqrt(2 * N))
     np.testing.assert_allclose(log_ratio, (-z * shift).sum(1) + (shift**2).sum() / 2, atol=1e-4)
@@ -160,7 +160,7 @@ def test_log_ratios_turn_expectations_under_the_lean_into_those_under_the_prior(
     z, log_ratio = leaned(3, gradient)
     length = np.linalg.norm(z.mean(0))
     if gradient[0] > 1:
-        assert abs(length - LONGEST_LEAN) < 0.05
+        assert abs(length - LONGEST_SHIFT) < 0.05
         return  # so far away that the mean of p/q has no use for a sample
     assert_unbiased(log_ratio, 0.0)
     for axis in range(2):

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import NUM_SAMPLES
+from pages import BROWSER, FLAGS, NAMES
 
 from sadt_ray.report.page import write_report
 from sadt_ray.runs.read import read_run
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-SWITCHES = """headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking
-disable-component-update disable-sync enable-logging=stderr virtual-time-budget=5000"""
-FLAGS = [f"--{switch}" for switch in SWITCHES.split()]
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed")
 

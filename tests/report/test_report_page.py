@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
+from pages import Page
 
 from jobs import report
 from sadt_ray.report.page import write_report
 from sadt_ray.report.summary_table import best_value, entry, headline, summary_table
-
-VOID = {"meta", "br", "input", "link", "img", "hr", "col", "wbr"}
-
-
-class Page(HTMLParser):
-    """Collects ids, references, text of elements; checks that every element is closed where it should be."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.text: dict[str, list[str]] = {}
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.references += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.text.setdefault(self.open[-1], []).append(data)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from smc_worlds import (
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Tickets
-from sadt_ray.processes.diffusion_walk import LONGEST_LEAN
+from sadt_ray.processes.diffusion_walk import LONGEST_SHIFT
 from sadt_ray.rollout.rollout import rollout
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.schedule import num_candidates_at
@@ -278,7 +278,7 @@ def test_every_particle_leans_along_the_gradient_of_its_own_parent(split_factor)
         mean, spread = world.chain.step_law(step, x, denoised, conditioning)
         slope = torch.as_tensor(QUADRATIC.slope - QUADRATIC.curvature * (2 * denoised.numpy() + 1 - QUADRATIC.centre))
         shift = world.chain.guidance_covariance(step, conditioning) * 2 * lam * slope / spread
-        shift = shift * (LONGEST_LEAN / shift.norm(dim=1, keepdim=True)).clamp_max(1)
+        shift = shift * (LONGEST_SHIFT / shift.norm(dim=1, keepdim=True)).clamp_max(1)
         z = (torch.as_tensor(h.state[rows]) - mean) / spread
         np.testing.assert_allclose(h.log_ratio[rows], (-z * shift).sum(1) + shift.square().sum(1) / 2, atol=2e-3)
 

@@ -63,11 +63,6 @@ def macro_f1(truths: Truths, claims: Claims) -> float:
     return confusion_f1(coded(truths, claims).confusion())
 
 
-def macro_f1_by_group(truths: Truths, claims: Claims, groups: Sequence[str]) -> float:
-    """Mean over groups, weighted by size, of the macro-F1 in each: where an answer means something else in each."""
-    return confusion_f1(coded(truths, claims, groups).confusion())
-
-
 def cohens_kappa(truths: Truths, claims: Claims) -> float:
     """(p_o - p_e) / (1 - p_e): agreement beyond that of independent draws from both margins (Cohen 1960).
 

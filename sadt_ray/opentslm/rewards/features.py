@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,9 +17,7 @@ from sadt_ray.opentslm.rewards.answers import (
     claim_of,
     claimed_answers,
     prompt_of,
-    texts_of,
 )
-from sadt_ray.processes.language.prompt import Prompt
 
 
 @runtime_checkable
@@ -27,37 +25,6 @@ class Feature(Protocol):
     """Anything that is bound to problems and gives a number, or a row of numbers, a text: every reward is one."""
 
     def bind(self, problems: Sequence[Problem]) -> Any: ...
-
-
-@runtime_checkable
-class HiddenStates(Protocol):
-    """What a language model's head sees at the end of texts: ``processes.language.scoring.TextScoring``."""
-
-    def hidden(self, prompt: Prompt, texts: Sequence[str]) -> Float[np.ndarray, "n H"]: ...
-
-
-@dataclass(frozen=True)
-class HiddenFeature:
-    """The last hidden state of a text, as columns for a verifier.
-
-    There are many of them: a verifier of few sources remembers its sources by them, see its facts out of fold.
-    """
-
-    model: HiddenStates
-
-    def bind(self, problems: Sequence[Problem]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Raises ValueError naming a problem without a prompt."""
-        prompts = [prompt_of(problem) for problem in problems]
-
-        def states(samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B H"]:
-            texts = texts_of(samples)
-            found: dict[int, np.ndarray] = {}
-            for p in np.unique(problem):
-                rows = np.flatnonzero(problem == p)
-                found.update(zip(rows, self.model.hidden(prompts[p], [texts[row] for row in rows]), strict=True))
-            return np.array([found[row] for row in range(len(texts))])
-
-        return states
 
 
 @dataclass(frozen=True)
@@ -68,7 +35,7 @@ class TextFeatures:
     best other one. What all answers of a problem have in common says nothing about which of them is right.
 
     Attributes:
-        features: label-free rewards, or others such as hidden states, by name.
+        features: label-free rewards by name.
         claims: each gets an indicator: how often a model is right may depend on what it says. None by default.
 
     Raises:

@@ -15,6 +15,8 @@ from sadt_ray.opentslm.rewards.logistic import LogisticHead
 from sadt_ray.opentslm.rewards.verifier import Verifier
 
 FORMAT = "sadt-ray verifier 1"
+VERIFIER, TEMPLATES = "verifier.safetensors", "templates.safetensors"
+"""Files in the directory of a trained verifier."""
 _COLUMNS = ("mean", "scale", "weights", "bias")
 
 

@@ -142,7 +142,7 @@ def train_stand_in(
 ) -> Path:
     """Train a stage's stand-in and write it to a directory, which appears whole or not at all; returns that."""
     settings = settings or settings_of(stage)
-    model = fit_stand_in(corpus_of(stage, seed), settings, seed, report or _silent)
+    model = fit_stand_in(corpus_of(stage, seed), settings, seed, report or silent)
     return save_stand_in(model, out, {"stage": stand_in_name(stage), "seed": seed, "settings": asdict(settings)})
 
 
@@ -175,5 +175,5 @@ def _cached(name: str, seed: int) -> Path:
     return stand_in_directory() / f"{name}-seed{seed}-v{VERSION}"
 
 
-def _silent(phase: str, step: int, of: int, loss: float) -> None:
-    """Say nothing."""
+def silent(phase: str, step: int, of: int, loss: float) -> None:
+    """A ``Report`` that says nothing."""

@@ -1,6 +1,6 @@
-"""The answers that there are, as a tree of tokens: those that begin alike share what they share.
+"""The answers of a prompt as a tree of tokens: answers with a common beginning share its tokens.
 
-Listing them costs one evaluation of every token after which something of an answer is still to come.
+Enumerating them costs one evaluation per token that is followed by another token of an answer.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from sadt_ray.processes.language.texts import Texts
 class Choices(NamedTuple):
     """K answers over a tree of N tokens.
 
-    ``steps[k]`` leads through answer k: pairs of (node after which, token), node -1 being the text before the answer.
+    ``steps[k]`` spells answer k: pairs of (preceding node, token), where node -1 is the text before the answer.
     """
 
-    texts: tuple[str, ...]  # what is added to the text so far
+    texts: tuple[str, ...]  # what each answer adds to the text so far
     steps: tuple[tuple[tuple[int, int], ...], ...]
     tokens: Int[np.ndarray, " N"]
     parents: Int[np.ndarray, " N"]  # parents before children; -1 at the top
     depths: Int[np.ndarray, " N"]  # 1 at the top
 
     def ancestors(self) -> Bool[np.ndarray, "N N"]:
-        """Which nodes lead to each, itself included."""
+        """Row n: the nodes on the path to node n, itself included."""
         seen = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -37,19 +37,19 @@ class Choices(NamedTuple):
 
 
 def said_after(text: str, prompt: Prompt) -> str | None:
-    """What comes after the marker of a text's answer; None where it has not said it, or there is nothing to choose."""
+    """The part of a text after its marker; None if it has no marker yet, or if the prompt has no answers."""
     if not prompt.answers or prompt.marker not in text:
         return None
     return text.partition(prompt.marker)[2] if prompt.marker else ""
 
 
 def choices_after(tail: str, prompt: Prompt, texts: Texts) -> Choices:
-    """How a text can go on that has said the marker and ``tail``.
+    """The ways to continue a text that ends with the marker and ``tail``.
 
     Raises:
-        ValueError: if an answer is the beginning of another, and texts do not end with theirs.
+        ValueError: if an answer is the beginning of another, and texts do not end with their answer.
     """
-    space = (tail if tail.isspace() else " ") if prompt.marker else ""  # a line's end after the marker is one, too
+    space = (tail if tail.isspace() else " ") if prompt.marker else ""  # a line break will do
     left = [(space + answer)[len(tail) :] for answer in prompt.answers if (space + answer).startswith(tail)]
     spelled = [texts.tokens(text, prompt.marker + tail) for text in left]
     if not prompt.ends:
@@ -69,7 +69,7 @@ def choices_after(tail: str, prompt: Prompt, texts: Texts) -> Choices:
 
 
 def _steps(tokens: tuple[int, ...], nodes: dict[tuple[int, ...], int], ends: bool) -> tuple[tuple[int, int], ...]:
-    """The node before each token, and the token; at last an end of the text, written as -1."""
+    """The node before each token, and the token. The end of the text is written as token -1."""
     path = [(nodes.get(tokens[:depth], -1), token) for depth, token in enumerate(tokens)]
     return (*path, (nodes.get(tokens, -1), -1)) if ends else tuple(path)
 
@@ -80,5 +80,5 @@ def _check_disjoint(answers: Sequence[str], spelled: Sequence[tuple[int, ...]]) 
             if answer != other and longer[: len(tokens)] == tokens:
                 raise ValueError(
                     f"the answer {other!r} begins with the answer {answer!r}, and texts do not end with their answer: "
-                    "the two cannot be told apart; name them otherwise, or set ends"
+                    "the two cannot be told apart; rename one of them, or set ends=True"
                 )

@@ -1,10 +1,11 @@
-"""Attention of branches to a prompt that they share without a copy of it, and to what each has said since.
+"""Attention of branches to a shared prompt, without a copy of it, and to the tokens of each branch.
 
     softmax([q K_prompt^T, q K_branch^T]) [V_prompt; V_branch]
 
-All rows' queries against their prompt are one matrix product, whatever their number, and nothing is concatenated that
-grows: a step costs what its tokens cost. It is an attention function of ``transformers``' own registry, so it serves
-every model whose layers look theirs up there (Llama, Gemma, Qwen, Mistral, ...), and those layers stay as they are.
+The queries of all rows against their prompt are one matrix product, and nothing that grows with the text is
+concatenated, so the cost of a step does not grow with the number of copies of the prompt. The function is registered
+with ``transformers``, so it works for every model whose layers look up their attention there (Llama, Gemma, Qwen,
+Mistral, ...), without changes to these layers.
 """
 
 from __future__ import annotations
@@ -23,28 +24,28 @@ _branches: ContextVar[Shared] = ContextVar("branches")
 
 
 class Lanes(NamedTuple):
-    """Which prompt each row continues: row b is number ``place[b]`` of the rows of prompt ``prompt[b]``."""
+    """The prompt that each row continues: row b is number ``place[b]`` among the rows of prompt ``prompt[b]``."""
 
     prompt: Int[Tensor, " B"]
     place: Int[Tensor, " B"]
-    most: int  # rows of one prompt
+    most: int  # the largest number of rows of one prompt
 
 
 @runtime_checkable
 class Shared(Protocol):
-    """What the rows of a batch have in common with others."""
+    """What the rows of a batch share."""
 
-    lanes: Lanes | None  # None where all rows continue one prompt
+    lanes: Lanes | None  # None if all rows continue one prompt
 
     def prompts(self, layer: int) -> tuple[Float[Tensor, "h G P d"], Float[Tensor, "h G P d"]]:
-        """Keys and values of the prompts, the shorter ones filled up."""
+        """Keys and values of the prompts, shorter ones padded."""
 
     def unseen(self, window: int | None) -> tuple[Bool[Tensor, "B Q P"] | None, Bool[Tensor, "B Q S"] | None]:
-        """Which positions of its prompt and of its branch a query must not see; None where it sees them all."""
+        """Positions of its prompt and of its branch that a query must not see; None if it sees all."""
 
 
 def configs_of(network: Any) -> list[Any]:
-    """The configurations in which the layers of a network look their attention up."""
+    """The configurations where the layers of a network look up their attention function."""
     _register()
     configs = {id(config): config for module in network.modules() if (config := getattr(module, "config", None))}
     return list(configs.values())
@@ -52,7 +53,7 @@ def configs_of(network: Any) -> list[Any]:
 
 @contextmanager
 def attending(configs: list[Any], shared: Shared) -> Iterator[None]:
-    """Let the layers of these configurations attend to branches; what they did before is restored."""
+    """Switch the layers of these configurations to branch attention; restores the previous setting at the end."""
     before = [config._attn_implementation for config in configs]
     token = _branches.set(shared)
     try:
@@ -76,7 +77,8 @@ def branch_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "B Q H d"], None]:
-    """One layer. Keys and values are those of the branches, heads first; the prompts' come from the context."""
+    """Attention of one layer. ``key`` and ``value`` are those of the branches, heads first; those of the prompts come
+    from the context variable."""
     shared = _branches.get()
     batch, heads, length, width = query.shape
     groups, own = heads // key.shape[0], key.shape[2]
@@ -96,7 +98,7 @@ def branch_attention(
 def _lanewise(
     rows: Float[Tensor, "h B r n"], shared: Float[Tensor, "h G n m"], lanes: Lanes | None
 ) -> Float[Tensor, "h B r m"]:
-    """Each row times the matrix of its prompt: one product a prompt, of all its rows."""
+    """Multiply each row by the matrix of its prompt, with one product per prompt."""
     heads, batch, each, width = rows.shape
     if lanes is None:
         return (rows.reshape(heads, batch * each, width) @ shared[:, 0]).view(heads, batch, each, -1)
@@ -107,7 +109,7 @@ def _lanewise(
 
 
 def _mask(scores: Float[Tensor, "h B g Q n"], unseen: tuple[Tensor | None, Tensor | None]) -> None:
-    """-inf where a query must not look: first its prompt, then its branch."""
+    """Set scores to -inf where a query must not look, in its prompt and in its branch."""
     of_prompt, of_branch = unseen
     if of_prompt is not None:
         scores[..., : of_prompt.shape[-1]].masked_fill_(of_prompt[None, :, None], float("-inf"))

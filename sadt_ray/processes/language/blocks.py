@@ -1,7 +1,7 @@
-"""Where a text is cut into the steps of its chain, and which steps are nodes of the tree.
+"""How a text is cut into the steps of its chain, and which steps become nodes of the tree.
 
-A block is so many tokens, a sentence or a line. Step b of the chain is the text after b blocks, step 0 the text after
-its first token, and the last step is x_0: everything that is left. A text that ends before is at x_0 at once.
+A block is a fixed number of tokens, a sentence or a line. Step b of the chain is the text after b blocks, step 0 the
+text after its first token. The last step is x_0, the whole text. A text that ends earlier jumps to x_0.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ _ENDS = ("tokens", "sentence", "line")
 
 @dataclass(frozen=True)
 class Blocks:
-    """How texts are cut.
+    """Settings of the cuts.
 
     Attributes:
-        end: what ends a block: ``"tokens"``, their number; ``"sentence"``; ``"line"``.
-        tokens: the most that a block has; exactly as many of ``"tokens"``.
-        count: steps of the chain: ``count`` - 1 blocks, then whatever is left of the text.
+        end: what ends a block: ``"tokens"`` (its length), ``"sentence"`` or ``"line"``.
+        tokens: longest block in tokens; with ``"tokens"``, the length of each block.
+        count: steps of the chain: ``count`` - 1 blocks, then the rest of the text.
+
+    Raises ValueError for another ``end``, or a number below 1.
     """
 
     end: str = "sentence"
@@ -36,7 +38,7 @@ class Blocks:
             raise ValueError(f"blocks of {self.tokens} tokens, {self.count} of them; both must be at least 1")
 
     def closed(self, text: str, tokens: int) -> bool:
-        """Whether a block ends here: after ``tokens`` tokens of it, with what was said so far ending in ``text``."""
+        """Whether a block of ``tokens`` tokens ends here, where ``text`` is the end of the text so far."""
         if tokens >= self.tokens:
             return True
         if self.end == "sentence":
@@ -45,11 +47,11 @@ class Blocks:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """All steps of the chain. Blocks of one token have no step 0, which is their step 1."""
+        """All steps of the chain. Blocks of one token have no step 0, because it would equal step 1."""
         return tuple(range(int(self.tokens == 1), self.count + 1))
 
     def branch_steps(self, wanted: Sequence[int] | str) -> tuple[int, ...]:
-        """Steps given by numbers, or by the name of a preset.
+        """Steps that become nodes, from numbers or the name of a preset.
 
         - ``published``: after every block;
         - ``late``: after every block of the second half;
@@ -76,7 +78,7 @@ class Blocks:
 
 
 def _ends_sentence(text: str) -> bool:
-    """A line's end, or a stop that follows no digit: ``0.5`` goes on."""
+    """Whether a text ends with a line break, or with a stop that does not follow a digit (``0.5`` goes on)."""
     if text.endswith("\n"):
         return True
     said = text.rstrip(" \"')")

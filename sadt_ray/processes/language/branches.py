@@ -1,12 +1,13 @@
-"""A batch of branches: rows that continue prompts, each with the keys and values of what it has said itself.
+"""A batch of branches: rows that continue prompts, each with the keys and values of its own tokens.
 
-A row's token at *slot* j of its branch usually is its j-th beyond the prompt. Tokens that exclude one another,
-as those of a tree do, have slots of their own, positions by their depth, and a mask that shows each its ancestors only.
+A token at *slot* j of a row is usually the j-th token after the prompt. Alternative tokens, such as those of a tree of
+answers, each have a slot, a position given by their depth, and a mask that shows them only their ancestors.
 
-Texts are rows and answers a tree within each row, by measurement (``python -m jobs.bench lm``): 64 texts as one tree
-in one row reach half to two thirds of the rows' tokens a second, since every query then meets all others' keys. At 16
-texts and fewer, transformers' own attention under a 4-D mask is up to a quarter faster on a model of a million
-parameters, where Python is what takes time, and no faster on one 512 wide: not worth a second way.
+Texts are rows, and answers are a tree within each row. Measured with ``python -m jobs.bench lm``: 64 texts as one tree
+in one row reach half to two thirds of the tokens per second of 64 rows, because each query then meets the keys of all
+others. With 16 texts or fewer, the attention of ``transformers`` under a 4-D mask is up to a quarter faster on a model
+of a million parameters, where Python takes most of the time, and no faster on a model of width 512. That does not
+justify a second implementation.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from sadt_ray.processes.language.prefix import HeadInput, Prefix
 
 
 class Fed(NamedTuple):
-    """What the network said of the last ``keep`` tokens that each row was fed."""
+    """Outputs of the network at the last ``keep`` tokens fed to each row."""
 
     logits: Float[Tensor, "B keep V"]
     hidden: Float[Tensor, "B keep H"]
 
 
 class Branches:
-    """B rows.
+    """B rows that continue prompts.
 
     Args:
         network: a causal language model of ``transformers``.
         parts: prompts, each with the number of consecutive rows that continue it.
-        capacity: tokens that a row can hold.
+        capacity: most tokens per row.
 
     Raises:
-        ValueError: on the first ``feed``, for a network that computes its attention in its own way.
+        ValueError: on the first ``feed``, for a network that does not look up its attention in the registry.
     """
 
     def __init__(self, network: Any, parts: Sequence[tuple[Prefix, int]], capacity: int) -> None:
@@ -51,7 +52,7 @@ class Branches:
         self._starts, self.lanes = lengths[self._prompt_of], _lanes(self._prompt_of)
         _, layers, heads, _, _, width = self._prompts.shape
         rows = len(self._starts)
-        self._spare = capacity  # a slot that nobody sees, for the padding of shorter rows
+        self._spare = capacity  # a slot that no query sees, for the padding of shorter rows
         self._held = self._prompts.new_zeros(2, layers, heads, rows, capacity + 1, width)
         self._places = torch.zeros(rows, capacity + 1, dtype=torch.long, device=device)  # positions of the slots
         self._cache = _suffix_cache(self)
@@ -62,21 +63,21 @@ class Branches:
         return len(self._starts)
 
     def load(self, row: int, start: int, segment: Float[Tensor, "2 L h n d"]) -> None:
-        """Keys and values that are known: of the row's tokens from ``start`` on."""
+        """Set known keys and values of a row's tokens, from slot ``start`` on."""
         stop = start + segment.shape[3]
         self._held[:, :, :, row, start:stop] = segment
         self._places[row, start:stop] = self._starts[row] + torch.arange(start, stop, device=self._places.device)
         self._used = max(self._used, stop)
 
     def segment(self, row: int, start: int, stop: int) -> Float[Tensor, "2 L h n d"]:
-        """A copy of what ``load`` takes."""
+        """A copy of the keys and values of slots ``start`` to ``stop``, as ``load`` takes them."""
         return self._held[:, :, :, row, start:stop].clone()
 
     def take(self, rows: Int[Tensor, " n"]) -> None:
-        """Go on with these rows, ascending, each once."""
+        """Keep only these rows, in ascending order, each once."""
         before, used = self._held, self._used
         self._held = before.new_zeros(*before.shape[:3], len(rows), *before.shape[4:])
-        self._held[:, :, :, :, :used] = before[:, :, :, rows, :used]  # what nobody wrote to takes no memory
+        self._held[:, :, :, :, :used] = before[:, :, :, rows, :used]  # pages that are never written take no memory
         self._places = self._places[rows]
         self._starts = self._starts[rows]
         left, self._prompt_of = self._prompt_of[rows].unique(return_inverse=True)
@@ -93,14 +94,14 @@ class Branches:
         seen: Bool[Tensor, "B Q S"] | None = None,
         keep: int = 1,
     ) -> Fed:
-        """Evaluate tokens of every row.
+        """Evaluate Q tokens per row.
 
         Args:
-            tokens: to be evaluated; any where the slot is negative, which is padding.
-            slots: where each goes.
-            depths: its place in its text, the slot by default.
-            seen: slots that it sees, itself included; all up to its own by default.
-            keep: of how many tokens at the end the logits are wanted.
+            tokens: the tokens; any value where the slot is negative, which marks padding.
+            slots: slot of each token.
+            depths: place of each token in its text; its slot by default.
+            seen: slots that each token sees, its own included; all slots up to its own by default.
+            keep: number of last tokens whose logits are returned.
         """
         padding = slots < 0
         places = torch.where(padding, 0, self._starts[:, None] + (slots if depths is None else depths))
@@ -110,7 +111,7 @@ class Branches:
         self._same = seen is None and bool((slots == slots[0]).all()) and int(slots[0, 0]) >= 0
         if seen is None and not (self._same and slots.shape[1] == 1):
             seen = torch.arange(self._used, device=slots.device) <= slots[:, :, None]
-            seen = seen | padding[:, :, None]  # a row of nothing but -inf would be NaN
+            seen = seen | padding[:, :, None]  # the softmax of a row of -inf would be NaN
         self._unseen = None if seen is None else ~seen
         self._asked, self._calls = places, 0
         self._windows.clear()
@@ -120,14 +121,14 @@ class Branches:
             )
         if self._calls == 0:
             raise ValueError(
-                f"{type(self._network).__name__} does not look its attention up in transformers' registry, so its "
-                "branches cannot share a prompt; use a model that does, such as Llama or Gemma"
+                f"{type(self._network).__name__} does not look up its attention in the registry of transformers, so "
+                "its branches cannot share a prompt; use a model that does, such as Llama or Gemma"
             )
         assert head.hidden is not None
         return Fed(out.logits, head.hidden[:, -keep:])
 
     def remember(self, layer: int, keys: Float[Tensor, "B h Q d"], values: Float[Tensor, "B h Q d"]) -> Tensor:
-        """Keep what a layer computed; returns all that it has, [2, h, B, S, d]."""
+        """Store the new keys and values of a layer; returns all of them, [2, h, B, S, d]."""
         held = self._held[:, layer]
         if self._same:
             first = int(self._slots[0, 0])
@@ -172,7 +173,7 @@ def _side_by_side(prefixes: Sequence[Prefix]) -> Float[Tensor, "2 L h G P d"]:
 
 
 def _lanes(prompt_of: Int[Tensor, " B"]) -> Lanes | None:
-    """Of rows in the order of their prompts; None for a single prompt."""
+    """Lanes of rows that are ordered by prompt; None for a single prompt."""
     counts = torch.bincount(prompt_of)
     if len(counts) <= 1:
         return None
@@ -181,7 +182,7 @@ def _lanes(prompt_of: Int[Tensor, " B"]) -> Lanes | None:
 
 
 def _suffix_cache(branches: Branches) -> Any:
-    """The cache that a network is given: it hands everything on to the branches."""
+    """The cache that the network is given. It forwards everything to the branches."""
     from transformers import DynamicCache
 
     class SuffixCache(DynamicCache):

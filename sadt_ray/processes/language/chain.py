@@ -1,9 +1,8 @@
-"""A language model bound to questions: a ``Chain`` whose states are tokens and whose last step may be the answer."""
+"""A language model bound to problems: a ``Chain`` whose states are tokens and whose last step may be the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.drawing import Drawing, Row
 from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.language.prompt import Prompt
+from sadt_ray.processes.language.protocols import TextPrior
 from sadt_ray.processes.language.texts import Texts
 from sadt_ray.processes.language.walk import TextWalk
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.process import CausalLMProcess
 
 _PAD = -1
 
@@ -28,11 +25,11 @@ _PAD = -1
 class TextChain:
     """A causal language model bound to problems; see ``CausalLMProcess``.
 
-    A row of a state holds the tokens that were said, the forced ones first. ``nfe`` counts the tokens that were drawn,
-    and the answers' tokens that were scored; what memory has lost and is evaluated again is not charged.
+    A row of a state holds the tokens of the text so far, the forced ones first. ``nfe`` counts the tokens that were
+    drawn and the tokens of answers that were scored. A text that fell out of the cache is evaluated again at no charge.
     """
 
-    def __init__(self, process: CausalLMProcess, problems: Sequence[Problem]) -> None:
+    def __init__(self, process: TextPrior, problems: Sequence[Problem]) -> None:
         self.process, self.model = process, process.model
         self.texts = Texts(self.model)
         self.prompts = [_prompt_of(problem) for problem in problems]
@@ -41,7 +38,7 @@ class TextChain:
         self.decoder = Decoder(self.model, named, process.max_tokens, process.memory_limit, process.rows_at_once)
         self._forced = np.array(self.model.forced, np.int32)
         if len(self._forced) >= process.max_tokens:
-            raise ValueError(f"max_tokens is {process.max_tokens}, and {len(self._forced)} are forced; allow for more")
+            raise ValueError(f"max_tokens is {process.max_tokens}, of which {len(self._forced)} are forced; allow more")
         self._drawing = Drawing(self.decoder, process.law, process.blocks, self, len(self._forced))
         self._completer = Completer(self)
         self._steps = np.array((-1, *process.branch_steps))
@@ -63,7 +60,8 @@ class TextChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Step:
-        """To each row's next branch level, or to x_0 if the text ends before. Token i uses uniform i of the seed."""
+        """Move each row to its next branch level, or to x_0 if the text ends before. Token i uses uniform i of the
+        row's seed."""
         levels = np.asarray(levels)
         rows = self.draw(states, problem, seeds, self._steps[levels], self._steps[levels + 1])
         over = np.array([row.over for row in rows], bool)
@@ -80,7 +78,7 @@ class TextChain:
         problem: Int[np.ndarray, " B"],
         seeds: UInt64[np.ndarray, " B"],
     ) -> Path:
-        """Every row to the end of its text, without leaving the keys and values between levels."""
+        """Move each row to the end of its text. Keys and values stay in use between levels."""
         levels, last = np.asarray(levels), self.process.num_levels
         below = np.flatnonzero(levels < last)
         stops = np.full(len(below), self._steps[-1])
@@ -98,13 +96,13 @@ class TextChain:
         return Path(below[place], level, np.where(kept, ends[place], _PAD).astype(np.int32), nfe)
 
     def decode(self, states: States, problem: Int[np.ndarray, " B"]) -> np.ndarray:
-        """Texts, special tokens left out."""
+        """Texts [B] without special tokens."""
         return np.array([self.texts.sample(state) for state in states], dtype=np.str_)
 
     def features(
         self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, "B F"]:
-        """The last hidden state: what the network's head saw at the last token. Remembered where it was met."""
+        """The last hidden state at the last token of each text, the input of the network's head. Cached."""
         out: dict[int, torch.Tensor] = {}
         for batch in self.decoder.batches(problem):
             texts = [self.tokens_of(states[row]) for row in batch]
@@ -120,18 +118,18 @@ class TextChain:
         return torch.stack([out[row] for row in range(len(states))]).double().cpu().numpy()
 
     def complete(self, states: States, problem: Int[np.ndarray, " B"]) -> Completions:
-        """The answers after texts that have just announced one; any other text is complete as it stands."""
+        """Enumerate the answers after each text that has just announced one. Any other text is complete as it is."""
         return self._completer(states, problem)
 
     def children(self, state: np.ndarray, level: int, problem: int) -> tuple[States, Float[np.ndarray, " K"]]:
-        """The likeliest next tokens, at most ``process.enumerated`` of them, where one token leads to the next level.
+        """The most probable next tokens, at most ``process.enumerated``, if one token leads to the next level.
 
         Raises:
-            ValueError: where more than one token lies between the levels.
+            ValueError: if more than one token lies between the levels.
         """
         first, then = self._steps[level], self._steps[level + 1]
         if (self.process.blocks.tokens > 1 and not (first < 0 and then == 0)) or then - max(first, 0) > 1:
-            raise ValueError("children can be listed where a block is one token: use Blocks('tokens', tokens=1)")
+            raise ValueError("children can be listed if a block is one token: use Blocks('tokens', tokens=1)")
         tokens = self.tokens_of(state)
         opened = self.decoder.open([tokens], np.array([problem]))
         log_probs = self.process.law.log_probs(opened.logits[0])
@@ -153,7 +151,11 @@ class TextChain:
         stops: Int[np.ndarray, " B"],
         every_step: bool = False,
     ) -> list[Row]:
-        """Rows on from the steps of the chain where they are to where they are to stop, or to their ends."""
+        """Continue each text from step ``steps`` of the chain to step ``stops``, or to its end.
+
+        Args:
+            every_step: whether the states at all steps are cached; otherwise those at branch steps.
+        """
         rows = [
             self._row(state, int(p), int(step), int(stop))
             for state, p, step, stop in zip(states, problem, steps, stops, strict=True)
@@ -164,26 +166,27 @@ class TextChain:
         return rows
 
     def states_of(self, rows: Sequence[Row]) -> States:
+        """States of drawn rows."""
         states = [self.state_of(row.tokens) for row in rows]
         return np.stack(states) if states else np.zeros((0, self.process.max_tokens), np.int32)
 
     def state_of(self, tokens: Sequence[int]) -> np.ndarray:
-        """Of tokens beyond those that are forced."""
+        """The state of a text, given its tokens after the forced ones."""
         state = np.full(self.process.max_tokens, _PAD, np.int32)
         said = (*self._forced.tolist(), *tokens)
         state[: len(said)] = said
         return state
 
     def drawn(self, states: States, rows: Sequence[Row]) -> Int[np.ndarray, " B"]:
-        """Tokens that rows have beyond the states they began with."""
+        """Number of tokens that each row has beyond its state in ``states``."""
         return np.array([len(row.tokens) for row in rows], np.int64) + len(self._forced) - (states >= 0).sum(1)
 
     def tokens_of(self, state: np.ndarray) -> tuple[int, ...]:
-        """Beyond those that are forced."""
+        """Tokens of a state after the forced ones."""
         return tuple(state[len(self._forced) : int((state >= 0).sum())].tolist())
 
     def tail(self, problem: int, text: str) -> str | None:
-        """What a text says after the marker of its answer, where answers are listed and it has come to its own."""
+        """The part of a text after its marker, if answers are enumerated; None if it has not announced one."""
         return said_after(text, self.prompts[problem]) if self.process.answers == "enumerated" else None
 
     def piece(self, token: int) -> str:
@@ -193,7 +196,7 @@ class TextChain:
         return token in self.texts.ends or self.tail(problem, text) is not None
 
     def ended(self, state: np.ndarray, problem: int) -> bool:
-        """Whether nothing is left to be drawn."""
+        """Whether a text is complete."""
         tokens = self.tokens_of(state)
         full = len(tokens) + len(self._forced) >= self.process.max_tokens
         return full or self.over(problem, self.texts.said(tokens), tokens[-1] if tokens else _PAD)
@@ -205,7 +208,7 @@ class TextChain:
 
 
 def _check(model: LanguageModel, prompts: Sequence[tuple[str, Prompt]]) -> None:
-    """Raises ValueError naming a problem whose prompt the model knows that it cannot read."""
+    """Raises ValueError naming a problem whose prompt the model refuses."""
     check = getattr(model, "check", None)
     if check is None:
         return
@@ -219,7 +222,7 @@ def _check(model: LanguageModel, prompts: Sequence[tuple[str, Prompt]]) -> None:
 def _prompt_of(problem: Problem) -> Prompt:
     if not isinstance(problem.conditioning, Prompt):
         raise ValueError(
-            f"problem {problem.name!r} is conditioned on a {type(problem.conditioning).__name__}; a language model is "
-            "asked a Prompt"
+            f"problem {problem.name!r} is conditioned on a {type(problem.conditioning).__name__}; a language model "
+            "needs a Prompt"
         )
     return problem.conditioning

@@ -1,15 +1,15 @@
-"""Listing how a text can end that has just announced its answer: every answer there is, with its probability.
+"""Enumerate the ends of a text that has just announced its answer: each answer with its probability.
 
     p(answer | text) = prod_i p(token_i | text, tokens before) p(end | text, answer),
 
-under the same law of tokens that texts are drawn from; the last factor where texts end with their answer. What is left
-of one, an answer that is none of those named, is a completion too: the text as it stands.
+under the same law of tokens that texts are drawn from. The last factor counts where texts end with their answer. The
+rest of the probability, for answers outside the list, goes to the text as it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +18,11 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Completions, States
 from sadt_ray.processes.language.answers import Choices, choices_after
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.chain import TextChain
+from sadt_ray.processes.language.protocols import TextsInProgress
 
 LOGITS_AT_ONCE = 1 << 26
-"""Numbers that the logits of rows evaluated together may have."""
-_NOTHING_LEFT = 1e-9  # of a probability: rounding
+"""Most numbers in the logits of rows that are evaluated together."""
+_NOTHING_LEFT = 1e-9  # a smaller rest of the probability is rounding
 
 
 class _Listed(NamedTuple):
@@ -38,7 +36,7 @@ class _Listed(NamedTuple):
 class Completer:
     """Completes the texts of a chain."""
 
-    def __init__(self, chain: TextChain) -> None:
+    def __init__(self, chain: TextsInProgress) -> None:
         self._chain = chain
         self._choices: dict[tuple, Choices] = {}
 
@@ -62,7 +60,7 @@ class Completer:
     def _alike(
         self, states: States, problem: Int[np.ndarray, " B"], batch: Int[np.ndarray, " n"]
     ) -> list[tuple[Choices, list[int]]]:
-        """Rows that have an answer to give, by what they can choose from."""
+        """Rows that have announced an answer, grouped by the answers that are possible."""
         groups: dict[tuple, list[int]] = defaultdict(list)
         for row in batch.tolist():
             prompt = self._chain.prompts[problem[row]]
@@ -100,7 +98,7 @@ class Completer:
     def _answer_log_probs(
         self, choices: Choices, texts: list[tuple[int, ...]], problem: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n K"]:
-        """log p of every answer after every text; of none where a text has begun to say something else."""
+        """log p of each answer after each text; K = 0 if the texts have begun something else."""
         if not choices.steps:
             return np.empty((len(texts), 0))
         count = len(choices.tokens)
@@ -116,7 +114,7 @@ class Completer:
             logits = torch.cat([logits, fed.logits], 1)
         table = self._chain.process.law.log_probs(logits).double()
         ends = torch.tensor(sorted(self._chain.texts.ends), device=logits.device)
-        table = torch.cat([table, table[..., ends].logsumexp(-1, keepdim=True)], -1)  # an end, written -1, is last
+        table = torch.cat([table, table[..., ends].logsumexp(-1, keepdim=True)], -1)  # column -1: the end
         columns = [
             sum((table[:, node + 1, token] for node, token in steps), torch.zeros(()).to(table))
             for steps in choices.steps
@@ -125,12 +123,12 @@ class Completer:
 
 
 def _slots(choices: Choices, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the answers' tokens after texts of these lengths: slots, depths, and what each sees."""
+    """Slots, depths and visible slots of the answers' tokens after texts of these lengths."""
     count, device = len(choices.tokens), lengths.device
     slots = lengths[:, None] + torch.arange(count, device=device)
     depths = lengths[:, None] - 1 + torch.as_tensor(choices.depths, device=device)
     places = torch.arange(int(lengths.max()) + count, device=device)
-    beyond = places - lengths[:, None]  # the answers' token at each place
+    beyond = places - lengths[:, None]  # the answer token at each place
     ancestors = torch.as_tensor(choices.ancestors(), device=device)
     inside = (beyond >= 0) & (beyond < count)
     seen = ancestors[:, beyond.clamp(0, count - 1)].transpose(0, 1) & inside[:, None]

@@ -1,4 +1,4 @@
-"""Who evaluates texts: prompts once each, texts met before from where they ended, rows together where they may be."""
+"""The evaluation of texts: each prompt once, known texts from the cache, and rows together where possible."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Tokens = tuple[int, ...]
 
 
 class Open(NamedTuple):
-    """B texts that were evaluated to their end and can go on."""
+    """B texts that were evaluated to their end and can be continued."""
 
     branches: Branches
     logits: Float[Tensor, "B V"]
     hidden: Float[Tensor, "B H"]
-    known: list[Key | None]  # the node whose keys and values each began with
-    stops: list[int]  # and how many tokens these were
+    known: list[Key | None]  # the cached node that each row started from
+    stops: list[int]  # the number of tokens that were cached
 
 
 class Decoder:
-    """A language model, the prompts that it is asked, and what is remembered of the texts that went on from them.
+    """A language model, its prompts, and a cache of the texts that continue them.
 
     Args:
-        model: evaluated.
-        prompts: of each problem, with its name.
-        max_tokens: that a text can have, those that it must begin with included.
-        memory_limit: bytes of keys and values that are kept beside those in use.
-        rows_at_once: the most that are evaluated together.
+        model: the language model.
+        prompts: name and prompt of each problem.
+        max_tokens: longest text, forced tokens included.
+        memory_limit: bytes of cached keys and values, beside those in use.
+        rows_at_once: most rows that are evaluated together.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Decoder:
         self._prompts, self._rows_at_once = prompts, rows_at_once
 
     def batches(self, problem: Int[np.ndarray, " B"]) -> Iterator[Int[np.ndarray, " n"]]:
-        """Rows that can be evaluated together, problem by problem."""
+        """Rows that can be evaluated together, ordered by problem."""
         order = np.argsort(problem, kind="stable")
         groups = [order]
         if getattr(self.model, "one_prompt_at_a_time", True):
@@ -64,10 +64,10 @@ class Decoder:
                 yield from self._fitting(rows, problem)
 
     def prefix(self, problem: int) -> Prefix:
-        """The prompt of a problem with the tokens that every text begins with; the model is conditioned on it.
+        """The evaluated prompt of a problem, forced tokens included. Conditions the model on it.
 
         Raises:
-            ValueError: naming the problem, for a prompt that does not fit the model.
+            ValueError: naming the problem, if its prompt does not fit the model.
         """
         name, prompt = self._prompts[problem]
         self.model.condition(prompt)
@@ -82,11 +82,11 @@ class Decoder:
 
     @torch.inference_mode()
     def open(self, texts: Sequence[Tokens], problem: Int[np.ndarray, " B"], spare: int = 0) -> Open:
-        """Evaluate texts, as far as they are not known, to their end.
+        """Evaluate texts to their end, starting from what is cached.
 
         Args:
-            texts: tokens beyond those that are forced; one of a row.
-            problem: of each row, ascending.
+            texts: tokens of each row after the forced ones.
+            problem: problem of each row, ascending.
             spare: tokens that a row may hold beyond ``max_tokens``.
         """
         prefixes = {int(p): self.prefix(int(p)) for p in np.unique(problem)}
@@ -120,17 +120,18 @@ class Decoder:
         hidden: Float[Tensor, " H"] | None = None,
         last: bool = False,
     ) -> tuple[Key | None, int]:
-        """Remember a text.
+        """Cache a text.
 
         Args:
             problem, tokens: the text.
-            parent: the node above it, and the number of tokens whose keys and values that one and those above it hold.
-            stop: tokens of this text whose keys and values the row of branches ``source`` holds.
+            parent: the node above it, and the number of tokens whose keys and values the nodes down to it hold.
+            stop: number of tokens of this text whose keys and values ``source`` holds.
+            source: branches and the row of the text in them.
             hidden: last hidden state of the text.
-            last: whether no text goes on from this one: such are forgotten first.
+            last: whether no text continues this one; such texts are dropped first.
 
         Returns:
-            What ``parent`` is to a text below this one.
+            The ``parent`` for a text below this one.
         """
         key, (branches, row) = (problem, tokens), source
         node = self.cache.get(key) if key in self.cache else None
@@ -143,11 +144,11 @@ class Decoder:
         if node is None:
             return parent
         if not last:
-            self.cache.path(key)  # nothing above it goes before it
+            self.cache.path(key)  # marks the nodes above it as used, so that they are not dropped before it
         return key, node.stop
 
     def hidden(self, problem: int, tokens: Tokens) -> Float[Tensor, " H"] | None:
-        """The last hidden state of a text that was met before."""
+        """The last hidden state of a cached text; None if there is none."""
         node = self.cache.get((problem, tokens))
         return None if node is None else node.hidden
 
@@ -156,14 +157,14 @@ class Decoder:
         return next((key for key in keys if key in self.cache), None)
 
     def _fitting(self, rows: Int[np.ndarray, " n"], problem: Int[np.ndarray, " B"]) -> Iterator[Int[np.ndarray, " _"]]:
-        """Rows of no more prompts than fit side by side in a quarter of the memory."""
+        """Split rows so that the prompts of each part fit side by side in a quarter of the memory."""
         present, number = np.unique(problem[rows], return_inverse=True)
         fit = max(1, self.cache.limit // (4 * self.prefix(int(present[0])).nbytes)) if len(present) > 1 else 1
         yield from np.split(rows, np.flatnonzero(np.diff(number // fit)) + 1)
 
 
 def _last(texts: Sequence[Tokens], count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The last tokens of every text and their slots; a shorter text begins with padding."""
+    """The last ``count`` tokens of each text and their slots; shorter texts are padded in front."""
     tokens = [(*[0] * max(0, count - len(text)), *text[max(0, len(text) - count) :]) for text in texts]
     slots = [range(len(text) - count, len(text)) for text in texts]
     return torch.tensor(tokens, device=device), torch.tensor([list(row) for row in slots], device=device)

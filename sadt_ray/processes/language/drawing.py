@@ -1,4 +1,4 @@
-"""Drawing texts token by token, a batch of rows at a time, until each has ended or come to the step it was to reach."""
+"""Draw texts token by token, a batch of rows at a time, until each has ended or reached its step."""
 
 from __future__ import annotations
 
@@ -17,33 +17,36 @@ from sadt_ray.processes.language.decoder import Decoder
 from sadt_ray.processes.language.node_cache import Key
 from sadt_ray.processes.language.prior import TokenLaw
 
-_TAIL = 256  # characters of a text that ends of blocks and markers are looked for in
-_WORTH_A_COPY = 0.75  # share of rows that still go on
+_TAIL = 256  # last characters of a text, in which ends of blocks and markers are looked for
+_WORTH_A_COPY = 0.75  # finished rows are dropped when at most this share of the rows continues
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """What a text means to its chain."""
+    """How a chain reads a text."""
 
     def piece(self, token: int) -> str:
-        """What a token adds to the text."""
+        """The text of a token."""
 
     def over(self, problem: int, text: str, token: int) -> bool:
-        """Whether a text, its end given, has ended with the token that was said last."""
+        """Whether a text is complete, given its last characters and its last token."""
 
 
 @dataclass
 class Row:
-    """One text on its way.
+    """One text that is being drawn.
 
     Attributes:
-        tokens: beyond those that are forced.
-        text: the end of what they say.
-        in_block: tokens since the last block's end.
-        step: of the chain, that was passed last; -1 before the first token.
-        stop: step to end at.
-        marks: steps that were passed, with the number of tokens at each.
-        over: whether the text has ended.
+        problem: number of its problem.
+        tokens: tokens after the forced ones.
+        text: the last characters of their text.
+        in_block: number of tokens since the end of the last block.
+        step: the last step of the chain that was passed; -1 before the first token.
+        stop: the step to stop at.
+        over: whether the text is complete.
+        marks: the steps that were passed, with the number of tokens at each.
+        hidden: last hidden states, by number of tokens.
+        known: the cached node that the text continues, and the number of tokens that are cached.
     """
 
     problem: int
@@ -54,17 +57,18 @@ class Row:
     stop: int
     over: bool = False
     marks: list[tuple[int, int]] = field(default_factory=list)
-    hidden: dict[int, Tensor] = field(default_factory=dict)  # by number of tokens
+    hidden: dict[int, Tensor] = field(default_factory=dict)
     known: tuple[Key | None, int] = (None, 0)
 
     @property
     def there(self) -> bool:
+        """Whether the text is complete or has reached its step."""
         return self.over or self.step >= self.stop
 
 
 @dataclass
 class _Batch:
-    """Rows that are drawn together; those that have arrived wait until enough have."""
+    """Rows that are drawn together. Finished rows stay until enough of them can be dropped at once."""
 
     rows: list[Row]
     uniforms: Float[np.ndarray, "B max_tokens"]
@@ -73,14 +77,14 @@ class _Batch:
 
 
 class Drawing:
-    """Draws rows that ``Decoder.batches`` put together.
+    """Draws batches of rows as ``Decoder.batches`` makes them.
 
     Args:
-        decoder: evaluates.
-        law: of a token.
-        blocks: where steps are.
-        reader: says what a text is.
-        forced: number of tokens that every text begins with: the uniform of a token is numbered by its place.
+        decoder: evaluates the tokens.
+        law: the law of the next token.
+        blocks: where the steps of the chain are.
+        reader: tells when a text is complete.
+        forced: number of forced tokens, because the uniform of a token is numbered by its place in the state.
     """
 
     def __init__(self, decoder: Decoder, law: TokenLaw, blocks: Blocks, reader: Reader, forced: int) -> None:
@@ -89,7 +93,7 @@ class Drawing:
 
     @torch.inference_mode()
     def run(self, rows: list[Row], seeds: UInt64[np.ndarray, " B"], wanted: frozenset[int]) -> None:
-        """Draw rows to their stops. States at the steps ``wanted`` are remembered, and where they end."""
+        """Draw rows to their stops. The states at the steps ``wanted`` and at the ends are cached."""
         going = [not row.there for row in rows]
         if not any(going):
             return
@@ -100,7 +104,7 @@ class Drawing:
         self._file(batch, wanted)
 
     def _opened(self, rows: list[Row], seeds: UInt64[np.ndarray, " B"]) -> _Batch:
-        """Evaluate what rows have said so far, and remember it."""
+        """Evaluate the rows so far, and cache them."""
         opened = self._decoder.open([tuple(row.tokens) for row in rows], np.array([row.problem for row in rows]))
         for place, row in enumerate(rows):
             row.known = (opened.known[place], opened.stops[place])
@@ -111,9 +115,9 @@ class Drawing:
         return _Batch(rows, u, opened.branches, opened.logits)
 
     def _draw(self, batch: _Batch) -> bool:
-        """One token more of every row that goes on; whether any still does."""
+        """Draw the next token of each unfinished row; returns whether any row is still unfinished."""
         at = np.array([len(row.tokens) + self._forced for row in batch.rows])
-        at = np.minimum(at, self._decoder.max_tokens - 1)  # full rows that wait for the others draw nothing
+        at = np.minimum(at, self._decoder.max_tokens - 1)  # full rows that wait for the others use no token
         drawn = self._law.draw(batch.logits, batch.uniforms[np.arange(len(at)), at]).tolist()
         for row, token in zip(batch.rows, drawn, strict=True):
             if not row.there:
@@ -121,7 +125,7 @@ class Drawing:
         return any(not row.there for row in batch.rows)
 
     def _drop_arrived(self, batch: _Batch, wanted: frozenset[int]) -> None:
-        """Go on without the rows that have arrived, once they are a quarter: a copy of the others costs, too."""
+        """Drop finished rows once they are a quarter of all: dropping them copies the others."""
         going = np.flatnonzero([not row.there for row in batch.rows])
         if len(going) > _WORTH_A_COPY * len(batch.rows):
             return
@@ -130,7 +134,7 @@ class Drawing:
         batch.rows, batch.uniforms = [batch.rows[place] for place in going], batch.uniforms[going]
 
     def _feed(self, batch: _Batch, wanted: frozenset[int]) -> None:
-        """Evaluate the tokens said last. Rows that wait say theirs again, which changes nothing."""
+        """Evaluate the last tokens. Finished rows repeat theirs, which changes nothing."""
         device = batch.logits.device
         tokens = torch.tensor([[row.tokens[-1]] for row in batch.rows], device=device)
         slots = torch.tensor([[len(row.tokens) - 1] for row in batch.rows], device=device)
@@ -142,7 +146,7 @@ class Drawing:
 
     @torch.inference_mode()
     def look(self, texts: list[tuple[int, ...]], problem: Int[np.ndarray, " B"]) -> Float[Tensor, "B H"]:
-        """Last hidden states of texts, which are remembered."""
+        """Last hidden states of texts. The texts are cached."""
         opened = self._decoder.open(texts, problem)
         for place, tokens in enumerate(texts):
             parent, source = (opened.known[place], opened.stops[place]), (opened.branches, place)
@@ -152,7 +156,7 @@ class Drawing:
         return opened.hidden
 
     def _say(self, row: Row, token: int) -> None:
-        """One token more, and what it means."""
+        """Append a token; update step and end."""
         row.tokens.append(token)
         row.text = (row.text + self._reader.piece(token))[-_TAIL:]
         row.in_block += 1
@@ -172,7 +176,7 @@ class Drawing:
         row.marks.append((step, len(row.tokens)))
 
     def _file(self, batch: _Batch, wanted: frozenset[int]) -> None:
-        """Remember what the rows that have arrived passed on their way, before their keys and values are dropped."""
+        """Cache the states that finished rows passed, before their keys and values are dropped."""
         for place, row in enumerate(batch.rows):
             if not row.there:
                 continue
@@ -182,7 +186,8 @@ class Drawing:
                 self._keep(row, len(row.tokens), (batch.branches, place), last=True)
 
     def _keep(self, row: Row, length: int, source: tuple[Branches, int], last: bool = False) -> None:
-        """Keys and values of the token said last are not there yet, unless its hidden state is."""
+        """Cache the first ``length`` tokens of a row. The last token has keys and values only if it was evaluated,
+        that is if its hidden state is known."""
         hidden = row.hidden.get(length)
         stop = length if length < len(row.tokens) or hidden is not None else length - 1
         tokens = tuple(row.tokens[:length])

@@ -1,12 +1,12 @@
-"""Where in a text its answer is decided: H(answer | what was said so far), and the nodes that follow from it.
+"""Where in a text its answer is decided: H(answer | text so far), and the branch steps that follow from it.
 
-A text is cut at a step of its chain, made to announce its answer there, and the answers are listed: p(a | cut text).
+A text is cut at a step of its chain and made to announce its answer there; the answers are enumerated: p(a | cut text).
 
-    entropy       E H(p(. | cut text)),             what is still open when so much was said
+    entropy       E H(p(. | cut text)),                    what is still undecided at the cut
     disagreement  E [H(mean_texts p) - mean_texts H(p)],   what the texts of one question have decided differently
 
-Search over texts can only choose among what they have decided differently. Where the entropy falls at the answer itself
-and the texts agree before it, a flat vote of texts with the answers listed is all that there is to win.
+A search over texts can only choose among what they have decided differently. If the entropy falls at the answer itself
+and the texts agree before it, no search can beat a flat vote with enumerated answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sadt_ray.processes.language.chain import TextChain
 from sadt_ray.processes.language.drawing import Row
 from sadt_ray.processes.language.process import CausalLMProcess
 
-_DECIDES = 1e-3  # nats: what is decided less is not worth a level
+_DECIDES = 1e-3  # nats; a smaller disagreement does not justify a level
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class EntropyProfile:
     """Means over questions, in nats.
 
     Attributes:
-        steps: of the chain (``Blocks``); -1 is the root, the last is the whole text.
-        entropy, entropy_se: of the answer when a text is cut there, and its standard error over questions.
-        disagreement: between the texts of one question, cut there.
+        steps: steps of the chain (``Blocks``); -1 is the root, the last is the whole text.
+        entropy, entropy_se: entropy of the answer at each step, and its standard error over questions.
+        disagreement: disagreement between the texts of one question at each step.
         announced: share of the texts that announced an answer; the others are left out.
-        nfe: tokens that were drawn and scored.
+        nfe: number of tokens drawn and scored.
     """
 
     steps: Int[np.ndarray, " S"]
@@ -47,14 +47,14 @@ class EntropyProfile:
     nfe: int
 
     def branch_steps(self, levels: int) -> tuple[int, ...]:
-        """So many levels, each with an equal part of what texts decide differently before their answer; x_0 is last.
+        """Branch steps for ``levels`` levels, each with an equal part of the disagreement; x_0 is last.
 
-        By the disagreement, not by the entropy: a text that is cut early and made to answer may be sure of what it
-        would not have said. Fewer levels where little is decided, x_0 alone where nothing is. Raises ValueError for no
-        level.
+        The disagreement counts, not the entropy: a text that is cut early and made to answer may be certain of an
+        answer that it would not have given. There are fewer levels if little is decided, and x_0 alone if nothing is.
+        Raises ValueError for no level.
         """
         if levels < 1:
-            raise ValueError(f"{levels} levels; x_0 is one, so ask for at least 1")
+            raise ValueError(f"there must be at least 1 level, because x_0 is one; got {levels}")
         last = int(self.steps[-1])
         decided = np.maximum.accumulate(self.disagreement) - self.disagreement[0]
         if decided[-1] < _DECIDES:
@@ -67,10 +67,10 @@ class EntropyProfile:
 def entropy_profile(
     process: CausalLMProcess, problems: Sequence[Problem], num_texts: int = 4, seed: int = 0
 ) -> EntropyProfile:
-    """Draw texts of every problem and list the answers at every step of each.
+    """Draw ``num_texts`` texts per problem and enumerate the answers at each step.
 
     Raises:
-        ValueError: if no text announces an answer, as texts of prompts without answers do not.
+        ValueError: if no text announces an answer, for example because the prompts have no answers.
     """
     chain = process.with_answers("enumerated").with_branch_steps("none").bind(problems)
     problem = np.repeat(np.arange(len(problems)), num_texts)
@@ -80,7 +80,7 @@ def entropy_profile(
     drawn = int(chain.drawn(states, rows).sum())
     spoken = [row for row in rows if chain.tail(row.problem, row.text) is not None]
     if not spoken:
-        raise ValueError("no text announced an answer: there is no entropy of answers; allow for longer texts")
+        raise ValueError("no text announced an answer, so there is no entropy of answers; allow longer texts")
     of = np.array([row.problem for row in spoken])
     steps = np.array([-1, *process.blocks.steps])
     entropy, disagreement, nfe = [], [], 0
@@ -99,7 +99,7 @@ def entropy_profile(
 def _answers(
     chain: TextChain, rows: Sequence[Row], of: Int[np.ndarray, " n"], step: int
 ) -> tuple[Float[np.ndarray, "n A"], int]:
-    """p(answer | text cut at the step), normalised over the answers that there are, and the tokens scored."""
+    """p(answer | text cut at the step), normalised over the answers, and the number of tokens scored."""
     states = np.stack([_cut(chain, row, step) for row in rows])
     said, listed = chain.decode(states, of), chain.complete(states, of)
     most = max(len(prompt.answers) for prompt in chain.prompts)
@@ -115,7 +115,7 @@ def _answers(
 
 
 def _cut(chain: TextChain, row: Row, step: int) -> np.ndarray:
-    """The text up to a step, and the announcement as it made it; all of it where it ended before."""
+    """The text up to a step, followed by its own announcement; the whole text if it ended before."""
     lengths = dict([(-1, 0), *row.marks])
     length = lengths.get(step, len(row.tokens))
     announced = len(row.tokens)

@@ -1,4 +1,4 @@
-"""The contract between a language model, with or without series, and the chain over its tokens."""
+"""The contract between a language model and the chain over its tokens."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from sadt_ray.processes.language.prompt import Prompt
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """A frozen causal language model that can be asked a ``Prompt``.
+    """A frozen causal language model that answers a ``Prompt``.
 
     Attributes:
-        network: of ``transformers``, with its head: it takes ``inputs_embeds`` or ``input_ids``, ``position_ids``,
-            ``past_key_values`` and 4-D masks, as ``PreTrainedModel``s for causal language modelling do.
-        tokenizer: of ``transformers``.
-        forced: tokens that every generated text begins with: BOS for OpenTSLM, which was trained so; nothing else.
+        network: a network of ``transformers`` with its head. It takes ``inputs_embeds`` or ``input_ids``,
+            ``position_ids``, ``past_key_values`` and 4-D masks, as each ``PreTrainedModel`` for causal language
+            modelling does.
+        tokenizer: a tokenizer of ``transformers``.
+        forced: tokens that each generated text begins with: BOS for OpenTSLM, which was trained with it.
 
-    A model whose ``condition`` does nothing may say so, by an attribute ``one_prompt_at_a_time`` that is False: texts
-    of several prompts are then evaluated together. One that cannot read every prompt may have a ``check``, which raises
-    a ValueError for such a prompt and evaluates nothing: questions are then refused before the first is asked.
+    Two attributes are optional. ``one_prompt_at_a_time`` = False says that ``condition`` does nothing, so that texts of
+    several prompts may be evaluated together. ``check(prompt)`` raises ValueError for a prompt that the model cannot
+    read, without evaluating anything, so that such a question is refused before the search.
     """
 
     network: Any
@@ -33,5 +34,5 @@ class LanguageModel(Protocol):
         """The prompt as input embeddings. Raises ValueError naming what does not fit the model."""
 
     def condition(self, prompt: Prompt) -> None:
-        """Make the following evaluations of ``network`` belong to this prompt (Flamingo's cross-attention reads its
-        series; a soft prompt has all of it in its embeddings). Cheap for the prompt that was asked last."""
+        """Condition the following evaluations of ``network`` on this prompt. The cross-attention of Flamingo reads its
+        series; a soft prompt has everything in its embeddings. Cheap if the prompt is the same as before."""

@@ -1,8 +1,9 @@
-"""Keys and values by node, within a bound of memory: what a branch needs to go on from a text that was met before.
+"""A cache of keys and values by node, with a memory limit, so that a known text can be continued without evaluation.
 
-A node is a text, known by its problem and tokens. It holds the piece beyond the node that it came from; the pieces on
-the way from the prompt make up the whole. What was longest unused goes first, and no node outlives a piece above it,
-because using a node uses all above it. What is gone is computed again; nothing else depends on it.
+A node is a text, identified by its problem and tokens. It holds the keys and values of its tokens beyond the node above
+it; the nodes on the path from the prompt together hold all of them. The node that was unused for longest is dropped
+first. No node outlives a node above it, because using a node also uses all nodes above it. A dropped node is computed
+again when it is needed; results do not depend on it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Node:
-    """Keys and values of tokens ``start`` to ``stop`` of a text, those before being its parent's."""
+    """Keys and values of tokens ``start`` to ``stop`` of a text. Its parent holds those of the tokens before."""
 
     parent: Key | None
     start: int
     stop: int
     segment: Float[Tensor, "2 L h n d"]
-    hidden: Float[Tensor, " H"] | None = None  # of the text's last token, where it was evaluated
+    hidden: Float[Tensor, " H"] | None = None  # of the last token, if it was evaluated
 
     @property
     def nbytes(self) -> int:
@@ -33,7 +34,7 @@ class Node:
 
 
 class BoundedCache:
-    """The things used last, of at most so many bytes in all."""
+    """The entries that were used last, with at most ``limit`` bytes in total."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.nbytes = limit, 0
@@ -43,7 +44,7 @@ class BoundedCache:
         return len(self._entries)
 
     def get(self, key: Key) -> Any | None:
-        """What is kept under the key, now the thing used last."""
+        """The entry of a key, or None. Marks it as used."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -51,7 +52,11 @@ class BoundedCache:
         return entry
 
     def put(self, key: Key, entry: Any, first_to_go: bool = False) -> None:
-        """Keep something with ``nbytes``, in place of what had its key."""
+        """Store an entry that has ``nbytes``, replacing the entry of the same key.
+
+        Args:
+            first_to_go: whether it is dropped before all others.
+        """
         old = self._entries.pop(key, None)
         self.nbytes += entry.nbytes - (0 if old is None else old.nbytes)
         self._entries[key] = entry
@@ -61,7 +66,7 @@ class BoundedCache:
             self._entries.move_to_end(key, last=False)
 
     def path(self, key: Key) -> list[Node] | None:
-        """The pieces of a node from the top down; None if one is missing."""
+        """The nodes from the top down to a node; None if one is missing. Marks them as used."""
         pieces: list[Node] = []
         at: Key | None = key
         while at is not None:

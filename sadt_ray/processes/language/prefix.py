@@ -1,4 +1,4 @@
-"""A prompt, evaluated once: keys and values that every branch reads and none copies."""
+"""A prompt that was evaluated once. All branches read its keys and values without copying them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sadt_ray.processes.language.prompt import Prompt
 
 @dataclass(frozen=True)
 class Prefix:
-    """Of a prompt and the tokens that every text begins with."""
+    """A prompt and the forced tokens after it, evaluated."""
 
     held: Float[Tensor, "2 L h P d"]  # keys and values
-    hidden: Float[Tensor, " H"]  # what the head saw at the last position, float32
+    hidden: Float[Tensor, " H"]  # last hidden state at the last position, float32
     logits: Float[Tensor, " V"]  # of the first token to be drawn
 
     @property
@@ -31,7 +31,7 @@ class Prefix:
 
 
 class HeadInput:
-    """Keeps what a network's head is given: the last hidden states, after the final norm, of any architecture."""
+    """Captures the input of a network's head: the last hidden states after the final norm, for any architecture."""
 
     def __init__(self, network: Any) -> None:
         self._head = network.get_output_embeddings()
@@ -50,10 +50,10 @@ class HeadInput:
 
 @torch.inference_mode()
 def prefill(model: LanguageModel, prompt: Prompt) -> Prefix:
-    """Evaluate a prompt, which the model was conditioned on."""
+    """Evaluate a prompt. The model must be conditioned on it."""
     from transformers import DynamicCache
 
-    network, cache = model.network, DynamicCache()  # without a config: a window is a matter of masks
+    network, cache = model.network, DynamicCache()  # without a config: sliding windows are applied by masks
     embeddings = model.embed(prompt).to(network.get_input_embeddings().weight.dtype)
     with HeadInput(network) as head:
         length = embeddings.shape[1]

@@ -1,9 +1,9 @@
-"""The law of the next token: the network's, at a sampling temperature, cut to its likeliest tokens.
+"""The law of the next token: that of the network at a sampling temperature, cut to its most probable tokens.
 
-    p(v) proportional to softmax(logits / sampling_temperature)(v) on the top-k tokens, of these on the nucleus of mass
-    top_p, in the order of ``transformers``.
+    p(v) proportional to softmax(logits / sampling_temperature)(v) on the top-k tokens, and among these on the nucleus
+    of mass top_p, in the order of ``transformers``.
 
-Every probability of the search refers to this law: what is drawn, what is enumerated, what is left over.
+All probabilities of the search refer to this law: those of drawn tokens, of enumerated answers and of the rest.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ class TokenLaw:
     """How logits become probabilities.
 
     Attributes:
-        sampling_temperature: 1 is the model as it was trained, 0 the likeliest token for sure (greedy).
-        top_k: tokens that are kept, or None for all.
-        top_p: mass of the nucleus that is kept, or None for all.
+        sampling_temperature: 1 for the model as it was trained, 0 for the most probable token (greedy).
+        top_k: number of tokens that are kept; None for all.
+        top_p: mass of the nucleus that is kept; None for all.
+
+    Raises ValueError for values out of range.
     """
 
     sampling_temperature: float = 1.0
@@ -39,7 +41,7 @@ class TokenLaw:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1, or None for all")
 
     def log_probs(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-        """log p, float32."""
+        """log p of each token, float32; -inf for tokens that are cut off."""
         logits = logits.float()
         if self.sampling_temperature == 0:
             best = logits.argmax(-1, keepdim=True)
@@ -54,7 +56,7 @@ class TokenLaw:
         return logits.log_softmax(-1)
 
     def draw(self, logits: Float[Tensor, "B V"], uniforms: Float[np.ndarray, " B"]) -> Int[Tensor, " B"]:
-        """Tokens by the inverse of the distribution function: one uniform a row, nothing shared between rows."""
+        """Draw one token per row by the inverse of the distribution function, with one uniform per row."""
         if self.sampling_temperature == 0:
             return logits.argmax(-1)
         cumulative = self.log_probs(logits).exp().cumsum(-1, dtype=torch.float64)

@@ -20,30 +20,33 @@ _ANSWERS = ("enumerated", "sampled")
 
 @dataclass(frozen=True)
 class Loader:
-    """How to get a model: a function that can be pickled, and its arguments. Workers load replicas of their own."""
+    """How to load a model: a function that can be pickled, and its arguments. Each worker loads its own replica."""
 
     function: Callable[..., LanguageModel]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CausalLMProcess:
-    """Texts of a frozen causal language model that was asked a ``Prompt``.
+    """Texts of a frozen causal language model, conditioned on a ``Prompt``.
 
-    A state is an int32 row of the tokens said so far, padded with -1. Immutable: the ``with_`` methods return another
+    A state is an int32 row of the tokens so far, padded with -1. Immutable: the ``with_`` methods return another
     process.
 
     Args:
-        model: itself, or a ``Loader`` of it, which is called where it is first needed and travels instead of it.
-        max_tokens: of a text, forced ones included; what has not ended by then is a sample all the same.
-        blocks: steps of the chain; the name of what ends a block will do.
+        model: the model, or a ``Loader`` of it. A loader is called when the model is first needed, and is sent to
+            workers instead of the model.
+        max_tokens: longest text, forced tokens included; a text that reaches it is a sample as it is.
+        blocks: steps of the chain; the name of what ends a block is enough.
         sampling_temperature, top_k, top_p: the law of a token, see ``TokenLaw``. They are part of the prior.
-        answers: ``"enumerated"``: a text is at x_0 when it has announced its answer, and ``complete`` lists the
-            answers with their probabilities. ``"sampled"``: the answer is drawn as the rest is.
-        branch_steps: steps that are nodes of the tree, or the name of a preset; see ``Blocks.branch_steps``.
-        memory_limit: bytes that a replica may keep of prompts and nodes, beside the rows in use.
-        rows_at_once: the most rows that are evaluated together.
-        enumerated: the most tokens that ``children`` lists.
-        device: where the model is moved; None leaves it where it is.
+        answers: ``"enumerated"``: a text is at x_0 when it has announced its answer, and ``complete`` enumerates the
+            answers with their probabilities. ``"sampled"``: the answer is drawn like the rest of the text.
+        branch_steps: steps that become nodes of the tree, or the name of a preset; see ``Blocks.branch_steps``.
+        memory_limit: bytes of cached prompts and nodes per replica, beside the rows in use.
+        rows_at_once: most rows that are evaluated together.
+        enumerated: most tokens that ``children`` lists.
+        device: device of the model; None leaves it where it is.
+
+    Raises ValueError for an unknown value of ``answers``, ``blocks`` or ``branch_steps``, or a number below 1.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class CausalLMProcess:
 
     @property
     def model(self) -> LanguageModel:
-        """Loaded when first asked for."""
+        """The language model; loaded on first use."""
         return self._replica.model
 
     @property
@@ -91,7 +94,7 @@ class CausalLMProcess:
         return np.dtype(np.int32)
 
     def with_branch_steps(self, branch_steps: Sequence[int] | str) -> CausalLMProcess:
-        """The same prior with nodes at other steps; see ``Blocks.branch_steps``."""
+        """The same prior with other branch steps; see ``Blocks.branch_steps``."""
         return self._with(branch_steps=self.blocks.branch_steps(branch_steps))
 
     def with_law(self, **changes: Any) -> CausalLMProcess:
@@ -105,13 +108,13 @@ class CausalLMProcess:
         return self._with(answers=answers)
 
     def with_device(self, device: str) -> CausalLMProcess:
-        """The same prior with a copy of its model on another device; itself if its model is, or will be, there."""
+        """The same prior with a copy of its model on another device; the process itself if it uses that device."""
         if device == self._replica.device:
             return self
         return self._with(_replica=_Replica(self._replica.source, device))
 
     def bind(self, problems: Sequence[Problem]) -> TextChain:
-        """Prompts are evaluated when they are first needed. Raises ValueError naming a problem that has none."""
+        """Bind to problems. Prompts are evaluated on first use. Raises ValueError naming a problem without a prompt."""
         if not problems:
             raise ValueError("bind got no problems; give at least one")
         return TextChain(self, problems)
@@ -123,7 +126,7 @@ class CausalLMProcess:
 
 
 class _Replica:
-    """A model on a device, loaded when first asked for, once for all processes that share it; it does not travel."""
+    """A model on a device, loaded on first use and shared by processes. It is not pickled."""
 
     def __init__(self, source: LanguageModel | Loader, device: str | None) -> None:
         self.source, self.device = source, device
@@ -141,7 +144,7 @@ class _Replica:
         if self.device is None:
             return model
         model = model if loaded else copy.deepcopy(model)
-        (model if hasattr(model, "to") else model.network).to(self.device)  # without a "to" the network is all it has
+        (model if hasattr(model, "to") else model.network).to(self.device)  # without "to", move the network
         return model
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""What a language model is asked: text, series with a text each, text; and the answers that there are.
+"""The input of a language model: a text, series with a text each, another text; and the possible answers.
 
-The layout is OpenTSLM's, ``pre_prompt, (text_i, series_i)..., post_prompt``; a prompt without series is plain text.
+The layout is that of OpenTSLM, ``pre_prompt, (text_i, series_i)..., post_prompt``. A prompt without series is plain
+text.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ class Prompt:
     """One question to a language model, the ``conditioning`` of a ``Problem``.
 
     Attributes:
-        pre: the text before the series.
-        texts: what is said of each series; as many as ``series``.
-        series: each normalised as its stage wants it, float32 [T_i].
-        post: the text after them.
-        answers: every answer that there is, as a text says it after ``marker``; none where the text is the answer.
-        marker: what announces the answer in a text, ``"Answer:"``; ``""`` where the text begins with it.
+        pre: text before the series.
+        texts: text of each series; as many as ``series``.
+        series: float32 [T_i] each, normalised as the stage requires.
+        post: text after the series.
+        answers: all possible answers as a text writes them after ``marker``; empty if the whole text is the answer.
+        marker: what announces the answer in a text, ``"Answer:"``; ``""`` if the text begins with the answer.
         ends: whether a text ends with its answer.
+
+    Raises ValueError for different numbers of texts and series, or an answer that occurs twice.
     """
 
     pre: str
@@ -37,4 +40,4 @@ class Prompt:
         if len(self.texts) != len(self.series):
             raise ValueError(f"{len(self.texts)} texts describe {len(self.series)} series; give each series its text")
         if len(set(self.answers)) != len(self.answers):
-            raise ValueError(f"an answer is named twice: {', '.join(self.answers)}")
+            raise ValueError(f"an answer occurs twice: {', '.join(self.answers)}")

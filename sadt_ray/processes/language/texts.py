@@ -1,4 +1,4 @@
-"""Tokens as text: what a text has said so far, whether it has ended, and the sample that it is."""
+"""Tokens and their text: the text so far, the tokens that end it, and the sample that a reader gets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sadt_ray.processes.language.model import LanguageModel
 
 
 class Texts:
-    """A tokenizer, seen from its text.
+    """Converts between tokens and text.
 
     Args:
-        model: whose tokenizer it is, and whose tokens end a text.
+        model: a language model with its tokenizer and the tokens that end a text.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -22,21 +22,24 @@ class Texts:
         self._anchor = self._ids("a")[-1:]
 
     def piece(self, token: int) -> str:
-        """What a token adds to a text; nothing for special ones. Bytes of a broken character are not looked into."""
+        """The text of a token; empty for a special one. Bytes of an incomplete character are not joined."""
         if token not in self._pieces:
             self._pieces[token] = self._decode([*self._anchor, token])[len(self._decode(self._anchor)) :]
         return self._pieces[token]
 
     def said(self, tokens: Iterable[int]) -> str:
-        """Of tokens, those of negative number left out."""
+        """The text of tokens; negative tokens are left out."""
         return "".join(self.piece(int(token)) for token in tokens if token >= 0)
 
     def sample(self, tokens: Iterable[int]) -> str:
-        """The text as a reader gets it, special tokens left out."""
+        """The text as a reader gets it, without special tokens."""
         return self._decode([int(token) for token in tokens if token >= 0])
 
     def tokens(self, text: str, after: str = "") -> tuple[int, ...]:
-        """Of a text that comes after another, as the two are cut together where that leaves the first as it was."""
+        """Tokens of a text that follows another one.
+
+        Both are tokenized together, if that leaves the tokens of the first unchanged; otherwise the text alone.
+        """
         both, before = self._ids(after + text), self._ids(after)
         return tuple(both[len(before) :] if both[: len(before)] == before else self._ids(text))
 
@@ -48,7 +51,7 @@ class Texts:
 
 
 def _end_tokens(model: LanguageModel) -> frozenset[int]:
-    """Those of the tokenizer and of the network's generation config. Raises ValueError where there is none."""
+    """End tokens of the tokenizer and of the network's generation config. Raises ValueError if there is none."""
     config: Any = getattr(model.network, "generation_config", None)
     ends = getattr(config, "eos_token_id", None)
     found = {model.tokenizer.eos_token_id, *(ends if isinstance(ends, (list, tuple)) else (ends,))} - {None}

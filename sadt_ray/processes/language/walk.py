@@ -1,8 +1,6 @@
-"""Texts walking down block by block, for particle sweeps. Those that have ended stand still and cost nothing."""
+"""A walk over texts, block by block, for particle systems. Texts that have ended stay as they are and cost nothing."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,19 +8,17 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.processes.language.protocols import TextsInProgress
 from sadt_ray.processes.walk import Choice, View
-
-if TYPE_CHECKING:
-    from sadt_ray.processes.language.chain import TextChain
 
 
 class TextWalk:
-    """B texts. Position 0 is the root, position p > 0 the chain's step ``blocks.steps[p - 1]``.
+    """B texts. Position 0 is the root, position p > 0 is step ``blocks.steps[p - 1]`` of the chain.
 
-    Keys and values are found by what a text says (``node_cache``), so that rows are copied and dropped as states.
+    Keys and values are looked up by text (``node_cache``), so copying and dropping rows only concerns their states.
     """
 
-    def __init__(self, chain: TextChain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
+    def __init__(self, chain: TextsInProgress, states: States, position: int, problem: Int[np.ndarray, " B"]) -> None:
         self._chain, self._states, self._problem, self.position = chain, states, np.asarray(problem), position
         self._steps = (-1, *chain.process.blocks.steps)
         self._nfe = np.zeros(len(states), np.int64)
@@ -34,7 +30,7 @@ class TextWalk:
         return View(self.position, self._problem, None, self._features)
 
     def evaluate(self) -> None:
-        """There is nothing to share: what a text has said is evaluated once, for all that go on from it."""
+        """Nothing to do: a text is evaluated once for all rows that continue it."""
 
     def take(self, rows: Int[np.ndarray, " n"]) -> None:
         self._states, self._problem, self._nfe = self._states[rows], self._problem[rows], self._nfe[rows]
@@ -45,7 +41,7 @@ class TextWalk:
     def step(
         self, seeds: UInt64[np.ndarray, " B"], gradient: Tensor | None = None, choice: Choice | None = None
     ) -> Float[np.ndarray, " B"] | None:
-        """One block, from the prior; the last step is all that is left."""
+        """Draw one block from the prior; the last step draws the rest of the text."""
         count, step, stop = len(self._states), self._steps[self.position], self._steps[self.position + 1]
         rows = self._chain.draw(
             self._states, self._problem, seeds, np.full(count, step), np.full(count, stop), every_step=True

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sadt_ray.opentslm.metrics.labels import accuracy, cohens_kappa, macro_f1, macro_f1_by_group
+from sadt_ray.opentslm.metrics.labels import accuracy, coded, cohens_kappa, confusion_f1, macro_f1
 
 LABELS = st.sampled_from("abc")
 ROWS = st.lists(st.tuples(LABELS, LABELS), min_size=2, max_size=40)
@@ -49,10 +49,10 @@ def test_kappa_is_zero_for_a_constant_answer_and_one_for_the_truth():
 
 def test_the_macro_f1_of_groups_weighs_them_by_size():
     truths, claims = ["no", "no", "no", "yes"], ["no", "no", "no", "no"]
-    assert macro_f1_by_group(truths, claims, ["x", "x", "x", "y"]) == pytest.approx(0.75)
+    assert confusion_f1(coded(truths, claims, ["x", "x", "x", "y"]).confusion()) == pytest.approx(0.75)
     rng = np.random.default_rng(0)
     many = rng.choice(list("abc"), (2, 50)).tolist()
-    assert macro_f1_by_group(*many, ["one"] * 50) == pytest.approx(macro_f1(*many))
+    assert confusion_f1(coded(*many, ["one"] * 50).confusion()) == pytest.approx(macro_f1(*many))
 
 
 def test_lists_that_do_not_fit_are_refused():

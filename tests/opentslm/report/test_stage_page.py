@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_up_stage import LABELS, METHODS, grown_search, made_up_problems, text_of, write_stage_run
 from matplotlib.image import imread
-from test_page_in_browser import BROWSER, FLAGS
-from test_report_page import Page
+from pages import BROWSER, FLAGS, Page
 
 from jobs import report
 from sadt_ray.opentslm.answers import answered

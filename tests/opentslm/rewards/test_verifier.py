@@ -12,7 +12,7 @@ from stage_questions import LABELS, autoregression, question, texts
 from sadt_ray.opentslm.rewards.agreement import AgreementReward
 from sadt_ray.opentslm.rewards.answer_verifier import answer_features, fit_answer_verifier
 from sadt_ray.opentslm.rewards.cross_fit import cross_fit
-from sadt_ray.opentslm.rewards.features import HiddenFeature, TextFeatures, margins
+from sadt_ray.opentslm.rewards.features import TextFeatures, margins
 from sadt_ray.opentslm.rewards.format import FormatReward
 from sadt_ray.opentslm.rewards.logistic import fit_logistic, held_out_facts
 from sadt_ray.opentslm.rewards.oracle import OracleAccuracy
@@ -223,17 +223,3 @@ def test_the_standard_verifier_pools_the_vote_and_the_templates():
     assert verifier.claims == ("lying", "walking")
     assert verifier.facts["stage"] == 3
     assert fit_answer_verifier(train, marginals, folds=4).names == ("agreement",)
-
-
-class Head:
-    """A model whose hidden state is the length of the prompt and of the text."""
-
-    def hidden(self, prompt, texts):
-        return np.array([[len(prompt.pre), len(text)] for text in texts], dtype=float)
-
-
-def test_hidden_states_are_columns_of_their_own_texts_and_prompts():
-    problems = [question("a", pre="1"), question("b", pre="22")]
-    features = TextFeatures({"hidden": HiddenFeature(Head())}, claims=("lying",))
-    rows = features.bind(problems)(np.array(["x", "xyz", "Answer: lying"]), np.array([1, 0, 1]))
-    assert rows.tolist() == [[2, 1, 0], [1, 3, 0], [2, 13, 1]]

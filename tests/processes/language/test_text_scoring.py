@@ -40,14 +40,6 @@ def test_a_captions_end_counts_and_every_prompt_is_read_as_itself():
     np.testing.assert_allclose(rewards, [by_hand(model, problems[p], row) / 2 for p, row in pairs], atol=1e-4)
 
 
-def test_the_hidden_state_is_the_one_that_the_next_token_is_drawn_from():
-    model, problem = TinyModel(llama()), question(ends=False)
-    hidden = TextScoring(CausalLMProcess(model, max_tokens=16)).hidden(problem.conditioning, list(TEXTS))
-    head = model.network.lm_head.weight.detach().numpy()
-    for row, tokens in zip(hidden, TEXTS.values(), strict=True):
-        np.testing.assert_allclose(head @ row, next_token_logits(model, problem, tokens).numpy(), atol=1e-4)
-
-
 def test_no_more_logits_are_held_at_once_than_fit(monkeypatch):
     """A published vocabulary makes 20 GB of the logits of 128 texts of 300 tokens."""
     model, problem, held = TinyModel(llama()), question(), []

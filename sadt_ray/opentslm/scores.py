@@ -1,17 +1,19 @@
-"""One row a method: how often it was right, how sure it was, what it cost."""
+"""Scores of a stage run: one row per method with accuracy, calibration and cost, and one per question and method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.opentslm.answers import Answered
+from sadt_ray.opentslm.answers import Answered, is_correct
 from sadt_ray.opentslm.metrics.stages import score_stage
+from sadt_ray.opentslm.rouge_bleu import rouge_l
 from sadt_ray.opentslm.stage_spec import StageSpec
+from sadt_ray.runs.scores import ProblemScores
 
 _SCORES = (
     "accuracy", "accuracy_se", "macro_f1", "macro_f1_se", "kappa", "kappa_se", "rouge_1", "rouge_2", "rouge_l",
@@ -21,11 +23,11 @@ _SCORES = (
 
 @dataclass(frozen=True)
 class StageScores:
-    """Of a run.
+    """Scores of a run.
 
     Attributes:
-        rows: a method each, the same columns in all; None for what is not defined, or has no gold answer.
-        calibration: bins by method.
+        rows: one per method, all with the same columns; None for a score that is undefined or needs a gold answer.
+        calibration: calibration bins by method.
     """
 
     rows: list[dict[str, Any]]
@@ -39,11 +41,11 @@ def score_methods(
     seconds: Mapping[str, float],
     oracles: Sequence[str],
 ) -> StageScores:
-    """Of every method that has answered all problems.
+    """Score every method. Each method must have answered all problems.
 
     Args:
-        seconds: a question took, by method.
-        oracles: methods whose reward read the gold answers.
+        seconds: time per question, by method.
+        oracles: names of the methods whose reward reads the gold answers.
     """
     rows, calibration = [], {}
     for method in dict.fromkeys(row.method for row in answers):
@@ -69,7 +71,7 @@ def _cost(method: str, rows: Sequence[Answered], seconds: Mapping[str, float]) -
 
 
 def _figures(spec: StageSpec, problems: Sequence[Problem], rows: Sequence[Answered]) -> dict[str, Any]:
-    """Nothing where a question has no gold answer: it can be answered, not scored."""
+    """Scores of the answers; none if a question has no gold answer."""
     wanted = "answer" if spec.metric == "rouge_l" else "label"
     if any(problem.extras.get(wanted) is None for problem in problems):
         return {}
@@ -82,3 +84,20 @@ def _figures(spec: StageSpec, problems: Sequence[Problem], rows: Sequence[Answer
 def _bins(reliability: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
     columns = (reliability["confidence"], reliability["accuracy"], reliability["counts"])
     return [{"confidence": c, "accuracy": a, "count": n} for c, a, n in zip(*columns, strict=True) if n]
+
+
+def answer_scores(rows: Iterable[Answered], captions: bool) -> list[ProblemScores]:
+    """Scores per question and method, for ``scores.parquet``.
+
+    ``correct`` (0 or 1) and the ``probability`` of the gold answer, or ``rouge_l`` for captions; and ``tokens``.
+    """
+    return [ProblemScores(row.method, row.problem, row.source, _answer_figures(row, captions)) for row in rows]
+
+
+def _answer_figures(row: Answered, captions: bool) -> dict[str, float]:
+    figures, right = {"tokens": float(row.tokens)}, is_correct(row)
+    if captions and row.label is not None:
+        figures["rouge_l"] = rouge_l(row.text, row.label)
+    elif right is not None and row.label is not None:
+        figures |= {"correct": float(right), "probability": row.probabilities.get(row.label, 0.0)}
+    return figures

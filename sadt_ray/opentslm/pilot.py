@@ -1,4 +1,4 @@
-"""The pilot of a reward that asks what other rationales say: a flat vote, whose tokens are charged to who uses it."""
+"""A pilot: a few rationales per question, drawn before the search, for rewards that compare with other rationales."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jobs.stages.pool import draw_rationales
 from sadt_ray.interfaces import Problem
+from sadt_ray.opentslm.pool import draw_rationales
 from sadt_ray.opentslm.rewards.agreement import Marginal
 from sadt_ray.processes.language.process import CausalLMProcess
 
-_SEED = 1 << 20  # apart from the searches'
+_SEED = 1 << 20  # keeps its random numbers apart from those of searches
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What it found, by problem name.
+    """What a pilot found, by problem name.
 
     Attributes:
-        marginals: of the answers.
-        texts: with their log-weights, all alike.
-        tokens: that it cost.
+        marginals: probability of each answer.
+        texts: the texts and their log-weights, all 0.
+        tokens: number of tokens evaluated; rewarded methods are charged for them.
     """
 
     marginals: Mapping[str, Marginal] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Pilot:
 
 
 def run_pilot(process: CausalLMProcess, problems: Sequence[Problem], count: int, seed: int) -> Pilot:
-    """``count`` rationales of every problem, their answers listed."""
+    """Draw ``count`` rationales per problem and enumerate their answers."""
     pool = draw_rationales(process, problems, count, _SEED + seed)
     marginals, texts, tokens = {}, {}, {}
     for drawn in pool:

@@ -1,18 +1,27 @@
-"""Does a problem put the question that a published sample puts: every text to the character, every series?"""
+"""Compare the prompt of a problem with a published sample: each text to the character, each series."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.opentslm.data.load import load_stage
+
+
+def check_sample(path: str | Path, tolerance: float = 1e-6) -> list[str]:
+    """Differences between a complete sample of ECG-QA-CoT and the prompt made from its raw record."""
+    sample = json.loads(Path(path).read_text(encoding="utf-8"))
+    return differences(load_stage(5, "all", path)[0], sample, tolerance)
 
 
 def differences(problem: Problem, sample: Mapping[str, Any], tolerance: float = 0.0) -> list[str]:
-    """Where a problem's prompt differs from a sample as upstream writes it: ``pre_prompt, time_series_text,
-    time_series, post_prompt``. One line each; none if it does not.
+    """Differences between a prompt and a sample as upstream writes it, one line each:
+    ``pre_prompt, time_series_text, time_series, post_prompt``.
     """
     prompt = problem.conditioning
     found = _texts("pre_prompt", [prompt.pre], [sample["pre_prompt"]])

@@ -1,7 +1,7 @@
-"""Many rationales of many questions, drawn once: every flat method at every budget is a function of them.
+"""A pool of rationales per question, drawn once, from which each flat method at each budget can be computed.
 
-A method with N rationales sees the first N of a question. Its answers are those of ``jobs.search --stage`` up to the
-noise of sampling; here all methods and budgets share their draws, so that differences between them are paired.
+A method with N rationales uses the first N of a question. Its answers equal those of a search up to the noise of
+sampling. Here all methods and budgets share their draws, so that differences between them are paired.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Rationales:
     """N rationales of one question with K answers.
 
     Attributes:
-        problem: that was asked.
-        texts: the rationales, up to where an answer begins; whole texts where there is none to choose.
-        probabilities: [N, K] of every answer after each; what is missing to one claims none.
-        tokens: [N] that were generated before the answer.
-        scored: [N] that listing the answers cost.
-        said: [K] that saying one answer costs, its end included.
-        drawn: [N] one answer for each, drawn with these probabilities: an index, or UNPARSABLE.
+        problem: the question.
+        texts: [N] rationales up to where the answer begins; whole texts if the question has no answers to choose from.
+        probabilities: [N, K] probability of each answer after each rationale; the rest, up to 1, claims no answer.
+        tokens: [N] tokens generated before the answer.
+        scored: [N] tokens evaluated to enumerate the answers.
+        said: [K] tokens of each answer, the end of the text included.
+        drawn: [N] one answer per rationale, drawn with these probabilities: an index, or UNPARSABLE.
     """
 
     problem: Problem
@@ -48,7 +48,7 @@ class Rationales:
 def draw_rationales(
     process: CausalLMProcess, problems: Sequence[Problem], count: int, seed: int = 0
 ) -> list[Rationales]:
-    """``count`` rationales of every problem from the prior, their answers listed."""
+    """Draw ``count`` rationales per problem from the prior and enumerate their answers."""
     chain = process.with_answers("enumerated").with_branch_steps("none").bind(problems)
     roots = chain.root_states()
     seeds = derive_seed_grid(derive_seeds(seed, _POOL, np.arange(len(problems))), _POOL, count)
@@ -82,7 +82,7 @@ def _of_problem(
     prompt = prompt_of(problem)
     mine = np.flatnonzero((done.rows >= rows.start) & (done.rows < rows.stop))
     claimed = claimed_answers(done.samples[mine], np.zeros(len(mine), np.int64), [prompt])
-    table = np.zeros((len(texts), len(prompt.answers) + 1))  # what claims nothing comes last, as UNPARSABLE does
+    table = np.zeros((len(texts), len(prompt.answers) + 1))  # the last column claims no answer; UNPARSABLE indexes it
     np.add.at(table, (done.rows[mine] - rows.start, claimed), np.exp(done.log_probs[mine]))
     u = uniforms(seeds, np.full(len(texts), _ANSWERS), 1)
     cumulative = table.cumsum(1)
@@ -91,17 +91,21 @@ def _of_problem(
     return Rationales(problem, texts, table[:, :-1], tokens, done.nfe[rows], said, drawn)
 
 
-def tokens_of(rationales: Rationales, n: int, listed: bool) -> float:
-    """Of the first n rationales: with all answers listed after each, or with the one that was drawn."""
+def tokens_of(rationales: Rationales, n: int, enumerated: bool) -> float:
+    """Cost of the first n rationales in tokens.
+
+    Args:
+        enumerated: whether all answers are enumerated after each rationale; otherwise only the drawn one is generated.
+    """
     drawn = rationales.drawn[:n]
     answers = (
-        rationales.scored[:n] if listed else np.where(drawn == UNPARSABLE, 0, np.append(rationales.said, 0)[drawn])
+        rationales.scored[:n] if enumerated else np.where(drawn == UNPARSABLE, 0, np.append(rationales.said, 0)[drawn])
     )
     return float((rationales.tokens[:n] + answers).sum())
 
 
 def majority(drawn: Int[np.ndarray, " N"], num_answers: int) -> tuple[int, Float[np.ndarray, " K"]]:
-    """Self-consistency: the most frequent drawn answer, the first of equals, and the share of each."""
+    """Self-consistency: the most frequent drawn answer, on ties the one drawn first, and the share of each answer."""
     votes = np.bincount(drawn[drawn != UNPARSABLE], minlength=num_answers) / len(drawn)
     if not votes.any():
         return UNPARSABLE, votes
@@ -112,14 +116,14 @@ def majority(drawn: Int[np.ndarray, " N"], num_answers: int) -> tuple[int, Float
 def weighted_vote(
     probabilities: Float[np.ndarray, "N K"], log_weights: Float[np.ndarray, " K"] | None = None
 ) -> tuple[int, Float[np.ndarray, " K"]]:
-    """The exact-answer vote, mean_i p_i(k), tilted by exp(log_weights_k): S-ADT's answer where the reward is of the
-    answer alone. Returns the answer and the marginal."""
+    """The exact-answer vote mean_i p_i(k), tilted by exp(log_weights_k). It is the answer of S-ADT for a reward that
+    depends on the answer alone. Returns the answer and the marginal."""
     mass = probabilities.mean(0) * (1.0 if log_weights is None else np.exp(log_weights - log_weights.max()))
     total = mass.sum()
     return (int(mass.argmax()), mass / total) if total > 0 else (UNPARSABLE, mass)
 
 
 def best_of(drawn: Int[np.ndarray, " N"], values: Float[np.ndarray, " K"]) -> int:
-    """The first drawn answer of highest reward."""
+    """The drawn answer with the highest reward, on ties the one drawn first."""
     parsed = drawn[drawn != UNPARSABLE]
     return int(parsed[values[parsed].argmax()]) if len(parsed) else UNPARSABLE

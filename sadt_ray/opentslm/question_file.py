@@ -1,33 +1,39 @@
-"""``questions.jsonl``: what was asked, for the report and for whoever reads the answers later."""
+"""``questions.jsonl``: the questions of a run, for its report and for later readers of the answers."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jobs.stages.task import StageTask
 from sadt_ray.interfaces import Problem
 from sadt_ray.opentslm.rewards.answers import claim_of
 from sadt_ray.opentslm.rewards.templates import LabelTemplates, log_spectra
 from sadt_ray.processes.language.prompt import Prompt
 
+QUESTIONS = "questions.jsonl"
 
-def write_questions(run: Path, task: StageTask) -> None:
-    """One line a question: series, text, gold answer if known, spectrum and the templates of its answers."""
-    unfinished = run / "questions.jsonl.writing"
+
+def write_questions(run: Path, problems: Sequence[Problem], templates: LabelTemplates | None = None) -> None:
+    """Write one line per question: series, text, answers, and the gold answer if it is known.
+
+    Args:
+        templates: if given, the spectrum of the series and the templates of the answers are written too.
+    """
+    unfinished = run / f"{QUESTIONS}.writing"
     with unfinished.open("w", encoding="utf-8") as file:
-        for problem in task.problems:
-            file.write(json.dumps(_question(problem, task), ensure_ascii=False) + "\n")
-    os.replace(unfinished, run / "questions.jsonl")
+        for problem in problems:
+            file.write(json.dumps(_question(problem, templates), ensure_ascii=False) + "\n")
+    os.replace(unfinished, run / QUESTIONS)
 
 
-def _question(problem: Problem, task: StageTask) -> dict[str, Any]:
+def _question(problem: Problem, templates: LabelTemplates | None) -> dict[str, Any]:
     prompt = problem.conditioning
-    assert isinstance(prompt, Prompt), "stages ask prompts"
+    assert isinstance(prompt, Prompt), "problems of stages are conditioned on prompts"
     series = np.atleast_2d(np.asarray(problem.context, float).T)
     extras = problem.extras
     return {
@@ -40,12 +46,12 @@ def _question(problem: Problem, task: StageTask) -> dict[str, Any]:
         "series_names": list(prompt.texts),
         "question": f"{prompt.pre}\n{prompt.post}",
         "answers": list(prompt.answers),
-        **(_spectra(problem, prompt, task.templates) if task.templates else {}),
+        **(_spectra(problem, prompt, templates) if templates else {}),
     }
 
 
 def _spectra(problem: Problem, prompt: Prompt, templates: LabelTemplates) -> dict[str, Any]:
-    """Densities by frequency in cycles a sample, means over channels of their logarithms."""
+    """Spectral densities against frequency in cycles per sample; geometric means over channels."""
     spectrum = np.exp(log_spectra(problem, templates.config).mean(0))
     row = {claim: k for k, claim in enumerate(templates.claims)}
     claims = {answer: row.get(claim_of(problem, answer)) for answer in prompt.answers}

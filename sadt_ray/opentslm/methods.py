@@ -1,12 +1,12 @@
-"""The methods of a stage by name: which prior answers, how it is searched, and whether a reward is asked.
+"""The methods of a stage by name: how the prior answers, how it is searched, and whether the reward counts.
 
-All but ``greedy`` have the same number of rationales. Where answers are *enumerated* every rationale ends in all of
-them, with their probabilities; where they are sampled it ends in one.
+All methods but ``greedy`` and ``sample`` use the same number of rationales. Where answers are *enumerated*, each
+rationale ends in all of them, weighted by their probabilities; where they are sampled, it ends in one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,12 +19,13 @@ class StageMethod:
     """A named way to answer.
 
     Attributes:
-        make: the search, from settings of ``SearchConfig``.
-        enumerated: whether answers are listed, or drawn.
-        rewarded: whether the reward counts; else the target is the prior itself.
-        rollouts: if they do not depend on the budget.
-        greedy: whether the likeliest token is taken, always.
-        flat: whether all rollouts begin at the prompt, so that they may run at once.
+        name: as in tables.
+        make: builds the search method; a function of ``sadt_ray.methods``.
+        enumerated: whether answers are enumerated; otherwise they are sampled.
+        rewarded: whether the reward counts; otherwise the target is the prior itself.
+        rollouts: fixed number of rationales per question; None for the number that is asked for.
+        greedy: whether the most probable token is taken at each step.
+        flat: whether all rollouts start at the prompt, so that they may run at once.
     """
 
     name: str
@@ -35,8 +36,12 @@ class StageMethod:
     greedy: bool = False
     flat: bool = True
 
-    def search(self, n_rollouts: int, **settings: Any) -> Method:
-        """The search under its name here."""
+    def search_method(self, n_rollouts: int, **settings: Any) -> Method:
+        """The search method for ``n_rollouts`` rationales per question, named as this method is.
+
+        Args:
+            settings: further parameters of ``make``.
+        """
         return replace(self.make(n_rollouts=self.rollouts or n_rollouts, **settings), name=self.name)
 
 
@@ -55,9 +60,9 @@ STAGE_METHODS: dict[str, StageMethod] = {
 }
 
 
-def stage_methods(names: tuple[str, ...]) -> list[StageMethod]:
-    """Methods by name, each once. Raises ValueError naming the methods there are."""
+def stage_methods(names: Sequence[str]) -> list[StageMethod]:
+    """Methods by name, each once. Raises ValueError for an unknown name or none, listing the methods."""
     unknown = [name for name in names if name not in STAGE_METHODS]
     if unknown or not names:
-        raise ValueError(f"there is no stage method {', '.join(unknown)!r}; choose of {', '.join(STAGE_METHODS)}")
+        raise ValueError(f"there is no stage method {', '.join(unknown)!r}; choose from {', '.join(STAGE_METHODS)}")
     return [STAGE_METHODS[name] for name in dict.fromkeys(names)]
