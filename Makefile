@@ -1,5 +1,5 @@
 # make search: environment + main job.   make test: environment + all tests.
-# make check: lint, types, import contracts.   make docs: HTML of docs/.
+# make check: lint, types, import contracts, dead code.   make docs: HTML of docs/.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -23,6 +23,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/vulture
 
 docs: $(VENV)/.dev
 	$(PY) -m sphinx --fail-on-warning --quiet -b html docs docs/_build

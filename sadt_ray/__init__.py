@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sadt_ray.processes.joint import JointProcess, joint_problem
     from sadt_ray.processes.pretrained import load_pretrained, load_prior
     from sadt_ray.processes.sampling import sample_prior
-    from sadt_ray.results import ProblemSamples, SampleResult
     from sadt_ray.rewards.combine import WeightedSum
     from sadt_ray.rewards.copula import CopulaReward, with_prior_samples
     from sadt_ray.rewards.coupling import fit_coupling
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
     from sadt_ray.runs.read import Run, read_run, read_runs
+    from sadt_ray.runs.results import ProblemSamples, SampleResult
     from sadt_ray.session import Session, SessionFactory, serial_session
     from sadt_ray.smc.config import SMCConfig
     from sadt_ray.training.fit import FlowFit, learn_flow
@@ -75,12 +75,12 @@ _HOME = {
     "Observer": "sadt_ray.engine.loop",
     "PriorSettings": "sadt_ray.training.prior",
     "Problem": "sadt_ray.interfaces",
-    "ProblemSamples": "sadt_ray.results",
+    "ProblemSamples": "sadt_ray.runs.results",
     "Reward": "sadt_ray.interfaces",
     "RolloutFailed": "sadt_ray.engine.loop",
     "Run": "sadt_ray.runs.read",
     "SMCConfig": "sadt_ray.smc.config",
-    "SampleResult": "sadt_ray.results",
+    "SampleResult": "sadt_ray.runs.results",
     "Scorer": "sadt_ray.interfaces",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",

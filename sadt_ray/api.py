@@ -24,11 +24,11 @@ from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.forecasting import build_forecast_task, settings_of_run
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.methods import Method, method_named
-from sadt_ray.results import SampleResult
 from sadt_ray.runs.directory import create_run_directory, write_json
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
 from sadt_ray.runs.recording import Recording
+from sadt_ray.runs.results import SampleResult
 from sadt_ray.session import FlowSource, SessionFactory, serial_session
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.tree.search import Search

@@ -15,9 +15,9 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.methods import Method
-from sadt_ray.results import SampleResult
 from sadt_ray.runs.directory import write_json, write_problems, write_samples, write_tree
 from sadt_ray.runs.recording import Recording
+from sadt_ray.runs.results import SampleResult
 from sadt_ray.runs.scores import ProblemScores, forecast_scores, write_scores
 from sadt_ray.runs.summary import Scores, score_problem, summary_row
 from sadt_ray.runs.tables import format_cell, html_table, text_table
@@ -84,8 +84,7 @@ def searches_of(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """The entries of each search: those that differ in the final draw alone share one, which is their first's."""
     waiting = list(entries)
     while waiting:
-        first = waiting[0]
-        shared = [entry for entry in waiting if entry[1:] == first[1:] and first.method.same_search(entry.method)]
+        shared = [entry for entry in waiting if waiting[0].method.same_search(entry.method)]
         waiting = [entry for entry in waiting if not any(entry is other for other in shared)]
         yield shared
 

@@ -22,7 +22,7 @@ from sadt_ray import search as grow
 from sadt_ray.methods import Method
 from sadt_ray.metrics import crps, quantiles
 from sadt_ray.processes.markov_chain import MarkovChainProcess
-from sadt_ray.results import COLUMNS, MAX_ROWS, NO_SAMPLE, NO_WEIGHT, no_samples
+from sadt_ray.runs.results import COLUMNS, MAX_ROWS, NO_SAMPLE, NO_WEIGHT, no_samples
 from sadt_ray.runs.summary import score_problem, summary_row
 
 FIXTURES = Path(__file__).parent / "fixtures" / "before_the_rebuilding"
@@ -324,7 +324,9 @@ def test_several_channels_have_a_column_of_the_frame() -> None:
 
 
 def test_without_pandas_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sadt_ray.results.__dict__, "import_module", lambda name: (_ for _ in ()).throw(ImportError()))
+    monkeypatch.setitem(
+        sadt_ray.runs.results.__dict__, "import_module", lambda name: (_ for _ in ()).throw(ImportError())
+    )
     with pytest.raises(ImportError, match="to_frame needs pandas: pip install pandas"):
         result_of([drawn([[1.0]])]).to_frame()
 

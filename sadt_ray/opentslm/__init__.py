@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sadt_ray.opentslm.answering import answer_questions
-    from sadt_ray.opentslm.answers import Answered, read_answers
     from sadt_ray.opentslm.model.load import load_opentslm
     from sadt_ray.opentslm.settings import StageSettings
     from sadt_ray.opentslm.task import StageTask, build_stage_task
+    from sadt_ray.runs.answer_file import Answered, read_answers
 
 _HOME = {
     "Answered": "answers",

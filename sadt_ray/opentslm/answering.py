@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sadt_ray.comparison import run_task
-from sadt_ray.opentslm.answers import Answered
 from sadt_ray.opentslm.settings import StageSettings
 from sadt_ray.opentslm.task import BATCH_SIZE, build_stage_task
+from sadt_ray.runs.answer_file import Answered
 from sadt_ray.runs.directory import create_run_directory, write_json
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.recording import Recording

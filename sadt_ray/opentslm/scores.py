@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.opentslm.answers import Answered, is_correct
 from sadt_ray.opentslm.metrics.stages import score_stage
 from sadt_ray.opentslm.rouge_bleu import rouge_l
 from sadt_ray.opentslm.stage_spec import StageSpec
+from sadt_ray.runs.answer_file import Answered, is_correct
 from sadt_ray.runs.scores import ProblemScores
 
 _SCORES = (

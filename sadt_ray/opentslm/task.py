@@ -14,7 +14,7 @@ from sadt_ray.comparison import Entry
 from sadt_ray.engine.loop import SearchResult, describe_failures
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
-from sadt_ray.opentslm.answers import Answered, answered, read_answers, write_answers
+from sadt_ray.opentslm.answers import answered
 from sadt_ray.opentslm.methods import STAGE_METHODS, StageMethod, stage_methods
 from sadt_ray.opentslm.question_file import write_questions
 from sadt_ray.opentslm.scores import StageScores, answer_scores, score_methods
@@ -25,6 +25,7 @@ from sadt_ray.opentslm.tree_texts import write_tree_texts
 from sadt_ray.processes.language.entropy import entropy_profile
 from sadt_ray.processes.language.process import CausalLMProcess
 from sadt_ray.rewards.combine import WeightedSum
+from sadt_ray.runs.answer_file import Answered, read_answers, write_answers
 from sadt_ray.runs.directory import write_json, write_tree
 from sadt_ray.runs.scores import write_scores
 from sadt_ray.tree.search import Search

@@ -26,7 +26,8 @@ from sadt_ray.report.style import (
     plain,
     small_multiples,
 )
-from sadt_ray.runs.read import Run, WeightedSamples
+from sadt_ray.runs.files import WeightedSamples
+from sadt_ray.runs.read import Run
 
 WIDTH = 10.0
 """Inches; all figures share it, so that they line up on the page."""

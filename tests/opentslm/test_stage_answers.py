@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.opentslm.answers import answered, is_correct, most_agreed, read_answers, write_answers
+from sadt_ray.opentslm.answers import answered, most_agreed
 from sadt_ray.processes.language.prompt import Prompt
+from sadt_ray.runs.answer_file import is_correct, read_answers, write_answers
 from sadt_ray.tree.samples import WeightedSamples
 
 QUESTION = Problem(

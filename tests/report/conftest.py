@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sadt_ray.runs.read import NodeTable
+from sadt_ray.runs.files import NodeTable
 
 METHODS = ("prior", "best-of-n", "snis", "dts")
 CONTEXT, HORIZON, NUM_SAMPLES = 336, 96, 60

@@ -13,7 +13,8 @@ from sadt_ray.numerics.psd import frequencies, welch
 from sadt_ray.report import plots
 from sadt_ray.report.spectra import period_ticks, psd, typical_psd_ratio
 from sadt_ray.report.style import method_colours, method_name, number, spread_apart
-from sadt_ray.runs.read import Run, WeightedSamples, read_run
+from sadt_ray.runs.files import WeightedSamples
+from sadt_ray.runs.read import Run, read_run
 
 OT = "ETTh1/test/0000/OT"
 

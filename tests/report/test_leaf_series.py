@@ -16,7 +16,8 @@ from sadt_ray.engine.serial import start_search
 from sadt_ray.processes.markov_chain import MarkovChainProcess
 from sadt_ray.report.tree.leaf_series import pack_series
 from sadt_ray.runs.directory import write_samples, write_tree
-from sadt_ray.runs.read import Run, read_run, read_trees
+from sadt_ray.runs.files import read_trees
+from sadt_ray.runs.read import Run, read_run
 
 KEY = ("dts", "ETTh1/test/0000/OT")
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from sadt_ray.report.packing import pack_column, script_safe
 from sadt_ray.report.tree.page import heaviest_rows, pack_nodes, tree_section
-from sadt_ray.runs.read import NodeTable, read_run
+from sadt_ray.runs.files import NodeTable
+from sadt_ray.runs.read import read_run
 
 
 def unpack(column: dict[str, str]) -> np.ndarray:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sadt_ray.opentslm.answers import Answered, is_correct
 from sadt_ray.opentslm.report.text_trees import TextTree, read_text_trees
 from sadt_ray.report.style import method_name
-from sadt_ray.runs.read import names_a_stage, read_json, read_progress, require_file
+from sadt_ray.runs.answer_file import Answered, is_correct
+from sadt_ray.runs.files import read_json, read_progress, require_file
+from sadt_ray.runs.read import names_a_stage
 
 QUESTION_FIELDS = ("problem", "source", "label", "answer", "series", "question", "answers")
 ANSWER_FIELDS = tuple(field.name for field in fields(Answered))

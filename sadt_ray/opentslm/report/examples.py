@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sadt_ray.opentslm.answers import Answered, is_correct
 from sadt_ray.opentslm.report.data import Question, StageRun
 from sadt_ray.opentslm.report.text_trees import TextTree
 from sadt_ray.report.style import method_colours
 from sadt_ray.report.tree.page import heaviest_rows
+from sadt_ray.runs.answer_file import Answered, is_correct
 
 MAX_QUESTIONS = 300
 """Questions that a page carries at most: those with a tree first."""

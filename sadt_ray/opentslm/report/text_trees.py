@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sadt_ray.opentslm.parse import parse_answer
-from sadt_ray.runs.read import NodeTable, grouped, read_table, read_trees
+from sadt_ray.runs.files import NodeTable, grouped, read_table, read_trees
 
 SUFFIX = "-texts"
 _BROKEN = "\ufffd"  # the first bytes of a character whose others come with the next node

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from sadt_ray.runs.read import grouped, read_json, read_progress, read_table
+from sadt_ray.runs.files import grouped, read_json, read_progress, read_table
 
 KINDS = ("forecast", "stage")
 STATUSES = ("complete", "failed", "stopped", "running", "pending")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from sadt_ray.metrics import quantiles
 from sadt_ray.report.packing import pack_column
-from sadt_ray.runs.read import ProblemSeries, WeightedSamples
+from sadt_ray.runs.files import ProblemSeries, WeightedSamples
 
 MAX_SERIES = 2_000
 """Samples of one tree that a page carries at most."""

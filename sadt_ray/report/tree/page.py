@@ -11,7 +11,7 @@ import numpy as np
 from sadt_ray.report.packing import pack_column, script_safe
 from sadt_ray.report.style import method_name
 from sadt_ray.report.tree.leaf_series import MAX_VALUES_IN_ALL, pack_series
-from sadt_ray.runs.read import NodeTable, ProblemSeries, WeightedSamples
+from sadt_ray.runs.files import NodeTable, ProblemSeries, WeightedSamples
 
 MAX_NODES = 100_000
 """Nodes of one tree that a page carries at most."""

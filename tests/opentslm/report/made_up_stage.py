@@ -11,9 +11,9 @@ import numpy as np
 
 from sadt_ray.config import SearchConfig
 from sadt_ray.interfaces import Problem, Results, Tickets
-from sadt_ray.opentslm.answers import Answered, is_correct, write_answers
 from sadt_ray.opentslm.tree_texts import write_tree_texts
 from sadt_ray.processes.language.prompt import Prompt
+from sadt_ray.runs.answer_file import Answered, is_correct, write_answers
 from sadt_ray.runs.directory import append_metrics, write_json, write_tree
 from sadt_ray.tree.search import Search
 

@@ -29,7 +29,7 @@ from sadt_ray.opentslm.report.text_trees import TextTree, added_texts
 from sadt_ray.opentslm.report.words import against, headline, stage_table
 from sadt_ray.opentslm.tree_texts import node_answers
 from sadt_ray.report.throughput import throughput_chart
-from sadt_ray.runs.read import NodeTable
+from sadt_ray.runs.files import NodeTable
 
 
 @pytest.fixture(scope="module")
