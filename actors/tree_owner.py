@@ -13,7 +13,7 @@ from actors.learner import RemoteLearner, RemoteWeightSource
 from actors.metrics import Meters
 from actors.pacing import BatchSize, Deadline
 from actors.rollout_worker import RemoteWorker
-from sadt_ray.engine.loop import SearchResult, SearchStats, run
+from sadt_ray.engine.loop import Observer, SearchResult, SearchStats, run
 from sadt_ray.engine.plan import SearchPlan, default_batch_size
 from sadt_ray.flow.flow import Flow
 from sadt_ray.runs.recording import Recording, SearchFailed, run_recorded
@@ -88,7 +88,7 @@ class TreeOwner:
         if flow is not None and plan.smc.twist == "flow":
             executor.use_flow(flow)
         source = None if learner is None else RemoteWeightSource(learner, -1 if flow is None else flow.version)
-        observers = [self, Meters(plan.name)]
+        observers: list[Observer] = [self, Meters(plan.name)]
         try:
             if self._recording is None:
                 result = run(plan, executor, observers)

@@ -53,11 +53,13 @@ from jobs.resume import (
 from jobs.search_job import SearchJob
 from jobs.stage_job import StageJob
 from jobs.tables import print_table
-from sadt_ray.comparison import Row, Task, check_entries, run_task
+from sadt_ray.comparison import Row, check_entries, run_task
 from sadt_ray.engine.loop import RolloutFailed, Tolerance
 from sadt_ray.engine.progress import SearchBar
 from sadt_ray.flow.weight_source import LearnerUpdate
+from sadt_ray.forecasting import ForecastTask
 from sadt_ray.methods import Method
+from sadt_ray.opentslm.task import StageTask
 from sadt_ray.runs.directory import create_run_directory, write_json
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.lock import only_writer
@@ -72,7 +74,7 @@ class Prepared(NamedTuple):
     """A run that can begin."""
 
     job: Job
-    task: Task
+    task: ForecastTask | StageTask
     run: Path
     executor: str
     open_session: SessionFactory
@@ -92,7 +94,7 @@ def kind_of(arguments: Sequence[str]) -> str:
 
 def parse(arguments: list[str]) -> tuple[Job, list[str], Resumed | None]:
     """The job of a command line; with --resume that of the run, as changed by what was given beside it."""
-    make = StageJob if kind_of(arguments) == "stage" else SearchJob
+    make: type[Job] = StageJob if kind_of(arguments) == "stage" else SearchJob
     job: Job = tyro.cli(make, args=arguments)
     if job.resume is None:
         execution = replace(job.execution, checkpoint_to=settled(job.execution.checkpoint_to))
@@ -123,7 +125,7 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         executor, open_session = choose_executor(job.execution, console)
     home = search_job.HOME if isinstance(job, SearchJob) else stage_job.HOME
     run = job.out or home / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    learning = job.learner(task, run) if isinstance(job, SearchJob) else None
+    learning = job.learner(task, run) if isinstance(job, SearchJob) and isinstance(task, ForecastTask) else None
     if resumed is None:
         check_address(run, job.execution.checkpoint_to)
     if resumed is None or resumed.run is None:
@@ -165,9 +167,9 @@ def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int
     def learned(update: LearnerUpdate | None) -> None:
         if update is None:
             notes.append("The learner did not answer at the end; what it last wrote is in the run directory.")
-        else:
+        elif isinstance(task, ForecastTask):
             notes.append(update.describe(run))
-            task.comparison.learned = update.facts()  # type: ignore[attr-defined]  # forecasts alone have a learner
+            task.comparison.learned = dict(update.facts())
 
     try:
         run_task(task, open_session, recording, flow_source, bar, watch.stats, watch.check, learned)
@@ -190,7 +192,7 @@ def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int
     return exit_code
 
 
-def _print(console: Console, task: Task, rows: Sequence[Row]) -> None:
+def _print(console: Console, task: ForecastTask | StageTask, rows: Sequence[Row]) -> None:
     print_table(console, [{column: row.get(column) for column in task.table_columns} for row in rows])
     for note in task.notes:
         console.print(note, markup=False)

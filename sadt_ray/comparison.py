@@ -49,9 +49,11 @@ class Entry(NamedTuple):
 class Task(Protocol):
     """Problems and methods, ready to be searched: forecasts, questions of a stage, or a user's own."""
 
-    problems: Sequence[Problem]
     notes: list[str]
     """Sentences that belong beside every result, such as a fallback that was taken."""
+
+    @property
+    def problems(self) -> Sequence[Problem]: ...
 
     @property
     def flow(self) -> Flow | None:

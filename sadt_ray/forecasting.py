@@ -479,8 +479,8 @@ def settings_of_run(config: Mapping[str, Any]) -> ForecastSettings:
     found["reward"] = _reward_spec(config)
     paths = {name: Path(found[name]) for name in ("data_file", "checkpoint", "flow") if found.get(name) is not None}
     buffers = tuple(Path(path) for path in found.get("buffer_path", ()))
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    return ForecastSettings(**{**plain, **paths, "buffer_path": buffers})
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    return ForecastSettings(**(plain | paths | {"buffer_path": buffers}))
 
 
 _RENAMED = {"harvest": "record_particles"}

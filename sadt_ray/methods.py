@@ -445,6 +445,7 @@ def sweep(
     until_se: float | None = None,
     at_once: int | None = None,
     seed: int = 0,
+    branch_steps: BranchSteps = "none",
     particles: int | None = None,
     twist: str | TwistFactory = "flow",
     guidance: Guidance = "possible",
@@ -467,6 +468,8 @@ def sweep(
         until_se: stop a problem early at this standard error of log Z, in nats.
         at_once: problems searched at once; None for all in turn.
         seed: every random number follows from it.
+        branch_steps: steps of the chain whose states become nodes, for a record of them; every system starts at the
+            root.
         particles: particles per ticket; as few and large particle systems as make up the budget if not given.
         twist: approximation of the soft value: clean, debiased, flow, or a look-ahead of your own.
         guidance: whether proposals follow the gradient of the twist: never, possible, always.
@@ -687,7 +690,7 @@ def _particles(name: str, settings: Mapping[str, Any], few: bool = False, **fixe
     branch_steps = given.pop("branch_steps", "none")
     if branch_steps is None:
         branch_steps = "none" if few and count < _SMALLEST_TREE else "start"
-    if branch_steps == "none":
+    if "widen_c" not in given or branch_steps == "none":  # all start at the root
         given |= {"widen_c": math.inf, "alpha": 0.0}
     return Method(name, branch_steps, SearchConfig(**{**given, "n_rollouts": count}), SMCConfig(**smc))
 

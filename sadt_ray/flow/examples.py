@@ -54,6 +54,12 @@ class Examples:
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of examples must have one length, got {lengths}")
 
+    def widened(self, num_features: int) -> Examples:
+        """The same rows with ``num_features`` features, zeros if no row lies between root and x_0 and has any."""
+        if self.features.shape[1]:
+            return self
+        return replace(self, features=np.zeros((len(self), num_features), np.float32))
+
     def columns(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("names", "nfe")}

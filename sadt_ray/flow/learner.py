@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +194,7 @@ class Learner:
             self._training = self._new_training(width)
         if self._training is not None:
             for examples in self._waiting:
-                self._training.absorb(_widened(examples, self._num_features))
+                self._training.absorb(examples.widened(self._num_features))
             self._waiting = []
 
     def _new_training(self, num_features: int) -> FlowTraining:
@@ -284,10 +284,3 @@ class LearnerSpec:
         learner = self.learner(process, reward, problems, self.paths, self.home, self.config)
         learner.outdo(self.known)
         return learner
-
-
-def _widened(examples: Examples, num_features: int) -> Examples:
-    """Give zero features to examples without any row between root and x_0, whose features have width 0."""
-    if examples.features.shape[1]:
-        return examples
-    return replace(examples, features=np.zeros((len(examples), num_features), np.float32))

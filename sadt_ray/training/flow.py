@@ -201,7 +201,7 @@ def _training(settings: FlowSettings, buffer: TrajectoryBuffer, sources: Sequenc
         flow = config.flow_config(width, inputs.num_positions, inputs.look_ahead, inputs.groups)
         training = FlowTraining(config, flow, first.multiply_adds)
         for part in parts:
-            training.absorb(part)
+            training.absorb(part.widened(width))
     if training is None or not training.ready:
         raise ValueError(
             f"{', '.join(map(str, settings.buffer_path))}: {sum(map(len, parts)):,} states in {num_families} groups "

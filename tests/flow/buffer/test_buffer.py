@@ -176,7 +176,7 @@ def test_particles_beside_the_tree_have_ids_of_their_own_and_parents_in_it(tmp_p
     beside = np.flatnonzero(nodes.node >= first)
     np.testing.assert_array_equal(nodes.node[nodes.parent[beside]], 3 * [0, first, first, first + 2] + np.repeat(
         [0, 4, 8], 4) * np.tile([0, 1, 1, 1], 3))  # fmt: skip
-    positions = nodes.positions([0, 7, 8, 9, 10])  # of the branch levels; particles have theirs
+    positions = nodes.positions([0, 7, 8, 9, 10], np.arange(len(nodes)))  # of the branch levels; particles have theirs
     np.testing.assert_array_equal(positions[beside], np.tile([1, 2, 2, 3], 3))
     in_tree = np.setdiff1d(np.arange(len(nodes)), beside)
     np.testing.assert_array_equal(positions[in_tree], np.array([0, 7, 8, 9, 10])[forest.level])
