@@ -83,7 +83,7 @@ class Spreads(NamedTuple):
 
 @dataclass(frozen=True)
 class RidgeConfig:
-    """Ridge penalties: ``penalty`` for the shared weights, ``channel_penalty`` for each channel's difference to them."""
+    """Ridge penalties: ``penalty`` for the shared weights, ``channel_penalty`` for each channel's difference."""
 
     penalty: float = 0.01
     channel_penalty: float = 10.0

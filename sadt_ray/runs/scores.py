@@ -57,7 +57,7 @@ def forecast_scores(
 
 
 def answer_scores(rows: Iterable[Answered], captions: bool) -> list[ProblemScores]:
-    """Scores of answers: ``tokens``, and ``correct`` (0 or 1) with ``probability`` of the gold answer, or ``rouge_l``."""
+    """Scores of answers: ``tokens``; ``correct`` (0 or 1) and ``probability`` of the gold answer, or ``rouge_l``."""
     return [ProblemScores(row.method, row.problem, row.source, _answer_figures(row, captions)) for row in rows]
 
 
