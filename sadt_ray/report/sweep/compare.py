@@ -132,7 +132,7 @@ def _target(setting: Setting) -> tuple[float | None, float | None]:
 
 
 def _worth(few: Setting, many: Setting, learned: bool) -> bool:
-    """Whether to show a pair: S-ADT with itself or with another method; without S-ADT, a searched method with itself."""
+    """Whether to show a pair: S-ADT with itself or another method; without S-ADT, a searched method with itself."""
     if few.oracle or many.oracle:
         return False
     same = (few.method, few.alpha) == (many.method, many.alpha)
