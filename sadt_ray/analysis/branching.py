@@ -1,12 +1,12 @@
-"""Where along a chain the reward is decided: the profile that says at which steps a tree should branch.
+"""The branching profile: at which steps of a chain the reward is decided, and so where a tree should branch.
 
 For levels l = 1..L below the root let m_l = E[r | x_l] under the prior, m_0 = E[r] and m_L = r. The m_l are a
 martingale, so the variance of the reward is a sum over levels (law of total variance):
 
     Var[r] = sum_l E Var[m_l | x_{l-1}].
 
-A level with a large term is one at which siblings differ in what becomes of them: nodes belong right above it. What
-search can win there is the spread of lambda V among siblings, its *tilt* in nats.
+At a level with a large term, siblings differ in their expected reward, so nodes belong just above it. The spread of
+lambda V among siblings, the *tilt* in nats, measures what a search can gain there.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.rewards.checked import score_checked
 from sadt_ray.rollout.rollout import rollout
 
-_PATHS, _SIBLINGS, _COMPLETIONS = range(3)  # what a seed is for
+_PATHS, _SIBLINGS, _COMPLETIONS = range(3)  # purposes of a seed
 
 
 @dataclass(frozen=True)
 class BranchingProfile:
-    """Variance decided on the way to each branch level; row l - 1 of every array is level l of the process.
+    """Variance that is decided between one branch level and the next. Row l - 1 of an array is level l of the process.
 
     Attributes:
-        variance: unbiased estimates of Var[m_l | x_{l-1}] in squared units of the reward, one a level, problem and
-            parent state x_{l-1}. A single one may be negative.
-        tilt_variance: the same of lambda V_K in squared nats, V_K = (1/lambda) log-mean-exp of lambda r over K
-            completions of a sibling. V_K tends to V from below as K grows; V itself has no unbiased estimator.
-        nfe: function evaluations that the profile cost.
+        variance: unbiased estimates of Var[m_l | x_{l-1}] in squared units of the reward, for each level, problem and
+            parent state x_{l-1}. A single estimate may be negative.
+        tilt_variance: the same for lambda V_K in squared nats, with V_K = (1/lambda) log-mean-exp of lambda r over K
+            completions of a sibling. V_K tends to V from below as K grows; V has no unbiased estimator.
+        nfe: function evaluations of the profile.
     """
 
     variance: Float[np.ndarray, "L P N"]
@@ -44,12 +44,12 @@ class BranchingProfile:
 
     @property
     def total(self) -> float:
-        """Variance of the reward given its problem: the sum over levels, averaged over problems."""
+        """Variance of the reward given the problem: the sum over levels, averaged over problems."""
         return float(self._by_problem.sum(0).mean())
 
     @property
     def share(self) -> Float[np.ndarray, " L"]:
-        """Share of the variance that is decided on the way to each level, problems pooled; sums to one."""
+        """Share of the variance that is decided on the way to each level, over all problems. The shares sum to one."""
         return self._by_problem.mean(1) / self.total
 
     @property
@@ -62,7 +62,7 @@ class BranchingProfile:
 
     @property
     def tilt(self) -> Float[np.ndarray, " L"]:
-        """Standard deviation of lambda V_K among siblings, nats; 0 where its variance is estimated below zero."""
+        """Standard deviation of lambda V_K among siblings, in nats; 0 if the variance estimate is negative."""
         return np.sqrt(np.maximum(self.tilt_variance.mean((1, 2)), 0))
 
     @property
@@ -81,15 +81,17 @@ def branching_profile(
     seed: int = 0,
     batch_size: int = 4096,
 ) -> BranchingProfile:
-    """Nested simulation: from N parents a problem at every level J siblings, from every sibling K completions.
+    """Estimate the profile by nested simulation: N parents per problem and level, J siblings each, K completions each.
 
-    Give the process the branch steps to be judged, ``"every"`` where it knows them. The cost is P N J K evaluations
+    Give the process the branch steps of interest, ``"every"`` if it has this preset. The cost is P N J K evaluations
     for every pair of levels l <= l': about P N J K T^2 / 2 for a chain of T steps.
 
     Args:
+        process, problems, reward: task.
         inv_temperature: lambda of the tilt.
-        parents, siblings, completions: N, J and K of each problem and level.
-        batch_size: rows run at once.
+        parents, siblings, completions: N, J and K.
+        seed: seed of all draws.
+        batch_size: number of rows that run together.
 
     Raises:
         ValueError: for fewer than one parent, two siblings or two completions, an odd number of completions, or a
@@ -107,11 +109,13 @@ def branching_profile(
     shape = (len(problems) * parents, siblings, completions)
     variance, tilt_variance = [], []
     for level in range(1, process.num_levels + 1):
-        brood, of_brood = np.repeat(np.arange(len(problem)), siblings), np.repeat(problem, siblings)
-        children, child_levels = simulation.advance(states[brood], levels[brood], of_brood, level, _SIBLINGS)
-        rewards = simulation.complete(children, child_levels, of_brood, completions, level).reshape(shape)
+        parent, child_problem = np.repeat(np.arange(len(problem)), siblings), np.repeat(problem, siblings)
+        children, child_levels = simulation.advance(states[parent], levels[parent], child_problem, level, _SIBLINGS)
+        rewards = simulation.complete(children, child_levels, child_problem, completions, level).reshape(shape)
         if not np.isfinite(rewards).all():
-            raise ValueError("a sample has reward -inf: the variance of such a reward says nothing")
+            raise ValueError(
+                "a sample has reward -inf, so the variance is infinite; use a reward that is always finite"
+            )
         variance.append(variance_among_siblings(rewards))
         tilt_variance.append(tilt_variance_among_siblings(rewards, inv_temperature))
         states, levels = simulation.advance(states, levels, problem, level, _PATHS)
@@ -120,10 +124,10 @@ def branching_profile(
 
 
 def variance_among_siblings(rewards: Float[np.ndarray, "... J K"]) -> Float[np.ndarray, ...]:
-    """Var[E[r | sibling]] from K completions of each of J siblings, without bias.
+    """Unbiased estimate of Var[E[r | sibling]] from K completions of each of J siblings.
 
-    The estimator of one-way analysis of variance: the sample variance of the siblings' means less the part of it that
-    finitely many completions cause, (mean sample variance within siblings) / K.
+    This is the estimator of one-way analysis of variance: the sample variance of the siblings' means, minus (mean
+    sample variance within siblings) / K, the part that is due to the finite number of completions.
     """
     within = rewards.var(axis=-1, ddof=1).mean(-1)
     return rewards.mean(-1).var(axis=-1, ddof=1) - within / rewards.shape[-1]
@@ -132,10 +136,10 @@ def variance_among_siblings(rewards: Float[np.ndarray, "... J K"]) -> Float[np.n
 def tilt_variance_among_siblings(
     rewards: Float[np.ndarray, "... J K"], inv_temperature: float
 ) -> Float[np.ndarray, ...]:
-    """Var[E[lambda V_{K/2} | sibling]] in squared nats, without bias from the noise of V_{K/2}.
+    """Unbiased estimate of Var[E[lambda V_{K/2} | sibling]] in squared nats.
 
-    Halves of a sibling's completions are independent given the sibling, so the covariance of their soft values across
-    siblings is the variance of what they share.
+    The two halves of a sibling's completions are independent given the sibling. So the covariance of their soft values
+    across siblings is the variance of the common part, without the noise of V_{K/2}.
     """
     half = rewards.shape[-1] // 2
     first = inv_temperature * soft_backup_sampled(rewards[..., :half], inv_temperature)
@@ -146,7 +150,7 @@ def tilt_variance_among_siblings(
 
 @dataclass
 class _Simulation:
-    """The chain with its seeds counted, so that no two draws share any."""
+    """The chain with a separate seed for every draw."""
 
     chain: Chain
     scorer: Scorer
@@ -158,7 +162,7 @@ class _Simulation:
     def advance(
         self, states: States, levels: Int[np.ndarray, " B"], problem: Int[np.ndarray, " B"], level: int, purpose: int
     ) -> tuple[States, Int[np.ndarray, " B"]]:
-        """Draws of the next level; a row whose chain has ended stays what it is."""
+        """Draw the next level. A row whose chain has ended does not change."""
         states, levels = states.copy(), levels.copy()
         seeds = self._seeds(len(levels), level, purpose)
         live = np.flatnonzero(levels < self.num_levels)
@@ -176,7 +180,7 @@ class _Simulation:
         completions: int,
         level: int,
     ) -> Float[np.ndarray, "B K"]:
-        """Rewards of K independent ways from each state to x_0. States that are x_0 are scored once."""
+        """Rewards of K independent completions of each state. A state at x_0 is scored once."""
         rewards = np.empty((len(levels), completions))
         ended = np.flatnonzero(levels >= self.num_levels)
         for rows in self._batches(ended):

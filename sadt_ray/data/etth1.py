@@ -1,7 +1,7 @@
-"""ETTh1 and files like it: where the data may be, how they are checked, what is wrong with a file that does not fit.
+"""Load ETTh1 and similar CSV files: find the data, check them, and explain what is wrong with a file.
 
 ETTh1 (Zhou et al., *Informer*, AAAI 2021): hourly load and oil temperature of a transformer, 17,420 rows, 7 channels.
-This is the one module of ``sadt_ray`` that reads the environment: ``$SADT_DATA`` and ``$XDG_CACHE_HOME``.
+This is the only module of ``sadt_ray`` that reads the environment: ``$SADT_DATA`` and ``$XDG_CACHE_HOME``.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _MAX_BYTES = 16 << 20
 
 
 class DataNotFound(FileNotFoundError):
-    """The data are in none of the places where they may be; the message lists the places and the ways out."""
+    """The data were not found. The message lists the places and the remedies."""
 
 
 class WrongChecksum(ValueError):
-    """A file has ETTh1's name but not its content."""
+    """A file has the name of ETTh1 but another content."""
 
 
 def load_etth1(download: bool = True, timeout: float = 20.0) -> SeriesDataset:
-    """ETTh1 from ``$SADT_DATA``, ``../shared/data``, the user's cache, or its public address, in this order.
+    """Load ETTh1 from ``$SADT_DATA``, ``../shared/data``, the user's cache, or its public address, in this order.
 
     Args:
-        download: whether the public address may be asked.
-        timeout: seconds to wait for it.
+        download: whether to try the public address.
+        timeout: time limit of the download, in seconds.
 
     Raises:
-        DataNotFound: if it is nowhere; the message says why the download failed, if it did.
-        WrongChecksum: a ValueError, if the file found on disk is not ETTh1.
+        DataNotFound: if it was not found; the message gives the error of a failed download.
+        WrongChecksum: if the file on disk is not ETTh1; it is a ValueError.
     """
     looked = []
     for path in _candidates():
@@ -71,11 +71,16 @@ def load_csv(
     context_length: int = CONTEXT_LENGTH,
     prediction_length: int = PREDICTION_LENGTH,
 ) -> SeriesDataset:
-    """Any CSV of ETTh1's shape: a header, a first column of dates, then one numeric column a channel.
+    """Load a CSV with the layout of ETTh1: a header, a first column of dates, then one numeric column per channel.
+
+    Args:
+        path: path of the file.
+        name: name of the dataset; by default the name of the file without its extension.
+        context_length, prediction_length: numbers of rows of a context and of a future.
 
     Raises:
         DataNotFound: if there is no such file.
-        ValueError: naming row and column, if a value is missing or not a finite number, a row has too few or too many
+        ValueError: with row and column, if a value is missing or not a finite number, a row has too few or too many
             cells, a column occurs twice, or there are too few rows for the split.
     """
     path = Path(path)
@@ -86,12 +91,12 @@ def load_csv(
 
 
 def cache_directory() -> Path:
-    """Where downloads are kept: ``$XDG_CACHE_HOME/sadt_ray``, or ``~/.cache/sadt_ray``."""
+    """Directory of downloads: ``$XDG_CACHE_HOME/sadt_ray``, or ``~/.cache/sadt_ray``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sadt_ray"
 
 
 def data_directories() -> list[Path]:
-    """Where data may be, in the order in which they are looked for: ``$SADT_DATA``, ``../shared/data``, the cache."""
+    """Directories that are searched for data, in this order: ``$SADT_DATA``, ``../shared/data``, the cache."""
     roots = [Path(os.environ["SADT_DATA"])] if os.environ.get("SADT_DATA") else []
     roots += dict.fromkeys((base / ".." / "shared" / "data").resolve() for base in (Path.cwd(), _REPOSITORY))
     return [*roots, cache_directory()]
@@ -113,18 +118,18 @@ def _check_sha256(content: bytes, path: Path) -> None:
 
 
 def _download(timeout: float) -> bytes:
-    """Fetch ETTh1. Raises OSError, HTTPException, or ValueError if something else came."""
+    """Download ETTh1. Raises OSError or HTTPException, or ValueError for another content."""
     request = urllib.request.Request(ADDRESS, headers={"User-Agent": "sadt_ray"})
     with urllib.request.urlopen(request, timeout=timeout) as response:
         content: bytes = response.read(_MAX_BYTES)
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise ValueError(f"what it sent is not ETTh1: {len(content)} bytes, sha256 {found}, expected {SHA256}")
+        raise ValueError(f"the download is not ETTh1: {len(content)} bytes, sha256 {found}, expected {SHA256}")
     return content
 
 
 def _keep(content: bytes) -> None:
-    """Put ETTh1 into the cache, where it appears whole or not at all; where that cannot be written, do without."""
+    """Write ETTh1 to the cache, atomically. If the cache cannot be written, nothing happens."""
     target = cache_directory() / "ETTh1.csv"
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +150,7 @@ def _not_found_message(looked: list[str]) -> str:
 
 
 def _parse(lines: Iterable[str], origin: str, name: str, context_length: int, prediction_length: int) -> SeriesDataset:
-    """A data set from the lines of a CSV; ``origin`` is what errors call it."""
+    """Make a data set from the lines of a CSV. ``origin`` names the source in errors."""
     reader = csv.reader(lines)
     header = [cell.strip() for cell in next(reader, [])]
     _check_header(header, origin)
@@ -172,7 +177,7 @@ def _check_header(header: list[str], origin: str) -> None:
 
 
 def _parse_row(cells: list[str], header: list[str], number: int, origin: str) -> list[float]:
-    """The numbers of one row; ``number`` counts lines of the file from 1, the header being 1."""
+    """The numbers of one row. ``number`` is the line of the file; the header is line 1."""
     if len(cells) != len(header):
         raise ValueError(
             f"{origin}: row {number} has {len(cells)} cells, the header has {len(header)}; repair that row"

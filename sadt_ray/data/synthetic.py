@@ -1,7 +1,7 @@
-"""An hourly series with daily and weekly cycles, made up, for when no data can be had.
+"""A synthetic hourly series with daily and weekly cycles, for use without data.
 
-Each channel is the sum of a daily cycle with two harmonics whose amplitude drifts, a weekday/weekend step, a slow
-random walk that is pulled back to its mean, and autoregressive noise: what an electricity load looks like from afar.
+Each channel resembles an electricity load. It is the sum of a daily cycle with two harmonics and a drifting amplitude,
+a weekday/weekend step, a slow mean-reverting walk, and autoregressive noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from sadt_ray.data.windows import CONTEXT_LENGTH, PREDICTION_LENGTH, SeriesDataset, standardised
 
-ROWS = 17_420  # as many as ETTh1 has
+ROWS = 17_420  # the number of rows of ETTh1
 CHANNELS = 7
 
 
@@ -23,7 +23,10 @@ def synthetic_hourly(
     context_length: int = CONTEXT_LENGTH,
     prediction_length: int = PREDICTION_LENGTH,
 ) -> SeriesDataset:
-    """A ``SeriesDataset`` named ``synthetic``: the same seed gives the same values everywhere."""
+    """Make a ``SeriesDataset`` named ``synthetic``. The same seed gives the same values on every machine.
+
+    Raises ValueError for less than one channel, or too few rows for the split.
+    """
     if channels < 1:
         raise ValueError(f"channels is {channels}; a series has at least one")
     generator = np.random.Generator(np.random.Philox(seed))
@@ -33,7 +36,7 @@ def synthetic_hourly(
 
 
 def _channel(generator: np.random.Generator, rows: int) -> Float[np.ndarray, " rows"]:
-    """One channel: cycles with a phase, weights and noise of its own."""
+    """One channel: cycles with their own phase, weights and noise."""
     hour = np.arange(rows)
     phase, second, weekend, level, noise = generator.uniform((0, 0.2, 0.2, 0.3, 0.1), (2 * np.pi, 0.6, 0.8, 0.9, 0.4))
     amplitude = 1.0 + 0.3 * _autoregression(generator, rows, 0.999)
@@ -44,7 +47,7 @@ def _channel(generator: np.random.Generator, rows: int) -> Float[np.ndarray, " r
 
 
 def _autoregression(generator: np.random.Generator, rows: int, coefficient: float) -> Float[np.ndarray, " rows"]:
-    """A first-order autoregression of unit stationary variance, started in its stationary law."""
+    """A first-order autoregression of unit variance, started in its stationary distribution."""
     innovations = generator.standard_normal(rows)
     innovations[1:] *= np.sqrt(1 - coefficient**2)
     return lfilter([1.0], [1.0, -coefficient], innovations)

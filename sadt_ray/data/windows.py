@@ -1,7 +1,7 @@
-"""A multichannel series cut into forecasting windows: a context, the future that followed it, and its ``Problem``.
+"""A multichannel series as forecasting windows: contexts, futures and ``Problem``s.
 
-Values are standardised by the training part's mean and standard deviation, the convention under which ETT results are
-published, so that errors of different channels can be averaged.
+Values are standardised by the mean and standard deviation of the training part, as in published ETT results, so that
+errors of different channels can be averaged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Windows(NamedTuple):
 
     contexts: Float[np.ndarray, "n context C"]
     futures: Float[np.ndarray, "n horizon C"]
-    starts: Int[np.ndarray, " n"]  # the row of each window's first target
+    starts: Int[np.ndarray, " n"]  # row of the first target of each window
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class SeriesDataset:
     """A standardised series with its training, validation and test parts.
 
     Attributes:
-        name: the dataset's name, the first part of every problem's name.
-        columns: channel names.
-        values: [rows, channels] float32, ``(raw - mean) / std``.
-        mean, std: [channels], of the training part's raw values.
-        splits: part -> (start, stop), the rows of its *targets*; contexts reach back into the part before.
+        name: name of the dataset, with which every problem's name begins.
+        columns: names of the channels.
+        values: standardised values ``(raw - mean) / std``, [rows, channels] float32.
+        mean, std: mean and standard deviation [channels] of the raw training values.
+        splits: (start, stop) of each part: the rows of its *targets*. Contexts reach back into the previous part.
+        context_length, prediction_length: numbers of rows of a context and of a future.
     """
 
     name: str
@@ -52,11 +53,14 @@ class SeriesDataset:
     prediction_length: int = PREDICTION_LENGTH
 
     def window_starts(self, split: str, stride: int) -> Int[np.ndarray, " n"]:
-        """First target rows of the split's windows, every ``stride`` rows, targets wholly inside the split."""
+        """Rows of the first targets of a part's windows, every ``stride`` rows. All targets lie in the part.
+
+        Raises ValueError for an unknown part or a stride less than 1.
+        """
         if split not in self.splits:
             raise ValueError(f"{self.name} has no part {split!r}; choose one of {', '.join(self.splits)}")
         if stride < 1:
-            raise ValueError(f"stride is {stride}; it counts rows between windows and must be at least 1")
+            raise ValueError(f"stride is {stride}; it is the number of rows between windows and must be at least 1")
         start, stop = self.splits[split]
         return np.arange(max(start, self.context_length), stop - self.prediction_length + 1, stride)
 
@@ -74,7 +78,7 @@ class SeriesDataset:
         )
 
     def channel_index(self, channel: int | str) -> int:
-        """A channel's position from its name or its position. Raises ValueError for one that does not exist."""
+        """Column of a channel, from its name or its column. Raises ValueError if it does not exist."""
         if isinstance(channel, str):
             if channel not in self.columns:
                 raise ValueError(f"{self.name} has no channel {channel!r}; choose one of {', '.join(self.columns)}")
@@ -84,10 +88,11 @@ class SeriesDataset:
         return int(channel)
 
     def problem(self, split: str, window_index: int, channel: int | str, stride: int = 48) -> Problem:
-        """The forecasting problem of one window and channel, named for example ``ETTh1/test/0007/OT``.
+        """The forecasting problem of one window and channel, with a name such as ``ETTh1/test/0007/OT``.
 
-        The future stands in ``truth`` alone. ``extras`` holds what a process or reward may know: ``all_contexts``
-        [context_length, C], ``channel`` (its column), ``start`` (row of the first target), ``dataset`` (name).
+        Only ``truth`` holds the future. A process or reward may read ``extras``: ``all_contexts`` [context_length, C],
+        ``channel`` (its column), ``start`` (row of the first target) and ``dataset`` (name). Raises ValueError if the
+        window or the channel does not exist.
         """
         starts = self.window_starts(split, stride)
         if not 0 <= window_index < len(starts):
@@ -99,11 +104,11 @@ class SeriesDataset:
         return self._problem(f"{split}/{window_index:04d}", start, self.channel_index(channel))
 
     def latest_problem(self, channel: int | str) -> Problem:
-        """What comes after the last row, named for example ``ETTh1/latest/OT``; its truth is not known yet."""
+        """The problem after the last row, with a name such as ``ETTh1/latest/OT``. Its truth is not known yet."""
         return self._problem("latest", len(self.values), self.channel_index(channel))
 
     def _problem(self, where: str, start: int, column: int) -> Problem:
-        """The problem whose first target is row ``start``; without a truth where the series ends too early."""
+        """The problem whose first target is row ``start``. It has no truth if the series ends too early."""
         contexts = self.values[start - self.context_length : start]
         targets = self.values[start : start + self.prediction_length, column]
         return Problem(
@@ -115,10 +120,10 @@ class SeriesDataset:
 
 
 def split_rows(rows: int, context_length: int, prediction_length: int) -> dict[str, tuple[int, int]]:
-    """Target rows of the parts: 12/4/4 months of a file as long as hourly ETT, 12/4/4 twentieths of any other.
+    """Target rows of the parts: 12/4/4 months for a file as long as hourly ETT, else 12/4/4 twentieths of the rows.
 
     Raises:
-        ValueError: if a part would not hold one window.
+        ValueError: if a part has fewer rows than one window.
     """
     unit = _MONTH if rows == _ETT_HOURLY_ROWS else rows // 20
     bounds = (0, 12 * unit, 16 * unit, 20 * unit)
@@ -139,7 +144,7 @@ def standardised(
     context_length: int = CONTEXT_LENGTH,
     prediction_length: int = PREDICTION_LENGTH,
 ) -> SeriesDataset:
-    """Split raw values and standardise them by the training part. A channel constant there keeps unit scale."""
+    """Split raw values and standardise them by the training part. A channel that is constant there keeps its scale."""
     splits = split_rows(len(raw), context_length, prediction_length)
     train = raw[slice(*splits["train"])].astype(np.float64)
     mean, std = train.mean(0), train.std(0)

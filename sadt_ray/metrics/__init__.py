@@ -1,10 +1,10 @@
-"""How good a weighted set of samples is: pure functions, one statistic each, numpy in and numpy out.
+"""Metrics of weighted samples: pure functions of numpy arrays, one statistic each.
 
-One shape convention: forecasts ``samples`` [..., samples, time], what happened ``truth`` [..., time], optional
-``weights`` [..., samples] that sum to one over the samples (equal weights if left out). Every score returns [...]:
-averaged over time where it is defined pointwise, so that ``score(samples[..., :24], truth[..., :24])`` is the score of
-the first day; of a single window, an array of no dimensions whose ``float()`` is the number. Units are those of the
-samples unless said otherwise. A shape that does not fit raises ValueError.
+All functions use the same shapes: ``samples`` [..., samples, time], ``truth`` [..., time] and optional ``weights``
+[..., samples], which sum to one over the samples (equal weights by default). A score has the shape [...]. A pointwise
+score is averaged over time, so ``score(samples[..., :24], truth[..., :24])`` is the score of the first day. The score
+of a single window is an array without dimensions; ``float()`` makes it a number. Units are those of the samples unless
+the function says otherwise. A shape that does not fit raises ValueError.
 """
 
 from sadt_ray.metrics.distances import energy_distance, log_psd_energy_distance, mmd_rbf, total_variation

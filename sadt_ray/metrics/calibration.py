@@ -1,4 +1,4 @@
-"""Whether answers are as often right as they are sure."""
+"""Calibration: does the confidence of answers agree with their accuracy?"""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from jaxtyping import Float, Int
 
 
 class Reliability(NamedTuple):
-    """Answers by how sure they were. Bins of equal width; NaN where one is empty."""
+    """Confidence and accuracy of answers in bins of equal width; NaN in an empty bin."""
 
     edges: Float[np.ndarray, " bins+1"]
     counts: Int[np.ndarray, " bins"]
-    confidence: Float[np.ndarray, " bins"]  # mean in the bin
-    accuracy: Float[np.ndarray, " bins"]
+    confidence: Float[np.ndarray, " bins"]  # mean confidence
+    accuracy: Float[np.ndarray, " bins"]  # share of correct answers
 
 
 def reliability(
     confidence: Sequence[float] | Float[np.ndarray, " n"], correct: Sequence[bool] | np.ndarray, num_bins: int = 10
 ) -> Reliability:
-    """How often answers of each confidence are right. Raises ValueError for confidences outside 0..1."""
+    """Accuracy of answers by confidence. Raises ValueError for confidences outside 0..1 or lists of two lengths."""
     sure, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if sure.shape != right.shape or sure.ndim != 1 or not len(sure):
         raise ValueError(f"confidences {sure.shape} and answers {right.shape} must be two lists of the same length")
@@ -37,7 +37,7 @@ def reliability(
 
 
 def calibration_error(bins: Reliability) -> float:
-    """ECE = sum_b n_b/n |accuracy_b - confidence_b| (Naeini et al. 2015). Biased upwards where bins are thin."""
+    """ECE = sum_b n_b/n |accuracy_b - confidence_b| (Naeini et al. 2015). Biased upwards for bins with few answers."""
     gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
     return float(np.sum(bins.counts * gaps) / bins.counts.sum())
 
@@ -45,7 +45,7 @@ def calibration_error(bins: Reliability) -> float:
 def brier_score(probabilities: Sequence[Mapping[str, float]], truths: Sequence[str]) -> float:
     """Mean of sum_k (p_k - 1[k is true])^2, between 0 and 2; a proper score (Brier 1950).
 
-    What the probabilities of a question lack to one is the probability of no answer, and counts as such.
+    If the probabilities of a question sum to less than one, the rest is the probability of "no answer".
     """
     scores = []
     for given, truth in zip(probabilities, truths, strict=True):

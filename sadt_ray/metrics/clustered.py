@@ -1,6 +1,6 @@
-"""How sure a figure is when examples come in clusters: windows of one subject, questions on one record.
+"""Standard errors for examples in clusters, such as windows of one subject or questions on one record.
 
-Rows of one source are alike, so that n of them tell less than n. Errors here are of the sources: drawing other ones.
+Examples of one source are correlated, so the errors here are those of a new draw of sources, not of examples.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from scipy.special import stdtrit
 
 
 class Estimate(NamedTuple):
-    """A figure and its standard error; NaN where there are fewer than two clusters."""
+    """A figure and its standard error, which is NaN for fewer than two clusters."""
 
     value: float
     standard_error: float
     clusters: int
 
     def half_width(self, level: float = 0.95) -> float:
-        """Of the interval of that level around the value: Student's t, one degree less than there are clusters.
+        """Half width of the confidence interval, by Student's t with (number of clusters - 1) degrees of freedom.
 
         NaN without a standard error.
         """
@@ -31,11 +31,17 @@ class Estimate(NamedTuple):
 
 
 def clustered_mean(values: Sequence[float] | Shaped[np.ndarray, " n"], sources: Sequence[str]) -> Estimate:
-    """The mean of n values, and its error from G clusters,
+    """The mean of n values, and its standard error from G clusters,
 
         se^2 = G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2     (Liang & Zeger 1986; CR1).
 
-    With clusters of one it is the usual standard error. Raises ValueError if values and sources differ in number.
+    For clusters of size one it is the usual standard error.
+
+    Args:
+        values: the values.
+        sources: cluster of each value.
+
+    Raises ValueError if values and sources differ in number, or there are none.
     """
     x = np.asarray(values, np.float64)
     rows = _rows_by_cluster(sources, len(x))
@@ -52,7 +58,7 @@ def paired_difference(
     theirs: Sequence[float] | Shaped[np.ndarray, " n"],
     sources: Sequence[str],
 ) -> Estimate:
-    """Mean of ours minus theirs on the same examples; what both find hard cancels."""
+    """Mean of ours minus theirs on the same examples. The difficulty of an example cancels."""
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} values cannot be paired with {len(theirs)}; both must be of the same examples")
     return clustered_mean(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64), sources)
@@ -61,14 +67,16 @@ def paired_difference(
 def clustered_statistic(
     statistic: Callable[[Int[np.ndarray, " k"]], float], sources: Sequence[str], max_groups: int = 200
 ) -> Estimate:
-    """Any figure of a set of rows (macro-F1, kappa, corpus BLEU) with its jackknife error over clusters,
+    """Any statistic of a set of rows (macro-F1, kappa, corpus BLEU), and its jackknife error over clusters,
 
         se^2 = (G-1)/G sum_g (theta_(-g) - mean theta)^2,      theta_(-g): all rows but those of group g.
 
-    A group is a cluster, or, of more than ``max_groups``, as many clusters as make that number of groups.
+    A group is one cluster. If there are more than ``max_groups`` clusters, they are divided into ``max_groups`` groups.
 
     Args:
-        statistic: of the numbers of the rows that are in.
+        statistic: function of the row numbers that are included.
+        sources: cluster of each row.
+        max_groups: largest number of groups.
     """
     rows = _rows_by_cluster(sources, len(sources))
     every = np.arange(len(sources))
@@ -88,7 +96,7 @@ def _parts(order: Int[np.ndarray, " n"], parts: int) -> list[Int[np.ndarray, " k
 
 def _rows_by_cluster(sources: Sequence[str], n: int) -> list[Int[np.ndarray, " k"]]:
     if len(sources) != n or n == 0:
-        raise ValueError(f"{n} values have {len(sources)} sources; give each value the source that it is from")
+        raise ValueError(f"{n} values have {len(sources)} sources; give one source per value")
     of_source: dict[str, list[int]] = {}
     for i, source in enumerate(sources):
         of_source.setdefault(str(source), []).append(i)

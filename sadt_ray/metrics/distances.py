@@ -1,7 +1,7 @@
-"""Distances between two distributions: of weighted samples, and of plain probability vectors.
+"""Distances between two sets of weighted samples, and between probability vectors.
 
-The distances between samples are V-statistics, distances between the weighted empirical measures themselves: zero only
-if they are the same, and larger for a set of few samples, which is what makes them measure diversity too.
+The distances between samples are V-statistics: distances between the weighted empirical distributions. They are zero
+only if both are the same. They are larger for fewer samples, so they also measure diversity.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def energy_distance(
 ) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| in the Euclidean norm over time (Szekely & Rizzo 2013), units of the samples.
 
-    In one dimension it is the square of ``scipy.stats.energy_distance``. Mostly sensitive to diversity: print it beside
-    ``log_psd_energy_distance``. O(n m time). Raises ValueError naming shapes that do not fit.
+    In one dimension it is the square of ``scipy.stats.energy_distance``. It is mostly sensitive to diversity; report it
+    together with ``log_psd_energy_distance``. O(n m time). Raises ValueError with the shapes if they do not fit.
     """
     x, y, v, w = _pair(x, y, x_weights, y_weights)
     return 2.0 * mean_distance(x, y, v, w) - mean_distance(x, x, v, v) - mean_distance(y, y, w, w)
@@ -38,7 +38,7 @@ def log_psd_energy_distance(
     nperseg: int = 48,
     eps: float = 1e-4,
 ) -> float:
-    """``edp``: the energy distance between the samples' Welch log-PSDs (nats), mostly sensitive to a spectral tilt."""
+    """Energy distance between the samples' Welch log-PSDs, in nats. It is mostly sensitive to the spectrum."""
     from sadt_ray.metrics.spectra import log_psd
 
     return energy_distance(log_psd(x, nperseg, eps), log_psd(y, nperseg, eps), x_weights, y_weights)
@@ -51,9 +51,9 @@ def mmd_rbf(
     x_weights: Float[np.ndarray, " n"] | None = None,
     y_weights: Float[np.ndarray, " m"] | None = None,
 ) -> float:
-    """Maximum mean discrepancy, squared, with the kernel exp(-|x - y|^2 / (2 bandwidth^2)); between 0 and 2.
+    """Squared maximum mean discrepancy with the kernel exp(-|x - y|^2 / (2 bandwidth^2)); between 0 and 2.
 
-    E k(X, X') + E k(Y, Y') - 2 E k(X, Y) (Gretton et al. 2012). Raises ValueError naming shapes that do not fit.
+    E k(X, X') + E k(Y, Y') - 2 E k(X, Y) (Gretton et al. 2012). Raises ValueError with the shapes if they do not fit.
     """
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive, in the units of the samples, got {bandwidth}")
@@ -66,9 +66,9 @@ def mmd_rbf(
 
 
 def total_variation(p: Float[np.ndarray, " k"], q: Float[np.ndarray, " k"]) -> float:
-    """1/2 sum_k |p_k - q_k|: the largest difference in probability over all events, 0 to 1.
+    """1/2 sum_k |p_k - q_k|: the largest difference in probability over all events, between 0 and 1.
 
-    Raises ValueError unless both are probability vectors of one length.
+    Raises ValueError unless both are probability vectors of the same length.
     """
     p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
     if p.ndim != 1 or p.shape != q.shape:

@@ -1,4 +1,4 @@
-"""Quantiles of weighted samples and whether intervals cover."""
+"""Quantiles of weighted samples, and coverage and width of intervals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ def quantiles(
 ) -> Float[np.ndarray, "*batch levels time"]:
     """Weighted quantiles, interpolated between samples.
 
-    The sample of rank i stands at the probability C_i - w_i/2, C_i its cumulative weight, and level p is read off at
-    1/2 + (p - 1/2)(n + 1)/n, n the effective sample size, but no further out than 1/(2n) from either end. With equal
-    weights that is numpy's ``method="weibull"``: the one definition under which an interval between two quantiles of n
-    exchangeable draws covers the next draw as often as it says. (numpy's default covers 88.2 % where 90 % is meant, at
-    n = 100.) A sample of vanishing weight has a vanishing say, also if it lies far out.
+    The sample of rank i is at the probability C_i - w_i/2, where C_i is its cumulative weight. Level p is read at
+    1/2 + (p - 1/2)(n + 1)/n, where n is the effective sample size, clipped to 1/(2n)..1 - 1/(2n). For equal weights
+    this is numpy's ``method="weibull"``. It is the only definition for which an interval between two quantiles of n
+    exchangeable draws covers the next draw with its nominal probability. (numpy's default covers 88.2 % instead of 90 %
+    at n = 100.) A sample of vanishing weight has a vanishing effect, even if it is an outlier.
+
+    Args:
+        samples: the samples.
+        levels: probabilities between 0 and 1.
+        weights: weights that sum to one over the samples; None for equal weights.
 
     Raises ValueError for levels outside 0..1 and shapes that do not fit.
     """
@@ -49,7 +54,7 @@ def coverage(
     level: float = 0.9,
     weights: Float[np.ndarray, "*batch samples"] | None = None,
 ) -> Float[np.ndarray, "*batch"]:
-    """Share of the time points where the central interval of probability ``level`` holds the truth."""
+    """Share of the time points at which the central interval of probability ``level`` contains the truth."""
     samples, truth, weights = checked(samples, truth, weights)
     interval = _central(samples, level, weights)
     return np.asarray(np.mean((interval[..., 0, :] <= truth) & (truth <= interval[..., 1, :]), axis=-1))
@@ -60,7 +65,7 @@ def interval_width(
     level: float = 0.9,
     weights: Float[np.ndarray, "*batch samples"] | None = None,
 ) -> Float[np.ndarray, "*batch"]:
-    """Width of the central interval of probability ``level``, averaged over time: how sharp a forecast is."""
+    """Width of the central interval of probability ``level``, averaged over time: the sharpness of a forecast."""
     interval = _central(np.asarray(samples, dtype=float), level, weights)
     return np.asarray(np.mean(interval[..., 1, :] - interval[..., 0, :], axis=-1))
 

@@ -1,11 +1,11 @@
-"""Scores of a forecast against what happened: CRPS, energy score, squared and absolute error. Lower is better.
+"""Scores of a forecast against the truth: CRPS, energy score, squared and absolute error. Lower is better.
 
-CRPS and energy score are *fair*: pairs of a sample with itself are left out, so that the expected score of n samples
-does not depend on n (Ferro 2014, doi:10.1002/qj.2270). With weights,
+CRPS and energy score are *fair*: they leave out pairs of a sample with itself, so the expected score of n samples does
+not depend on n (Ferro 2014, doi:10.1002/qj.2270). With weights,
 
     S = sum_i w_i |x_i - y|  -  1/2 sum_{i != j} w_i w_j |x_i - x_j| / (1 - sum_i w_i^2).
 
-The plain estimator divides by one and is too large by E|X - X'| / (2 ESS), which at an effective sample size of 50 is
+The plain estimator divides by one and is too large by E|X - X'| / (2 ESS). At an effective sample size of 50 this is
 more than the differences between methods.
 """
 
@@ -28,7 +28,7 @@ def crps(
     *,
     fair: bool = True,
 ) -> Float[np.ndarray, "*batch"]:
-    """Continuous ranked probability score averaged over time, in the units of the samples.
+    """Continuous ranked probability score (CRPS), averaged over time, in the units of the samples.
 
     O(n log n): over sorted samples sum_ij w_i w_j |x_i - x_j| = 2 sum_i w_i x_(i) (C_i + C_{i-1} - 1), where C_i is
     the cumulative weight. A single sample scores its absolute error. Raises ValueError on shapes that do not fit.
@@ -50,9 +50,10 @@ def energy_score(
     *,
     fair: bool = True,
 ) -> Float[np.ndarray, "*batch"]:
-    """The CRPS of whole trajectories: |.| becomes the Euclidean norm over time (Gneiting & Raftery 2007, eq. 22).
+    """Energy score: the CRPS with the Euclidean norm over time in place of |.| (Gneiting & Raftery 2007, eq. 22).
 
-    Unlike the CRPS it sees dependence between hours. O(n^2 time). Raises ValueError on shapes that do not fit.
+    Unlike the CRPS it depends on the dependence between hours. O(n^2 time). Raises ValueError on shapes that do not
+    fit.
     """
     samples, truth, weights = checked(samples, truth, weights)
     pairs = distinct_pairs(weights) if fair else np.ones(weights.shape[:-1])
@@ -69,7 +70,7 @@ def mean_distance(
     x_weights: Float[np.ndarray, " n"],
     y_weights: Float[np.ndarray, " m"],
 ) -> float:
-    """sum_ij v_i w_j |x_i - y_j|, Euclidean, a block of rows at a time."""
+    """sum_ij v_i w_j |x_i - y_j| in the Euclidean norm, computed in blocks of rows."""
     blocks = range(0, len(x), _ROWS)
     return float(sum(x_weights[i : i + _ROWS] @ (cdist(x[i : i + _ROWS], y) @ y_weights) for i in blocks))
 

@@ -1,4 +1,4 @@
-"""The one shape convention of the metrics, checked at the door."""
+"""Checks of the shapes and weights that the metrics expect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 def checked_weights(
     samples: np.ndarray, weights: np.ndarray | None, name: str = "samples"
 ) -> Float[np.ndarray, "*batch samples"]:
-    """Weights [..., samples] that sum to one; equal ones for ``None``. Raises ValueError naming what does not fit."""
+    """Check weights [..., samples] that sum to one; None gives equal weights. Raises ValueError with the bad value."""
     if samples.ndim < 2 or samples.shape[-2] == 0:
         raise ValueError(f"{name} must be [..., samples, time] with at least one sample, got shape {samples.shape}")
     if weights is None:
@@ -34,7 +34,7 @@ def checked(
 ) -> tuple[
     Float[np.ndarray, "*batch samples time"], Float[np.ndarray, "*batch time"], Float[np.ndarray, "*batch samples"]
 ]:
-    """Samples, truth and weights as arrays of doubles that fit each other. Raises ValueError naming the shapes."""
+    """Convert samples, truth and weights to arrays of doubles. Raises ValueError with the shapes if they do not fit."""
     samples, truth = np.asarray(samples, dtype=float), np.asarray(truth, dtype=float)
     weights = checked_weights(samples, weights)
     if truth.shape != samples.shape[:-2] + samples.shape[-1:]:
@@ -46,10 +46,10 @@ def checked(
 
 
 def distinct_pairs(weights: Float[np.ndarray, "*batch samples"]) -> Float[np.ndarray, "*batch"]:
-    """Total weight of pairs of different samples, 1 - sum w_i^2; 1 where one sample carries everything.
+    """Total weight of pairs of different samples, 1 - sum w_i^2; 1 if one sample has all the weight.
 
-    Fair estimators divide a sum over pairs by it. A single sample is a point forecast: it has no pairs, their sum is
-    zero, and dividing it by one leaves the point forecast's score.
+    Fair estimators divide a sum over pairs by it. A single sample has no pairs, so its sum is zero and the divisor does
+    not matter.
     """
     mass = np.sum(weights * (1.0 - weights), axis=-1)
     return np.where(mass > 1e-12, mass, 1.0)

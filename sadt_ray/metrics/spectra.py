@@ -1,7 +1,7 @@
-"""Does a forecast oscillate as it should: distances between power spectra, by Welch's method.
+"""Distances between the power spectra of a forecast and a reference, by Welch's method.
 
-The spectrum of a forecast is the expected PSD of its samples, sum_i w_i S_{x_i}, not the PSD of its mean, which is
-smaller (the PSD of the mean is at most the mean PSD). Frequencies are in cycles per sample, 0 to 1/2.
+The spectrum of a forecast is the expected PSD of its samples, sum_i w_i S_{x_i}, and not the PSD of its mean, which is
+at most as large. Frequencies are in cycles per sample, 0 to 1/2.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def spec_w1(
 ) -> Float[np.ndarray, "*batch"]:
     """Wasserstein-1 distance between the normalised PSDs of forecast and reference, in cycles per sample (0 to 1/2).
 
-    How far power has to be moved along the frequency axis. The reference (the context, or the truth) may be of any
-    length that holds one segment. Raises ValueError on shapes that do not fit or a PSD that is zero.
+    It is the mean distance by which power must move along the frequency axis. The reference (the context or the truth)
+    may have any length of at least ``nperseg``. Raises ValueError on shapes that do not fit or a PSD that is zero.
     """
     forecast, expected, frequencies = _spectra(samples, reference, weights, nperseg)
     out = np.empty(forecast.shape[:-1])
@@ -44,7 +44,7 @@ def log_spectral_distance(
 ) -> Float[np.ndarray, "*batch"]:
     """Root mean square over frequencies of log(S_forecast + eps) - log(S_reference + eps), in nats (x 4.34: decibels).
 
-    Unlike ``spec_w1`` it sees the level of the spectrum and its weak parts. Raises ValueError on wrong shapes.
+    Unlike ``spec_w1`` it depends on the level of the spectrum and on its weak parts. Raises ValueError on wrong shapes.
     """
     forecast, expected, _ = _spectra(samples, reference, weights, nperseg)
     return np.asarray(np.sqrt(np.mean(np.square(np.log(forecast + eps) - np.log(expected + eps)), axis=-1)))

@@ -1,8 +1,8 @@
-"""Numbers kept as logarithms: means, normalised weights, effective sample sizes.
+"""Numbers in log space: means, normalised weights, effective sample sizes.
 
-Soft values of children **sampled** from the prior are log-*mean*-exps, of children **enumerated** with their
-probabilities log-*sum*-exps of p_k exp(.). Both are one formula, a weighted log-mean-exp; ``tree.backup`` uses it
-incrementally, these functions state it plainly.
+The soft value of children **sampled** from the prior is a log-*mean*-exp. For children **enumerated** with their
+probabilities it is a log-*sum*-exp of p_k exp(.). Both are a weighted log-mean-exp. ``tree.backup`` computes it
+incrementally; the functions here are the direct form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 
 def log_mean_exp(log_values: Float[np.ndarray, "... n"]) -> Float[np.ndarray, ...]:
-    """log( (1/n) sum_i exp(a_i) ) over the last axis; -inf where all are -inf. Raises ValueError for n = 0."""
+    """log( (1/n) sum_i exp(a_i) ) over the last axis; -inf if all values are -inf. Raises ValueError for n = 0."""
     n = np.shape(log_values)[-1]
     if n == 0:
         raise ValueError("log_mean_exp of no values is undefined")
@@ -28,10 +28,10 @@ def soft_backup_sampled(values: Float[np.ndarray, "... n"], lam: float) -> Float
 def soft_backup_enumerated(
     values: Float[np.ndarray, "... n"], log_probs: Float[np.ndarray, "... n"], lam: float
 ) -> Float[np.ndarray, ...]:
-    """V = (1/lambda) log sum_k p_k exp(lambda v_k) / sum_k p_k: exact where the p_k sum to one.
+    """V = (1/lambda) log sum_k p_k exp(lambda v_k) / sum_k p_k. It is exact if the p_k sum to one.
 
-    Where they sum to less, this is the value given that the next state is one of those enumerated; the missing mass
-    needs a sampled child of its own.
+    If they sum to less, it is the value given that the next state is one of the enumerated ones. The remaining
+    probability then needs a sampled child.
     """
     log_probs = np.asarray(log_probs, dtype=float)
     return (logsumexp(log_probs + lam * np.asarray(values), axis=-1) - logsumexp(log_probs, axis=-1)) / lam
@@ -48,6 +48,6 @@ def normalised(log_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def effective_sample_size(weights: Float[np.ndarray, " n"]) -> float:
-    """ESS = (sum w)^2 / sum w^2, from 1 (one sample carries all) to n (equal weights)."""
+    """ESS = (sum w)^2 / sum w^2, from 1 (one sample has all the weight) to n (equal weights)."""
     weights = np.asarray(weights, dtype=float)
     return float(weights.sum() ** 2 / np.square(weights).sum())

@@ -1,7 +1,7 @@
-"""Power spectral densities of batches of series, differentiable: Welch's method and Thomson's multitaper.
+"""Differentiable power spectral densities (PSD) of batches of series: Welch's method and Thomson's multitaper.
 
-Frequencies are in cycles per sample, 0 to 1/2; densities are one-sided, in squared units of the series per cycle per
-sample, so that a PSD integrates to the variance (``scipy.signal.welch`` with ``fs=1`` and ``scaling="density"``).
+Frequencies are in cycles per sample, 0 to 1/2. Densities are one-sided, in squared units of the series per cycle per
+sample, so a PSD integrates to the variance (as ``scipy.signal.welch`` with ``fs=1`` and ``scaling="density"``).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 
 
 def frequencies(nperseg: int = 48) -> Float[Tensor, " frequencies"]:
-    """The nperseg // 2 + 1 frequencies at which segments of ``nperseg`` samples are resolved, cycles per sample."""
+    """The nperseg // 2 + 1 frequencies of segments of ``nperseg`` samples, in cycles per sample."""
     return torch.fft.rfftfreq(nperseg, dtype=torch.float64)
 
 
 def welch(x: Float[Tensor, "*batch time"], nperseg: int = 48) -> Float[Tensor, "*batch frequencies"]:
-    """Mean of the periodograms of Hann-windowed segments that overlap by half, each with its mean removed.
+    """Mean periodogram of Hann-windowed segments, which overlap by half and have their mean removed.
 
     Equal to ``scipy.signal.welch(x, nperseg=nperseg)`` (Welch 1967). Raises ValueError if no segment fits.
     """
@@ -33,9 +33,9 @@ def multitaper(
 ) -> Float[Tensor, "*batch frequencies"]:
     """Mean over half-overlapping segments and over 2 NW - 1 orthogonal DPSS tapers (Thomson 1982).
 
-    Less variance per segment than Welch's at a resolution of NW = ``half_bandwidth`` bins to either side. Segments, and
-    with them the frequencies, are those of ``welch``, so that series of different lengths can be compared.
-    Raises ValueError if no segment fits or the half bandwidth leaves no taper.
+    It has less variance per segment than Welch's method, at a resolution of NW = ``half_bandwidth`` bins on either
+    side. Segments and frequencies are those of ``welch``, so series of different lengths can be compared. Raises
+    ValueError if no segment fits, or the half bandwidth allows no taper.
     """
     return _mean_periodogram(_segments(x, nperseg), _dpss_transform(nperseg, half_bandwidth, x.dtype, x.device))
 
@@ -43,7 +43,7 @@ def multitaper(
 def log_psd(
     x: Float[Tensor, "*batch time"], nperseg: int = 48, eps: float = 1e-4, method: str = "welch"
 ) -> Float[Tensor, "*batch frequencies"]:
-    """log(S + eps) by ``method`` "welch" or "multitaper"; eps, a density, keeps silent frequencies finite."""
+    """log(S + eps) by ``method`` "welch" or "multitaper". The density eps keeps the logarithm finite at S = 0."""
     if method not in METHODS:
         raise ValueError(f"unknown PSD method {method!r}; choose one of {', '.join(METHODS)}")
     return torch.log(METHODS[method](x, nperseg) + eps)
@@ -63,19 +63,19 @@ def _mean_periodogram(
 ) -> Float[Tensor, "*batch frequencies"]:
     """Sum over parts (real and imaginary, every taper) of |transform segment|^2, averaged over segments.
 
-    For the short segments of a reward a product with the transform's matrix is a handful of calls where an FFT takes a
-    dozen; gradients flow through it.
+    The segments of a reward are short, so one product with the matrix of the transform needs fewer calls than an FFT.
+    Gradients flow through it.
     """
-    rows = segments.reshape(-1, segments.shape[-1])  # one product of two matrices, not a batch of tiny ones
+    rows = segments.reshape(-1, segments.shape[-1])  # one matrix product, not a batch of small ones
     power = (rows @ transform.flatten(1)).square().view(*segments.shape[:-2], -1, transform.shape[-1])
     return power.sum(-2) / segments.shape[-2]
 
 
 def _transform(tapers: np.ndarray) -> np.ndarray:
-    """Remove the mean, taper, Fourier transform, scale to a one-sided density: [nperseg, 2 tapers, frequencies]."""
+    """Matrix [nperseg, 2 tapers, frequencies]: remove the mean, taper, transform, scale to a one-sided density."""
     count, nperseg = tapers.shape
     centre = np.eye(nperseg) - 1 / nperseg
-    spectrum = np.fft.rfft(centre[:, None, :] * tapers, axis=-1)  # row t: what a unit impulse at t becomes
+    spectrum = np.fft.rfft(centre[:, None, :] * tapers, axis=-1)  # row t: transform of a unit impulse at t
     one_sided = np.full(nperseg // 2 + 1, 2.0)
     one_sided[0] = 1.0
     if nperseg % 2 == 0:
@@ -85,7 +85,7 @@ def _transform(tapers: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a constant made inside a caller's inference mode could never see a gradient again
+@torch.inference_mode(False)  # a constant from a caller's inference mode could not be used with gradients later
 def _hann_transform(nperseg: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     window = hann(nperseg, sym=False)
     return torch.tensor(_transform(window[None] / np.linalg.norm(window))).to(device, dtype)

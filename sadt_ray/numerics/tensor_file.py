@@ -1,8 +1,8 @@
-"""Named arrays and a few strings in one file of the safetensors format, streamed, with a digest of all that is in it.
+"""Files of named arrays and strings in the safetensors format, written as a stream, with a digest.
 
 Any reader of safetensors opens such a file (https://huggingface.co/docs/safetensors: the length of a JSON header, the
-header, the arrays one after the other). It is written here and not by that package because its numpy half makes two
-copies of everything in memory first. The last array, ``blake2b``, is the digest of every byte before it.
+header, then the arrays). This module does not use the safetensors package, because its numpy functions first make two
+copies of all data in memory. The last array, ``blake2b``, is the digest of all bytes before it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,29 @@ _TYPES = {
 }  # fmt: skip
 _NAMES = {np.dtype(dtype): name for name, dtype in _TYPES.items()}
 _DIGEST, _DIGEST_SIZE = "blake2b", 32
-_CHUNK = 1 << 22  # bytes hashed and written while they are in the cache
+_CHUNK = 1 << 22  # bytes that are hashed and written together, while they are in the CPU cache
 
 
 class Damaged(ValueError):
-    """The file is not as it was written: cut short, or changed."""
+    """The file was cut short or changed after it was written."""
 
 
 class Sink(Protocol):
-    def write(self, data: Any, /) -> Any: ...
+    """A binary file that can be written."""
+
+    def write(self, data: Any, /) -> Any:
+        """Write all bytes of ``data``."""
 
 
 class Source(Protocol):
+    """A binary file that can be read."""
+
     def readinto(self, buffer: Any, /) -> Any:
-        """Fill the buffer; returns how many bytes there were, 0 at the end."""
+        """Read into the buffer. Returns the number of bytes, 0 at the end of the file."""
 
 
 def write_tensors(sink: Sink, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write everything, without a copy. Raises ValueError for a type that the format does not have."""
+    """Write arrays, metadata and digest, without a copy. Raises ValueError for a dtype that the format lacks."""
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)  # keeps every array aligned
     digest = blake2b(digest_size=_DIGEST_SIZE)
     for piece in (_header(ordered, metadata), *(_bytes_of(array) for _, array in ordered)):
@@ -49,9 +54,9 @@ def write_tensors(sink: Sink, arrays: Mapping[str, np.ndarray], metadata: Mappin
 
 
 def read_tensors(source: Source, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a file of ``size`` bytes.
+    """Read arrays and metadata of a file of ``size`` bytes.
 
-    Raises Damaged if it was cut short, if its content is not what its digest says, or if it has no digest.
+    Raises Damaged if the file was cut short, if its content does not match its digest, or if it has no digest.
     """
     digest = blake2b(digest_size=_DIGEST_SIZE)
     start = _read(source, 8, digest)
@@ -88,7 +93,7 @@ def _header(arrays: list[tuple[str, np.ndarray]], metadata: Mapping[str, str]) -
 
 
 def _layout(header: Mapping[str, Any], size: int) -> Iterator[tuple[str, type, tuple[int, ...]]]:
-    """Name, type and shape of the arrays in order of their place. Raises ValueError unless they fill ``size`` bytes."""
+    """Name, type and shape of the arrays in file order. Raises ValueError unless they fill ``size`` bytes."""
     name, end = "", 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])

@@ -1,7 +1,7 @@
 """CPU threads of PyTorch: one for rollouts, unless the user asks for more.
 
-The matrices of a rollout are too small to share out well, and a sum that is split over threads is rounded differently:
-with one thread everywhere, a search gives the same bits in this process and on any worker.
+The matrices of a rollout are too small for several threads. A sum that is split over threads is also rounded
+differently. With one thread everywhere, a search gives the same bits in this process and on any worker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 @contextmanager
 def limited_threads(threads: int = 1) -> Iterator[None]:
-    """Let PyTorch use so many threads for as long as the block lasts."""
+    """Context in which PyTorch uses ``threads`` threads."""
     before = torch.get_num_threads()
     if before == threads:
         yield

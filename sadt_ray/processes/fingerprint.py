@@ -1,4 +1,4 @@
-"""What a prior is known by in files: a digest of its weights and of how it is sampled."""
+"""The fingerprint of a prior in files: a digest of its weights and its sampler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sadt_ray.interfaces import GenerativeProcess
 
 
 def prior_fingerprint(process: GenerativeProcess) -> str:
-    """Of a diffusion whose denoiser is a network; branch levels do not change it. Empty for any other process."""
+    """Digest of a diffusion whose denoiser is a network, whatever its branch levels. Empty for another process."""
     denoiser, sampler = getattr(process, "denoiser", None), getattr(process, "sampler", None)
     if not isinstance(denoiser, torch.nn.Module):
         return ""
@@ -22,7 +22,7 @@ def prior_fingerprint(process: GenerativeProcess) -> str:
 
 
 def pieces_of(named: Mapping[str, Any]) -> list[str | bytes]:
-    """Names and values, in the order of the names: arrays by their bytes, other things by their ``repr``."""
+    """Names and values, ordered by name: the bytes of an array, the ``repr`` of another value."""
     return [
         piece
         for name in sorted(named)
@@ -31,7 +31,7 @@ def pieces_of(named: Mapping[str, Any]) -> list[str | bytes]:
 
 
 def digest(*pieces: str | bytes) -> str:
-    """32 hexadecimal digits; where one piece ends and the next begins counts."""
+    """Digest of 32 hexadecimal digits. It depends on the boundaries between the pieces."""
     found = blake2b(digest_size=16)
     for piece in pieces:
         content = piece.encode() if isinstance(piece, str) else piece

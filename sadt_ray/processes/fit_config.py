@@ -1,4 +1,4 @@
-"""How diff-k is trained: sizes, stages, and the defaults for a dataset."""
+"""Settings of the training of diff-k: sizes, stages, and the defaults for a dataset."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STAGES = ("forecast", "residual")
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How long and how fast one stage trains.
+    """Settings of one stage.
 
     Attributes:
-        max_steps: optimiser steps at most.
-        patience: steps without a better validation loss after which the stage ends.
-        validate_every: steps between validations, and between checkpoints.
-        batch_size, learning_rate, weight_decay: of AdamW.
-        ema_decay: of the averaged parameters that are validated and kept.
+        max_steps: largest number of optimiser steps.
+        patience: number of steps without a better validation loss after which the stage ends.
+        validate_every: number of steps between validations, and between checkpoints.
+        batch_size, learning_rate, weight_decay: settings of AdamW.
+        ema_decay: decay of the averaged parameters, which are validated and kept.
     """
 
     max_steps: int = 2000
@@ -35,7 +35,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """A whole training run. Everything that decides the weights is here or in the data."""
+    """Settings of a whole training run. They and the data determine the weights."""
 
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -48,7 +48,7 @@ class FitConfig:
 
 
 def default_fit_config(dataset: WindowedSeries) -> FitConfig:
-    """The defaults, with sizes that the dataset decides."""
+    """The defaults, with the sizes of the dataset."""
     base = DenoiserConfig()
     forecast = ForecastConfig(
         context_length=dataset.context_length,
@@ -60,9 +60,12 @@ def default_fit_config(dataset: WindowedSeries) -> FitConfig:
 
 
 def check_fit_config(dataset: WindowedSeries, config: FitConfig) -> None:
+    """Raise ValueError if the sizes of the configuration do not fit the dataset."""
     sizes = config.denoiser.forecast
     for key, ours in (("context_length", dataset.context_length), ("prediction_length", dataset.prediction_length)):
         if getattr(sizes, key) != ours:
             raise ValueError(f"{key} is {getattr(sizes, key)} in the configuration but {ours} in {dataset.name}")
     if sizes.channels != len(dataset.columns):
-        raise ValueError(f"the configuration has {sizes.channels} channels but {dataset.name} {len(dataset.columns)}")
+        raise ValueError(
+            f"the configuration has {sizes.channels} channels but {dataset.name} has {len(dataset.columns)}"
+        )

@@ -1,11 +1,10 @@
-"""Train diff-k in two stages: the Gaussian forecast, then what is not Gaussian about its residuals.
+"""Train diff-k in two stages: first the Gaussian forecast, then a network for its non-Gaussian residuals.
 
     forecast:  min over s, h       mean CRPS of the hourly marginals + 0.1 x negative log-likelihood per axis
     residual:  min over F          E_{x_0, sigma, eps} |D(x_0 + sigma eps; sigma, c) - x_0|^2 / c_out(sigma)^2
 
-Both are averaged exponentially (EMA) and stop early on the validation part; the best average is kept. The forecast is
-frozen in the second stage, so the residual network cannot spoil what the first one learned. A run interrupted anywhere
-continues to the same weights, bit for bit.
+Both stages average the parameters exponentially (EMA), stop early by the validation loss, and keep the best average.
+The second stage does not change the forecast. A resumed run gives the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from sadt_ray.processes.training_windows import WindowedSeries, Windows, augment
 
 
 class Progress(NamedTuple):
-    """What the progress callback is told after every step."""
+    """Argument of the progress callback after every step."""
 
     stage: str
     step: int
@@ -44,10 +43,10 @@ class Progress(NamedTuple):
 def residual_loss(
     model: DiffKDenoiser, batch: Windows, sigma: Float[Tensor, " B"], noise: Float[Tensor, "B W"]
 ) -> Float[Tensor, ""]:
-    """Denoising error over its expectation under the Gaussian forecast, which a network F = 0 attains: 1 is "no gain".
+    """Denoising error divided by its expectation under the Gaussian forecast. A network F = 0 has the loss 1.
 
-    The squared error is summed over the axes before it is divided, so that it stays the error in the units of x_0 and
-    fast axes of no size do not claim half of the network.
+    The squared error is summed over the axes before the division. So it is the error in the units of x_0, and small
+    fast axes do not take half of the network's capacity.
     """
     with torch.no_grad():
         mean, log_spread, log_hourly = model.forecast(batch.context, batch.channel)
@@ -59,7 +58,7 @@ def residual_loss(
 
 
 class _Stage:
-    """What distinguishes the two stages: the trained module, its loss, its validation."""
+    """One of the two stages: the trained parameters, the loss and the validation."""
 
     def __init__(self, name: str, model: DiffKDenoiser, config: FitConfig) -> None:
         self.name = name
@@ -83,18 +82,18 @@ class _Stage:
         return residual_loss(self.model, batch, self.sigma(uniform), noise)
 
     def sigma(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Noise levels as dense as the sampler's steps: the Karras ramp at a uniform place."""
+        """Noise levels with the density of the sampler's steps: the Karras ramp at uniform positions."""
         low, high = (end ** (1 / self.sampler.rho) for end in (self.sampler.sigma_min, self.sampler.sigma_max))
         return (high + uniform * (low - high)) ** self.sampler.rho
 
     def train(self) -> None:
-        """Dropout on in the trained part alone: the residual network meets the forecast as it will be used."""
+        """Switch dropout on for the trained part alone, so the residual network sees the final forecast."""
         self.model.train()
         self.model.forecast.train(self.name == "forecast")
 
     @torch.no_grad()
     def validate(self, windows: Windows) -> float:
-        """The loss on the validation part under noise that is the same every time."""
+        """Loss on the validation part, with the same noise at every call."""
         self.model.eval()
         n, width = windows.future.shape
         generator = torch.Generator().manual_seed(0)
@@ -114,14 +113,14 @@ def fit_denoiser(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> DiffKDenoiser:
-    """Train a denoiser on the training part, stopping early on the validation part. The test part is not read.
+    """Train a denoiser on the training part, with early stopping on the validation part. The test part is not read.
 
     Args:
-        dataset: standardised series; its context and prediction lengths must be the configuration's.
-        config: ``default_fit_config(dataset)`` if None.
-        checkpoint: file rewritten at every validation; needed to resume.
-        resume: continue from ``checkpoint`` if it exists.
-        progress: called after every step; whatever it raises interrupts the run, which can then be resumed.
+        dataset: standardised series with the context and prediction lengths of the configuration.
+        config: settings; ``default_fit_config(dataset)`` if None.
+        checkpoint: file that every validation rewrites; needed to resume.
+        resume: whether to continue from ``checkpoint`` if it exists.
+        progress: function called after every step. An exception from it interrupts the run, which can be resumed.
 
     Raises:
         ValueError: if the configuration does not fit the data or the checkpoint.
@@ -160,7 +159,7 @@ def _run_stage(
     checkpoint: Path | None,
     progress: Callable[[Progress], None] | None,
 ) -> None:
-    """Optimise until ``max_steps`` or until patience ends; ``state.best`` then holds the parameters to keep."""
+    """Optimise for ``max_steps`` steps or until patience ends. ``state.best`` then holds the best parameters."""
     if not state.ema:
         state.ema = {name: parameter.detach().clone() for name, parameter in stage.trained}
     stage.train()
@@ -183,7 +182,7 @@ def _run_stage(
 
 
 def _train_step(stage: _Stage, state: TrainingState, train: Windows, config: FitConfig) -> float:
-    """One optimiser step; batch, noise and dropout are functions of (seed, stage, step)."""
+    """Make one optimiser step. Batch, noise and dropout are functions of (seed, stage, step)."""
     torch.manual_seed(
         int(derive_seeds(config.seed, STAGES.index(stage.name), np.array([state.step]))[0] >> np.uint64(1))
     )

@@ -1,10 +1,10 @@
-"""A conditional Gaussian forecast: the mean and the spreads that the denoiser is preconditioned with.
+"""A conditional Gaussian forecast: the mean and the spreads of the denoiser's preconditioning.
 
-    x_0 | c  ~  N(b(c), H V diag(s(c)^2) V^T H),    H = diag(h(c)),
+    x_0 | c  ~  N(b(c), H V diag(s(c)^2) V^T H),    H = diag(h(c)).
 
-with c the instance-normalised context, b(c) a ridge regression on it, V the principal axes of its residuals on the
-training part, s(c) the spread along them and h(c) a factor an hour: a load is hard to foresee in the morning and easy
-at night, whatever its axes. Both come from one small network. Normalisation by the context's own mean and standard
+c is the instance-normalised context, b(c) a ridge regression on it, and V holds the principal axes of the residuals on
+the training part. s(c) are the spreads along these axes, and h(c) is a factor per hour: a load is harder to predict in
+the morning than at night. s and h come from one small network. The normalisation by the context's own mean and standard
 deviation is that of RevIN (Kim et al., ICLR 2022), without its affine part.
 """
 
@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_LOG_SPREADS = (-4.0, 4.0)  # bounds: below, a channel that stands still would drive the likelihood to infinity
+_LOG_SPREADS = (-4.0, 4.0)  # bounds; without the lower one, a constant channel has an infinite likelihood
 _LOG_HOURLY = (-2.0, 2.0)
 _LEVEL = 4.0
-SCALE_FLOOR = 0.05  # added to the standard deviation of a context, so that a flat one does not divide by zero
+SCALE_FLOOR = 0.05  # added to the standard deviation of a context, which is 0 for a constant one
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class ForecastConfig:
     """Sizes of the forecast.
 
     Attributes:
-        context_length, prediction_length: hours seen and hours forecast.
-        channels: known channels; one more row of the embedding stands for an unknown one.
-        recent: how many of the latest hours the spread network sees; the mean sees all.
+        context_length, prediction_length: numbers of hours in the context and in the forecast.
+        channels: number of known channels; one more row of the embedding is for unknown channels.
+        recent: number of latest hours that the spread network sees; the mean sees all hours.
         hidden: width of the spread network.
         channel_width: width of the channel embedding.
-        dropout: while training.
+        dropout: dropout rate in training.
     """
 
     context_length: int = 336
@@ -47,7 +47,7 @@ class ForecastConfig:
 
 
 class NormalisedContext(NamedTuple):
-    """Contexts at zero mean and about unit spread, and what undoes it."""
+    """Contexts with zero mean and about unit spread, and the location and scale that were removed."""
 
     series: Float[Tensor, "B L"]
     location: Float[Tensor, "B 1"]
@@ -55,13 +55,14 @@ class NormalisedContext(NamedTuple):
 
     @property
     def level(self) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
-        """Log scale and location as inputs of a network: what normalisation hides from it.
+        """Log scale and location as inputs of a network, which the normalisation removes from the series.
 
-        Cut off at ``_LEVEL``, in standard deviations of the training part, beyond which it could only extrapolate.
+        They are clipped to +-``_LEVEL``, because a network could only extrapolate beyond.
         """
         return self.scale.log().clamp(-_LEVEL, _LEVEL), self.location.clamp(-_LEVEL, _LEVEL)
 
     def undo(self, future: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
+        """Convert normalised futures to the units of the contexts."""
         return self.location + self.scale * future
 
 
@@ -73,7 +74,7 @@ def instance_normalise(context: Float[Tensor, "B L"]) -> NormalisedContext:
 
 
 class Spreads(NamedTuple):
-    """A Gaussian forecast: mean, log spread along the principal axes, log factor of every hour."""
+    """A Gaussian forecast: mean, log spread along each principal axis, log factor of each hour."""
 
     mean: Float[Tensor, "B W"]
     log_spread: Float[Tensor, "B W"]
@@ -82,17 +83,17 @@ class Spreads(NamedTuple):
 
 @dataclass(frozen=True)
 class RidgeConfig:
-    """Shrinkage: ``penalty`` of the shared regression to zero, ``channel_penalty`` of each channel's to the shared."""
+    """Ridge penalties: ``penalty`` for the shared weights, ``channel_penalty`` for each channel's difference."""
 
     penalty: float = 0.01
     channel_penalty: float = 10.0
 
 
 class GaussianForecast(nn.Module):
-    """Context and channel -> mean b(c) and log spreads log s(c) along the principal axes V."""
+    """Context and channel -> mean b(c), log spreads log s(c) along the principal axes V, and log factors log h(c)."""
 
-    weights: Tensor  # of b(c), [channels + 1, L, W], the last for an unknown channel
-    axes: Tensor  # V, [W, W], columns are orthonormal
+    weights: Tensor  # regression weights of b(c), [channels + 1, L, W]; the last row is for unknown channels
+    axes: Tensor  # V, [W, W]; the columns are orthonormal
 
     def __init__(self, config: ForecastConfig) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class GaussianForecast(nn.Module):
         )
 
     def mean(self, series: Float[Tensor, "B L"], channel: Int[Tensor, " B"]) -> Float[Tensor, "B W"]:
-        """b(c) of normalised contexts, each by its channel's regression."""
+        """b(c) of normalised contexts, by the regression of each channel."""
         mean = series.new_empty(len(series), self.config.prediction_length)
         for c in channel.unique().tolist():
             rows = channel == c
@@ -137,10 +138,10 @@ class GaussianForecast(nn.Module):
     def fit_ridge_(
         self, context: NormalisedContext, channel: Int[Tensor, " N"], future: Float[Tensor, "N W"], ridge: RidgeConfig
     ) -> GaussianForecast:
-        """Closed forms: b(c) by ridge regression; V, and where s(c) starts, from the residuals.
+        """Fit b(c) by ridge regression, and V and the initial s(c) from the residuals, all in closed form.
 
-        One regression is shared by all channels; each channel's own is shrunk towards it. Rows count by the inverse of
-        their scale, so that the few windows of wild months do not decide.
+        One regression is shared by all channels, and each channel's own regression is shrunk towards it. The weight of
+        a row is the inverse of its scale, so that a few volatile windows do not dominate.
         """
         weight = 1 / context.scale
         weight = weight / weight.mean()
@@ -181,8 +182,8 @@ def forecast_loss(
 ) -> Float[Tensor, ""]:
     """Mean CRPS of the hourly marginals + ``likelihood_weight`` x negative log-likelihood per coordinate.
 
-    The first is what forecasts are judged by; the second alone sees the spreads of the fast axes, which hardly move
-    any marginal and yet carry the spectrum.
+    Forecasts are evaluated by the CRPS. It hardly depends on the spreads of the fast axes, which determine the
+    spectrum; the likelihood does.
     """
     mean, log_spread, log_hourly = forecast(context, channel)
     variances, hourly = torch.exp(2 * log_spread), torch.exp(log_hourly)

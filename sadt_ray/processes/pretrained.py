@@ -1,4 +1,4 @@
-"""Priors as files: safetensors with the configuration in their metadata, and the ones that ship with the package."""
+"""Priors in files (safetensors with the configuration in the metadata), and the priors that ship with the package."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ BACKBONE = "diff-k"
 
 
 def save_prior(path: str | Path, denoiser: DiffKDenoiser, sampler: SamplerConfig) -> None:
-    """Write the denoiser and the sampler that goes with it, atomically."""
+    """Write a denoiser and its sampler, atomically."""
     config = {"denoiser": asdict(denoiser.config), "sampler": asdict(sampler)}
     save_atomically(denoiser.state_dict(), {"format": FORMAT, "config": json.dumps(config, sort_keys=True)}, Path(path))
 
 
 def load_prior(path: str | Path, **process_options: Any) -> DiffusionProcess:
-    """The process stored in a file, frozen. ``process_options`` are those of ``DiffusionProcess``.
+    """Load a frozen process from a file. ``process_options`` are options of ``DiffusionProcess``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a diff-k prior.
+        ValueError: if the file is not a diff-k prior.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,15 +46,15 @@ def load_prior(path: str | Path, **process_options: Any) -> DiffusionProcess:
 
 
 def load_pretrained(backbone: str = BACKBONE, dataset: str = "ETTh1", **process_options: Any) -> DiffusionProcess:
-    """The prior that ships with the package for a dataset.
+    """Load the prior that ships with the package for a dataset.
 
     Args:
         backbone: ``"diff-k"``.
-        dataset: the dataset's name.
-        process_options: those of ``DiffusionProcess``, such as ``branch_steps="late"`` or ``device="cuda"``.
+        dataset: name of the dataset.
+        process_options: options of ``DiffusionProcess``, such as ``branch_steps="late"`` or ``device="cuda"``.
 
     Raises:
-        ValueError: if no weights ship for them, saying how to train some.
+        ValueError: if the package has no such weights, with the command that trains them.
     """
     if backbone != BACKBONE:
         raise ValueError(f"there is no backbone {backbone!r} here; choose {BACKBONE!r}")

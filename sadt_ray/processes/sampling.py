@@ -1,4 +1,4 @@
-"""Running a chain down to x_0, and independent samples straight from a prior: no tree, no reward."""
+"""Run a chain to x_0, and draw independent samples from a prior, without tree and reward."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def run_down(
     problem: Int[np.ndarray, " B"],
     seeds: UInt64[np.ndarray, " B"],
 ) -> Path:
-    """Every row to x_0, in one go where the chain can, else level by level. Rows may start at any level above it."""
+    """Run every row to x_0, in one call if the chain can (``RunsDown``), else level by level.
+
+    Rows may start at any level above x_0.
+    """
     if isinstance(chain, RunsDown):
         return chain.run_down(states, levels, problem, seeds)
     states, levels = states.copy(), np.array(levels)
@@ -40,10 +43,17 @@ def run_down(
 def sample_prior(
     process: GenerativeProcess, problems: Sequence[Problem], num_samples: int, seed: int = 0, batch_size: int = 1024
 ) -> np.ndarray:
-    """Samples [P, num_samples, ...] of each problem, in the units of its context.
+    """Draw samples [P, num_samples, ...] of P problems, in the units of their contexts.
+
+    Args:
+        process: prior.
+        problems: the problems.
+        num_samples: number of samples per problem.
+        seed: seed of all draws.
+        batch_size: number of rows that run together.
 
     Raises:
-        ValueError: if num_samples is not positive, or a problem does not fit the process.
+        ValueError: if ``num_samples`` is not positive, or a problem does not fit the process.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
@@ -59,7 +69,7 @@ def sample_prior(
             chain, process.num_levels, roots[rows], level[: len(rows)], rows, seeds[start : start + batch_size]
         )
         states = np.empty_like(path.states)
-        states[path.rows] = path.states  # one level: one state a row
+        states[path.rows] = path.states  # one level, so one state per row
         parts.append(chain.decode(states, rows))
     samples = np.concatenate(parts)
     return samples.reshape(len(problems), num_samples, *samples.shape[1:])

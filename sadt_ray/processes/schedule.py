@@ -1,7 +1,7 @@
 """Noise levels, and the ancestral step between two of them, for any denoiser D(x; sigma).
 
 The variance-exploding forward chain adds independent Gaussian noise: x_sigma = x_0 + sigma * epsilon. Its posterior is
-Gaussian in closed form, and the ancestral chain replaces x_0 by the denoiser's estimate of it.
+Gaussian with a closed form. The ancestral chain replaces x_0 in it by the output of the denoiser.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def karras_sigmas(num_steps: int, sigma_min: float, sigma_max: float, rho: float
 
     sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho
     (Karras et al., *Elucidating the design space of diffusion-based generative models*, NeurIPS 2022, eq. 5).
-    One denoising step, and one evaluation of the denoiser, leads from each level to the next.
+    One denoising step, with one evaluation of the denoiser, leads from each level to the next.
 
     Raises:
         ValueError: unless num_steps >= 2, 0 < sigma_min < sigma_max and rho > 0.

@@ -1,6 +1,6 @@
-"""A training run on disk: everything that decides its next step, as one safetensors file, replaced atomically.
+"""The state of a training run in one safetensors file, which is replaced atomically. Nothing is pickled.
 
-No pickle anywhere. The randomness of a step is a function of (seed, stage, step), so no generator has to be kept.
+The randomness of a step is a function of (seed, stage, step), so the file needs no state of a generator.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FORMAT = "sadt_ray training checkpoint 1"
 
 @dataclass
 class TrainingState:
-    """Where one stage of a training run stands.
+    """Progress of one stage of a training run.
 
     Attributes:
-        stage, step: the stage's name and the steps done in it.
-        best_loss, best_step: lowest validation loss so far and where it occurred.
+        stage, step: name of the stage, and number of its steps so far.
+        best_loss, best_step: lowest validation loss so far, and its step.
         ema, best: averaged parameters now, and at ``best_step``.
-        history: (stage, step, train loss, validation loss) at every validation.
+        history: (stage, step, train loss, validation loss) of every validation.
     """
 
     stage: str
@@ -41,7 +41,7 @@ class TrainingState:
 
 
 def save_atomically(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> None:
-    """Write a safetensors file beside ``path`` and rename it: a reader sees the old file or the new one."""
+    """Write a safetensors file under another name and rename it: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part, dict(metadata))
@@ -50,7 +50,7 @@ def save_atomically(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], 
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file. Raises ValueError for a file that is not safetensors."""
+    """Read tensors and metadata. Raises ValueError for a file that is not safetensors."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -61,7 +61,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_checkpoint(
     path: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer, config: Mapping[str, Any]
 ) -> None:
-    """Write the run to ``path``; ``config`` is what a resumed run must agree with."""
+    """Write the state to ``path``. A resumed run must have the same ``config``."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"ema/{name}": value for name, value in state.ema.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
@@ -73,10 +73,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, config: Mapping[str, Any]) -> tuple[TrainingState, dict[str, dict[str, Tensor]]]:
-    """The state, and the tensors of ``model`` and ``optimizer`` by group.
+    """Read the state, and the tensors of the groups ``model`` and ``optimizer``.
 
     Raises:
-        ValueError: if the file is not a checkpoint, or was written under another configuration.
+        ValueError: if the file is not a checkpoint, or was written with another configuration.
     """
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
@@ -99,7 +99,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> tuple[TrainingStat
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put saved moments back; parameter groups keep the hyperparameters they were built with."""
+    """Restore the saved moments. The parameter groups keep their hyperparameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, moment = name.partition("/")

@@ -1,4 +1,4 @@
-"""What diff-k is trained on: every window and channel of a part as one row, normalised by its own context."""
+"""Training data of diff-k: every window and channel of a part is one row, normalised by its own context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sadt_ray.processes.gaussian_forecast import NormalisedContext, instance_nor
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Shares of the training rows that are mixed, flipped, or made anonymous; see ``augmented``."""
+    """Shares of the training rows that are mixed, flipped, or made anonymous, see ``augmented``."""
 
     mixed: float = 0.5
     flipped: float = 0.3
@@ -24,7 +24,7 @@ class AugmentationConfig:
 
 @runtime_checkable
 class WindowedSeries(Protocol):
-    """What training needs of a dataset; ``sadt_ray.data`` has several."""
+    """A dataset for training, such as ``sadt_ray.data.windows.SeriesDataset``."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class WindowedSeries(Protocol):
 
 
 class Windows(NamedTuple):
-    """Channel-independent training rows in instance-normalised units; the channels of a window follow each other."""
+    """Channel-independent training rows in instance-normalised units. The channels of a window are adjacent."""
 
     context: NormalisedContext
     future: Float[Tensor, "N W"]
@@ -50,16 +50,17 @@ class Windows(NamedTuple):
         return self.context.undo(self.context.series), self.context.undo(self.future)
 
     def rows(self, index: Tensor) -> Windows:
+        """The rows at ``index``."""
         context = NormalisedContext(*(column[index] for column in self.context))
         return Windows(context, self.future[index], self.channel[index])
 
 
 def augmented(windows: Windows, rows: Int[Tensor, " B"], unknown_channel: int, shares: AugmentationConfig) -> Windows:
-    """The windows at ``rows``, some of them made new. Draws from torch's global generator.
+    """The windows at ``rows``, some of them augmented. Draws from torch's global generator.
 
     - mixed: (1 - w) x + w y with another window y of the same channel, w up to 1/2 (TSMix, Ansari et al. 2024);
-    - flipped: -x. Its channel is unknown, for no channel of the data looks like that;
-    - anonymous: the channel is unknown.
+    - flipped: -x, with the unknown channel, because no channel of the data looks like this;
+    - anonymous: x with the unknown channel.
     """
     batch, count = windows.rows(rows), len(rows)
     mixed, flipped, anonymous, portion = torch.rand(4, count, 1)

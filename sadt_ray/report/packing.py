@@ -1,4 +1,4 @@
-"""Columns of numbers as text that a page can carry."""
+"""Encode columns of numbers as text for a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def pack_column(column: np.ndarray) -> dict[str, str]:
-    """Bytes, little-endian 32-bit integers, or 64-bit floats (also for larger integers), deflated, in base64."""
+    """Encode a column as bytes, 32-bit integers or 64-bit floats (also for larger integers), deflated, in base64."""
     whole = np.issubdtype(column.dtype, np.integer) and (not column.size or np.abs(column).max() < 2**31)
     dtype = "<u1" if column.dtype == np.uint8 else "<i4" if whole else "<f8"
     data = zlib.compress(np.ascontiguousarray(column, dtype).tobytes(), 6)
@@ -18,5 +18,5 @@ def pack_column(column: np.ndarray) -> dict[str, str]:
 
 
 def script_safe(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that is safe inside a script element."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")

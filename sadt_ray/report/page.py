@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no network, no files beside it. Light or dark as the reader's system is."""
+"""The report of a run: one self-contained HTML page, without network and other files, in light or dark colours."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sadt_ray.report.tree.page import tree_section
 from sadt_ray.runs.read import Run, read_run
 
 MAX_PROBLEMS = 8
-"""Problems with pictures of their own; more would make the page slow to open."""
+"""Largest number of problems with their own figures; more would make the page slow."""
 _OPTIONAL = ("fan_*", "psd_*", "progress", "throughput", "timeline")
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write ``report.html`` and ``plots/*.png`` into a run directory, from its files alone; returns the page's path.
+    """Write ``report.html`` and ``plots/*.png`` into a run directory, from its files alone. Returns the page's path.
 
-    Raises ValueError naming what is missing in the directory.
+    Raises ValueError with the name of a missing file.
     """
     run = read_run(Path(run_dir))
     shown = [problem for problem in run.problems if any(owner == problem for _, owner in run.samples)]
@@ -39,17 +39,17 @@ def write_report(run_dir: Path) -> Path:
     pictures = run.directory / "plots"
     pictures.mkdir(exist_ok=True)
     for stale in [path for kind in _OPTIONAL for path in pictures.glob(f"{kind}.png")]:
-        stale.unlink()  # of an earlier report, which may have had more problems
+        stale.unlink()  # an earlier report may have had more problems
     for name, figure in figures.items():
         figure.savefig(pictures / f"{name}.png", facecolor="white")
-        figure.set_layout_engine("none")  # the places are found; to find them again for the page would double the time
+        figure.set_layout_engine("none")  # keep the layout; computing it again for the page would double the time
     page = run.directory / "report.html"
     page.write_text(render_page(run, figures, shown), encoding="utf-8")
     return page
 
 
 def draw_figures(run: Run, problems: list[str]) -> dict[str, Figure]:
-    """All figures by file name; those of one problem end in its place among the problems."""
+    """All figures by file name. The name of a problem's figure ends with the problem's number."""
     figures = {
         "psd_ratio": plots.psd_ratio_chart(run),
         "rewards": plots.reward_histogram(run),
@@ -97,7 +97,7 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element: text stays text, greys follow the page's theme, ids are its own."""
+    """The figure as an SVG element with text as text, greys of the page's theme, and unique ids."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -127,7 +127,7 @@ def _problem_note(pictured: int, known: int) -> str:
 
 
 def _facts(run: Run) -> str:
-    """Where the numbers come from, in a line: command, machine, commit."""
+    """The origin of the numbers in one line: command, machine, commit."""
     environment = run.config.get("environment", {})
     named = [f"{key} {environment[key]}" for key in ("cpu", "cores", "gpu", "commit") if environment.get(key)]
     count = len({problem for _, problem in run.samples})
@@ -137,7 +137,7 @@ def _facts(run: Run) -> str:
 
 
 def busy_sections(run: KeepsTime, svg: Mapping[str, str]) -> str:
-    """How busy a run of any kind was, and what was in flight; nothing of what was not drawn."""
+    """The sections on throughput and on batches in flight, if their figures exist."""
     parts = (
         ("throughput", "Throughput", throughput_text),
         ("timeline", "What was in flight", timeline_text),

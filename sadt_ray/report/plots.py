@@ -1,4 +1,4 @@
-"""The figures of a report. One function a figure; each reads the run and returns a ``Figure``, nothing else."""
+"""The figures of a report, one function per figure. Each function takes the run and returns a ``Figure``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sadt_ray.runs.files import WeightedSamples
 from sadt_ray.runs.read import Run
 
 WIDTH = 10.0
-"""Inches; all figures share it, so that they line up on the page."""
+"""Width of all figures in inches, so that they line up on the page."""
 
 
 def fan_chart(run: Run, problem: str) -> Figure:
@@ -80,7 +80,7 @@ def _label_fan(axes: Axes, truth: np.ndarray | None) -> None:
 
 
 def psd_chart(run: Run, problem: str) -> Figure:
-    """Spectra of each method's samples, median and 10-90 % band, against that of the history."""
+    """Spectra of each method's samples (median and 10-90 % band), and the spectrum of the history."""
     methods = _methods_with(run, problem)
     colours = method_colours(run.methods)
     rows = -(-len(methods) // 4)
@@ -103,7 +103,7 @@ def psd_chart(run: Run, problem: str) -> Figure:
 
 
 def psd_ratio_chart(run: Run) -> Figure:
-    """How far each method's typical spectrum lies from the history's, all problems together; 1 is a perfect match."""
+    """Ratio of each method's typical spectrum to that of the history, over all problems; 1 is a perfect match."""
     colours = method_colours(run.methods)
     figure = new_figure(WIDTH, 3.3)
     axes = plain(figure.subplots())
@@ -128,7 +128,7 @@ def psd_ratio_chart(run: Run) -> Figure:
 
 
 def reward_histogram(run: Run) -> Figure:
-    """The weighted law of the reward under each method, a row each, all problems weighing the same."""
+    """The weighted distribution of the reward under each method, one row per method, with equal weight per problem."""
     methods, colours = run.methods, method_colours(run.methods)
     pooled = {method: _pooled_rewards(run, method) for method in methods}
     edges = _reward_edges([reward for reward, _ in pooled.values()])
@@ -156,7 +156,7 @@ def _pooled_rewards(run: Run, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reward_edges(rewards: list[np.ndarray], bins: int = 60) -> np.ndarray:
-    """Bins over all but the lowest half per cent, which falls into the first bin."""
+    """Bins over all rewards but the lowest 0.5 %, which fall into the first bin."""
     finite = np.concatenate([reward[np.isfinite(reward)] for reward in rewards])
     if not finite.size:
         return np.linspace(-1.0, 1.0, bins + 1)
@@ -165,7 +165,7 @@ def _reward_edges(rewards: list[np.ndarray], bins: int = 60) -> np.ndarray:
 
 
 def reward_cost_chart(run: Run) -> Figure:
-    """The weighted mean and the best reward of the samples that had come in, against function evaluations."""
+    """The weighted mean and the best reward of the samples so far, against function evaluations."""
     colours = method_colours(run.methods)
     figure = new_figure(WIDTH, 3.4)
     panels = [plain(axes) for axes in figure.subplots(1, 2, sharex=True, sharey=True)]
@@ -194,7 +194,7 @@ def reward_curves(parts: list[WeightedSamples], points: int = 240) -> tuple[np.n
     """Mean over problems of the weighted mean and of the best reward so far, on one grid of function evaluations."""
     start, stop = max(p.nfe_at[0] for p in parts), max(p.nfe_at[-1] for p in parts)
     grid = np.geomspace(max(start, 1), max(stop, start, 1), points)
-    grid[-1] = max(stop, start, 1)  # not a rounding below it, or the last sample would be missing
+    grid[-1] = max(stop, start, 1)  # exactly the end: a rounding error below would lose the last sample
     running = [_running_rewards(p) for p in parts]
     at = [np.clip(np.searchsorted(p.nfe_at, grid, side="right") - 1, 0, None) for p in parts]
     means, bests = (np.mean([pair[k][rows] for pair, rows in zip(running, at, strict=True)], axis=0) for k in (0, 1))
@@ -204,7 +204,7 @@ def reward_curves(parts: list[WeightedSamples], points: int = 240) -> tuple[np.n
 def _running_rewards(samples: WeightedSamples) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and best of the first m samples, m = 1 .. M.
 
-    A method that puts all weight on its best sample, as best-of-N does, would have done so at any m.
+    If all weight is on the best sample, as in best-of-N, the mean at m is the best of the first m.
     """
     reward = np.where(np.isfinite(samples.reward), samples.reward, np.nan)
     best = np.fmax.accumulate(reward)
@@ -217,7 +217,7 @@ def _running_rewards(samples: WeightedSamples) -> tuple[np.ndarray, np.ndarray]:
 
 
 def progress_chart(run: Run) -> Figure | None:
-    """Mean reward during the run against wall-clock; nothing if the run left no metrics."""
+    """Mean reward during the run against wall-clock time; None if the run has no metrics."""
     known = [line for line in run.progress if line.get("mean_reward") is not None]
     methods = [method for method in run.methods if any(line.get("method") == method for line in known)]
     if not methods:

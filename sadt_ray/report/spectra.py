@@ -10,13 +10,13 @@ from sadt_ray.runs.read import Run
 
 SEGMENT = 48
 FLOOR = 1e-12
-"""Keeps silent frequencies on a logarithmic axis."""
+"""Lower bound of a density, for the logarithmic axis."""
 
 
 def psd(series: np.ndarray, nperseg: int = SEGMENT) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in cycles per sample, without 0, and the densities [..., frequencies] of series [..., time].
 
-    The numbers of ``numerics.psd.welch``, taken from scipy: many small batches and no gradient, so nothing for torch.
+    The result is that of ``numerics.psd.welch``. It uses scipy, which is faster for small batches without gradients.
     """
     frequency, density = welch(series, nperseg=min(nperseg, series.shape[-1]))
     return frequency[1:], np.maximum(density[..., 1:], FLOOR)
@@ -35,6 +35,6 @@ def typical_psd_ratio(run: Run, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def period_ticks(frequency: np.ndarray) -> tuple[list[float], list[str]]:
-    """Tick frequencies at whole periods within range, named by frequency with the period in samples below."""
+    """Tick frequencies at whole periods in the range, with labels of frequency and period in samples."""
     periods = [period for period in (96, 48, 24, 12, 6, 2) if frequency[0] <= 1 / period <= frequency[-1]]
     return [1 / period for period in periods], [f"{1 / period:.2g}\n({period})" for period in periods]

@@ -1,6 +1,6 @@
-"""One look for every figure: a colour and a name for each method, axes with little ink, labels at the lines.
+"""The style of all figures: a colour and a name per method, plain axes, labels at the lines.
 
-The colours are Okabe and Ito's, which stay apart for colour-blind readers, toned to read on white and on black.
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish, adjusted for white and black pages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SPARE = ("#d55e00", "#8c6d31", "#6a51a3", "#009e73", "#3a9bd5", "#4d4d52", "#b8
 
 
 class Label(NamedTuple):
-    """Text to stand beside a line's end at height ``y``."""
+    """A label at the end of a line, at height ``y``."""
 
     y: float
     text: str
@@ -44,12 +44,12 @@ class Label(NamedTuple):
 
 
 def method_name(method: str) -> str:
-    """The method as a reader knows it: ``best_of_n`` is best-of-N; an unknown one keeps its own name."""
+    """Display name of a method: ``best_of_n`` is best-of-N; an unknown method keeps its name."""
     return _KNOWN.get(method.lower().replace("_", "-"), (method, ""))[0]
 
 
 def number(value: float | None) -> str:
-    """A number as a reader wants it: thousands apart, three to four significant digits, a real minus sign."""
+    """Format a number: separated thousands, three to four significant digits, a real minus sign."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -64,7 +64,7 @@ def number(value: float | None) -> str:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """One colour a method: its own in every run if it is well known, else the first that is free."""
+    """One colour per method: a fixed one for a known method, else the first free one."""
     methods = list(methods)
     known = {method: _KNOWN[key][1] for method in methods if (key := method.lower().replace("_", "-")) in _KNOWN}
     free = [colour for colour in _SPARE if colour not in known.values()] or list(_SPARE)
@@ -73,12 +73,12 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure with its own layout, free of pyplot's state; sizes in inches."""
+    """An empty figure outside pyplot's state. Sizes are in inches."""
     return Figure(figsize=(width, height), dpi=144, layout="constrained")
 
 
 def small_multiples(count: int, columns: int, width: float, row_height: float) -> tuple[Figure, list[Axes]]:
-    """``count`` panels on shared axes, filled row by row, what is left over switched off."""
+    """``count`` panels with shared axes, row by row; unused panels are switched off."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width, 0.65 + row_height * rows)
@@ -90,7 +90,7 @@ def small_multiples(count: int, columns: int, width: float, row_height: float) -
 
 
 def plain(axes: Axes) -> Axes:
-    """No box, hairline axes, small quiet ticks."""
+    """Remove the box, and make axes and ticks thin and grey."""
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(HAIR)
@@ -101,19 +101,19 @@ def plain(axes: Axes) -> Axes:
 
 
 def heading(axes: Axes, name: str, colour: str, detail: str = "") -> None:
-    """The panel's name in its colour above the left corner, with a quiet detail after it."""
+    """Write the panel's name above its left corner, in its colour, followed by a grey detail."""
     axes.set_title(name, loc="left", color=colour, fontsize=10.5, fontweight="bold", pad=6)
     if detail:
         axes.set_title(detail, loc="right", color=SOFT, fontsize=8, pad=6)
 
 
 def explain(figure: Figure, text: str) -> None:
-    """One line above all panels that says what is drawn."""
+    """Write one line above all panels that explains the figure."""
     figure.suptitle(text, x=0.008, ha="left", fontsize=8.5, color=SOFT)
 
 
 def label_ends(axes: Axes, labels: Sequence[Label], x: float, size: float = 8.5) -> None:
-    """Write each label to the right of ``x`` at its height, moved apart where two would touch."""
+    """Write each label to the right of ``x`` at its height, moved if two labels would overlap."""
     if not labels:
         return
     transform = axes.transData
@@ -135,7 +135,7 @@ def label_ends(axes: Axes, labels: Sequence[Label], x: float, size: float = 8.5)
 
 
 def spread_apart(positions: np.ndarray, gap: float) -> np.ndarray:
-    """The ascending positions, moved as little as possible (least squares) so that neighbours are ``gap`` apart."""
+    """Ascending positions, moved as little as possible (least squares) so that neighbours are ``gap`` apart."""
     blocks: list[list[float]] = []  # [sum of (position - own offset), count]: pool adjacent violators
     for index, position in enumerate(positions):
         blocks.append([position - index * gap, 1])

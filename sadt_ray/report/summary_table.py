@@ -1,4 +1,4 @@
-"""The summary in words and as a table: one headline made from the numbers, one HTML row a method and budget."""
+"""The summary as text and as a table: a headline, and one HTML row per method and budget."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ COLUMN_NAMES = {
 DECIMALS = {"ess": 1, "root_ess": 1, "log_z": 2, "seconds_per_context": 2, "coverage90": 3} | dict.fromkeys(
     ("crps", "crps_se", "crps_vs_prior", "crps_vs_prior_se"), 4
 )
-"""Of columns that read best with the same number of decimals in every row; the others follow ``number``."""
+"""Columns with a fixed number of decimals; other columns use ``number``."""
 HIGHER_IS_BETTER = ("reward", "best_reward")
 LOWER_IS_BETTER = ("crps", "spec_w1", "log_spectral_distance", "energy_score", "mse", "mae", "abs_bias", "ed", "edp")
-"""Costs, log Z and the effective sample sizes have no winner: nothing, or the prior itself, would always be it."""
+"""Costs, log Z and effective sample sizes have no best value: the cheapest method or the prior would always win."""
 
 
 def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> tuple[str, str]:
-    """What the run found, in two sentences: the searched method's reward against the others', and its quality.
+    """The result of the run in two sentences: the reward of a method compared with the others, and its quality.
 
-    The method spoken of is the first that grew a tree (``with_tree``), each at its largest budget.
+    The method is the first one with a tree (``with_tree``). Every method is taken at its largest budget.
     """
     largest = {str(row["method"]): row for row in sorted(rows, key=lambda row: row.get("nfe") or 0)}
     listed = dict.fromkeys(str(row["method"]) for row in rows)
@@ -71,7 +71,7 @@ def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:
 
 
 def _reached(largest: Mapping[str, Row], others: Sequence[str], budget: str | None) -> str:
-    """What the other steered methods reach: each by name if they are few, with a budget if it is not the same."""
+    """The rewards of the other methods: by name if they are few, with a budget if it differs."""
     if not others:
         return ""
     rewards = [largest[method]["reward"] for method in others]
@@ -97,7 +97,7 @@ def _quality_sentence(row: Row, prior: Row | None) -> str:
 
 
 def summary_table(rows: Sequence[Row]) -> str:
-    """The rows as an HTML table with every column that any row has, in order; the best of a column in bold."""
+    """The rows as an HTML table with all their columns, in order; the best value of a column is bold."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     colours = method_colours(dict.fromkeys(str(row["method"]) for row in rows))
     head = "".join(f'<th scope="col">{escape(COLUMN_NAMES.get(c, c.replace("_", " ")))}</th>' for c in columns)
@@ -108,7 +108,7 @@ def summary_table(rows: Sequence[Row]) -> str:
 
 
 def best_value(rows: Sequence[Row], column: str) -> float | None:
-    """The winning value of a column that has a better direction and at least two different entries."""
+    """The best value of a column; None if the column has no better direction or no two different values."""
     values = [value for row in rows if (value := _number(row, column)) is not None]
     if len(set(values)) < 2:
         return None
@@ -135,7 +135,7 @@ def _table_row(row: Row, columns: Sequence[str], best: Mapping[str, float | None
 
 
 def entry(column: str, value: float | None) -> str:
-    """A number as its column shows it."""
+    """Format a number for its column."""
     if column in DECIMALS and value is not None and math.isfinite(value):
         return f"{value:,.{DECIMALS[column]}f}".replace("-", "−")
     return number(value)

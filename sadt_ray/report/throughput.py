@@ -1,4 +1,4 @@
-"""How busy a run was while it ran: evaluations a second, workers and their use, in a figure and in a line of text."""
+"""The throughput of a run: evaluations per second, workers and their utilisation, as a figure and as text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sadt_ray.report.style import (
 
 Line = dict[str, Any]
 Lines = list[Line]
-"""Lines of metrics.jsonl, of one method, in order."""
+"""Lines of metrics.jsonl for one method, in order."""
 
 
 @runtime_checkable
 class KeepsTime(Protocol):
-    """A run of any kind that left lines of progress."""
+    """A run with lines of metrics."""
 
     @property
     def methods(self) -> list[str]: ...
@@ -44,11 +44,11 @@ _PANELS = (
     ("utilisation", "workers' time\nin rollouts", 1.2),
     ("workers", "workers ready", 1.0),
 )
-"""Key, name and height in inches; a panel whose key no line has is left out."""
+"""Key, name and height in inches of each panel. A panel without values is left out."""
 
 
 def throughput_chart(run: KeepsTime, width: float) -> Figure | None:
-    """Rates, use and number of the workers against wall-clock; nothing if no line says how fast it was."""
+    """Rates, utilisation and number of workers against wall-clock time; None if no line has a rate."""
     lines = method_lines(run)
     if not any(_values(of_method, "nfe_per_second") for of_method in lines.values()):
         return None
@@ -82,14 +82,14 @@ def throughput_chart(run: KeepsTime, width: float) -> Figure | None:
 
 
 def throughput_text(run: KeepsTime) -> list[str]:
-    """A line a method: how fast it was, how busy its workers were, what went wrong. What is not known is not said."""
+    """One line per method: its rate, the utilisation of its workers, and its losses, as far as they are known."""
     lines = method_lines(run)
     return [f"{method_name(method)}: {said}." for method in lines if (said := _said(lines[method]))]
 
 
 def _said(lines: Lines) -> str:
     parts = []
-    if median := np.median(_values(lines, "nfe_per_second") or 0.0):  # none of a search that is over in a few lines
+    if median := np.median(_values(lines, "nfe_per_second") or 0.0):  # a search of a few lines has no rate
         parts.append(f"{median:,.0f} NFE/s in the median")
     if shares := _values(lines, "utilisation"):
         parts.append(f"{np.mean(shares):.0%} of the workers' time in rollouts")
@@ -107,13 +107,13 @@ def _counted(count: float, noun: str, what: str, plural: str = "") -> str:
 
 
 def method_lines(run: KeepsTime) -> dict[str, Lines]:
-    """The lines of each method that left samples and lines."""
+    """The lines of each method that has samples and lines."""
     lines = {method: [line for line in run.progress if line.get("method") == method] for method in run.methods}
     return {method: of_method for method, of_method in lines.items() if of_method}
 
 
 def curve(lines: Lines, key: str, points: int = 240) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds and values; a line without the value leaves a gap. Neighbours are averaged if there are many."""
+    """Seconds and values. A line without the value gives a gap; many neighbouring values are averaged."""
     seconds = np.array([line["seconds"] for line in lines], float)
     values = np.array([line[key] if _is_known(line, key) else np.nan for line in lines], float)
     if len(lines) <= points:
@@ -124,9 +124,9 @@ def curve(lines: Lines, key: str, points: int = 240) -> tuple[np.ndarray, np.nda
 
 
 def losses(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds at which batches turned out to be lost, and how many since the line before.
+    """Seconds of the lines with new lost batches, and the number of batches lost since the previous line.
 
-    A count that falls began anew, as it does when a run is continued.
+    If the count falls, it started again from zero, as in a resumed run.
     """
     having = [line for line in lines if _is_known(line, "lost_batches")]
     count = np.array([line["lost_batches"] for line in having], float)
@@ -145,7 +145,7 @@ def _values(lines: Lines, key: str) -> list[float]:
 
 
 def _scale(axes: Axes, key: str) -> None:
-    """From zero, so that heights compare; shares up to one, workers in whole numbers."""
+    """Start the axis at zero, end shares at one, and label workers with whole numbers."""
     axes.set_ylim(0, 1.05 if key == "utilisation" else max(1.08 * axes.get_ylim()[1], 1e-9))
     axes.set_xlim(left=0)
     if key == "utilisation":
@@ -157,7 +157,7 @@ def _scale(axes: Axes, key: str) -> None:
 
 
 def _mark_losses(axes: Axes, lines: Lines, colour: str) -> bool:
-    """Crosses at the foot of the panel; whether there are any."""
+    """Draw crosses at the bottom of the panel. Returns whether there are any."""
     seconds, _ = losses(lines)
     if len(seconds):
         place = axes.get_xaxis_transform()
@@ -166,7 +166,7 @@ def _mark_losses(axes: Axes, lines: Lines, colour: str) -> bool:
 
 
 def _label_methods(axes: Axes, lines: dict[str, Lines], colours: dict[str, str]) -> None:
-    """Each method's name beside the end of its rate."""
+    """Write each method's name at the end of its rate."""
     ends, last = [], 0.0
     for method, of_method in lines.items():
         seconds, rate = curve(of_method, "nfe_per_second")

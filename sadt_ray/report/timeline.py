@@ -1,4 +1,4 @@
-"""What was in flight: a row a worker, a bar a batch, methods one after the other in the order in which they ran."""
+"""The timeline of batches: one row per worker, one bar per batch, methods in the order in which they ran."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sadt_ray.report.style import SOFT, explain, method_colours, method_name, ne
 from sadt_ray.report.throughput import KeepsTime, Lines
 
 MAX_BARS = 1_500
-"""Bars of one figure; where there are more, neighbours are drawn as one."""
+"""Largest number of bars per figure. If there are more, neighbouring bars are merged."""
 _LOST = "#c2410c"
 _MAX_TICKS = 100
 
 
 class Span(NamedTuple):
-    """One method's batches, and when it began on the axis of all."""
+    """The batches of one method, and its start on the axis of all methods."""
 
     method: str
     lines: Lines
@@ -29,12 +29,12 @@ class Span(NamedTuple):
     seconds: float
 
     def at(self, name: str, lines: Lines) -> Float[np.ndarray, " n"]:
-        """A time of each of the lines, on the axis of all methods."""
+        """One time of each line, on the axis of all methods."""
         return self.offset + np.array([line[name] for line in lines], float)
 
 
 def spans(run: KeepsTime) -> list[Span]:
-    """Methods that left batches, in the order in which they ran."""
+    """Methods with recorded batches, in the order in which they ran."""
     found: list[Span] = []
     for method in dict.fromkeys(line["method"] for line in run.batches):
         lines = [line for line in run.batches if line["method"] == method]
@@ -44,7 +44,7 @@ def spans(run: KeepsTime) -> list[Span]:
 
 
 def timeline_chart(run: KeepsTime, width: float) -> Figure | None:
-    """None if the run did not record its batches."""
+    """The figure of all batches; None if the run did not record them."""
     shown = spans(run)
     if not shown:
         return None
@@ -68,14 +68,14 @@ def timeline_chart(run: KeepsTime, width: float) -> Figure | None:
 
 
 def timeline_text(run: KeepsTime) -> list[str]:
-    """A line a method: how many batches of what size, how long they took, what happened to them."""
+    """One line per method: number and size of its batches, their durations and losses."""
     return [f"{method_name(span.method)}: {_said(span.lines)}." for span in spans(run)]
 
 
 def merged(
     begin: Float[np.ndarray, " n"], end: Float[np.ndarray, " n"], together: float
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """Intervals in order, those less than ``together`` apart as one."""
+    """Intervals in order. Intervals less than ``together`` apart are merged."""
     order = np.argsort(begin, kind="stable")
     begin, until = begin[order], np.maximum.accumulate(end[order])
     first = np.append(True, begin[1:] - until[:-1] > together) if len(begin) else np.empty(0, bool)
@@ -85,9 +85,10 @@ def merged(
 def in_turn(
     began: Float[np.ndarray, " n"], finished: Float[np.ndarray, " n"], sent: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """When one worker began and ended its batches: it has one at a time, and word of an end may arrive late.
+    """Corrected begins and ends of one worker's batches.
 
-    So a batch is taken to have ended when the next began, if not before, and to have begun as much earlier.
+    A worker runs one batch at a time, and the report of an end may arrive late. So a batch ends at the begin of the
+    next one at the latest, and its begin is shifted by the same amount.
     """
     order, begins, ends = np.argsort(finished, kind="stable"), began.copy(), finished.copy()
     for row, following in zip(order[-2::-1], order[:0:-1], strict=True):
@@ -97,7 +98,7 @@ def in_turn(
 
 
 def _bars(axes: Axes, span: Span, colour: str, together: float) -> None:
-    """Thick while a batch was rolled out, thin while it waited at its worker behind another."""
+    """Draw thick bars for running batches, and thin bars for batches that wait at their worker."""
     thick, thin = [], []
     for worker in sorted({line["worker"] for line in span.lines}):
         mine = [line for line in span.lines if line["worker"] == worker]
@@ -116,7 +117,7 @@ def _bars(axes: Axes, span: Span, colour: str, together: float) -> None:
 def _boxes(
     left: Float[np.ndarray, " n"], right: Float[np.ndarray, " n"], low: float, high: float
 ) -> list[tuple[tuple[float, float], ...]]:
-    """Their corners, the first again at the end."""
+    """Corners of the bars, with the first corner repeated at the end."""
     return [
         ((x0, low), (x1, low), (x1, high), (x0, high), (x0, low))
         for x0, x1 in zip(left.tolist(), right.tolist(), strict=True)
@@ -124,7 +125,7 @@ def _boxes(
 
 
 def _versions(axes: Axes, span: Span) -> None:
-    """A line where weights of the flow were first used that are newer than any before."""
+    """Draw a line at the first use of each newer version of the flow's weights."""
     lines = sorted(span.lines, key=lambda line: line["began"])
     versions = np.array([line["weights_version"] for line in lines])
     newer = np.flatnonzero(np.diff(np.maximum.accumulate(versions)) > 0) + 1
@@ -133,7 +134,7 @@ def _versions(axes: Axes, span: Span) -> None:
 
 
 def _losses(axes: Axes, span: Span) -> bool:
-    """Crosses, in a ring where the worker was restarted; whether there are any."""
+    """Draw crosses for lost batches, with a ring if the worker was restarted. Returns whether there are any."""
     lost = [line for line in span.lines if line["lost"]]
     restarted = [line for line in lost if line["restarted"]]
     for lines, marker, size in ((lost, "x", 6), (restarted, "o", 10)):

@@ -1,4 +1,4 @@
-"""``batches.jsonl``: when which worker had which batch, a line a batch, every so many of them where they are many."""
+"""``batches.jsonl``: the times of each batch and its worker, one line per batch, thinned out for long runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from typing import Any
 from sadt_ray.engine.executor import BatchTimes
 
 MAX_LINES = 10_000
-"""Lines of one method; at more, each worker's every second one goes, and of its batches from then on as many less."""
+"""Largest number of lines per method.
+
+Beyond it every second line of each worker is dropped, and from then on half as many batches are logged.
+"""
 
 
 class BatchLog:
-    """Appends to the file of a run. Batches that were lost are always kept.
+    """Appends to the file of a run. Lost batches are always kept.
 
-    Lines hold the fields of ``BatchTimes``, with times in seconds since the method began, its name, and ``one_in``:
-    how many batches the line stands for.
+    A line holds the fields of ``BatchTimes``, with times in seconds since the start of the method, the name of the
+    method, and ``one_in``, the number of batches that the line represents.
 
     Args:
-        run: the run directory.
-        method: whose batches these are.
-        resumed_at: seconds; what an earlier process wrote of this method after them is removed.
+        run: directory of the run.
+        method: name of the method.
+        resumed_at: time of the checkpoint in seconds; later lines of this method are removed. None for a new run.
     """
 
     def __init__(self, run: Path, method: str, resumed_at: float | None = None) -> None:
@@ -34,7 +37,7 @@ class BatchLog:
             self._resume(resumed_at)
 
     def append(self, batches: Sequence[BatchTimes], began: float) -> None:
-        """``began``: when the method did, on the clock of the batches."""
+        """Append lines. ``began`` is the start of the method, on the clock of the batches."""
         lines = []
         for batch in batches:
             self._seen[batch.worker] += 1
@@ -71,7 +74,7 @@ class BatchLog:
         self._rewrite(kept)
 
     def _lines(self) -> list[dict[str, Any]]:
-        """Those that are whole: the last may have been cut short."""
+        """All complete lines; the last line of the file may be cut short."""
         whole = self._path.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in whole if line.endswith("\n") and line.strip()]
 

@@ -1,4 +1,4 @@
-"""The files of a run directory, one function each, every file written whole and then renamed into place."""
+"""The files of a run directory, one function per file. Every file is written under another name and then renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sadt_ray.tree.search import Search
 
 
 def create_run_directory(directory: Path) -> Path:
-    """Make the directory, or take an empty one. Raises ValueError if anything is in it: nothing is ever overwritten."""
+    """Create the directory, or use an empty one. Raises ValueError if it is not empty: nothing is overwritten."""
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise ValueError(f"{directory} is not empty; choose another directory (--out) or remove it")
@@ -122,9 +122,9 @@ def _values_column(samples: np.ndarray, dtype: np.dtype, shape: tuple[int, ...])
 
 
 def write_tree(run: Path, method: str, search: Search) -> None:
-    """``tree/METHOD.parquet``: every node with its visits, soft value and share of the final draw.
+    """Write ``tree/METHOD.parquet``: every node with its visits, soft value and share of the final draw.
 
-    ``reward`` is the best of the samples that end at the node, NaN where none does.
+    ``reward`` is the best reward of the node's samples; NaN if it has none.
     """
     tree = search.tree
     (run / "tree").mkdir(exist_ok=True)
@@ -145,13 +145,13 @@ def write_tree(run: Path, method: str, search: Search) -> None:
 
 
 def append_metrics(run: Path, record: Mapping[str, Any]) -> None:
-    """One more line of ``metrics.jsonl``."""
+    """Append a line to ``metrics.jsonl``."""
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(_plain(record)) + "\n")
 
 
 def remove_metrics_after(run: Path, method: str, seconds: float) -> None:
-    """Drop the method's lines later than ``seconds``, and a line that was cut short. No one else may be writing."""
+    """Drop the method's lines after ``seconds``, and an incomplete line. No other process may write the file."""
     path = run / "metrics.jsonl"
     if not path.exists():
         return
@@ -183,7 +183,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it."""
+    """Convert a value to JSON types."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

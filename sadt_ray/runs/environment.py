@@ -1,4 +1,4 @@
-"""Where and with what a result was made: hardware, versions, commit."""
+"""The environment of a result: hardware, versions and commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PACKAGES = ("sadt-ray", "numpy", "numba", "torch")
 
 
 def describe_environment() -> dict[str, str]:
-    """Flat facts for tables and ``config.json``. A package or commit that cannot be found is said to be unknown."""
+    """Facts for tables and ``config.json``. A package or commit that cannot be found is "unknown"."""
     facts = {
         "commit": _commit(),
         "cpu": _cpu_name(),

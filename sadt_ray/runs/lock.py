@@ -1,4 +1,4 @@
-"""One writer a run directory: an owner whose driver was killed may live on for some seconds, and must not write on."""
+"""A lock that allows one writer per run directory. A tree owner may outlive its killed driver for some seconds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # no POSIX: nobody is kept out
+except ImportError:  # not on POSIX: there is no lock
     fcntl = None  # type: ignore[assignment]
 
-_RETRY = 0.1  # seconds
+_RETRY = 0.1  # seconds between two attempts
 
 
 @contextmanager
 def only_writer(run: Path, patience: float = 60.0, name: str = ".lock") -> Iterator[None]:
-    """Hold the run directory, as long as the block lasts or this process lives.
+    """Context that locks the run directory, until it ends or this process ends.
 
     Args:
-        patience: seconds to wait for another writer to end.
-        name: of the file that is held. ``.lock`` is a search's, which may have a process of its own; the program that
-            starts one search after the other holds another.
+        run: directory of the run; created if missing.
+        patience: seconds to wait for another writer.
+        name: name of the lock file. A search, which may run in its own process, uses ``.lock``; the program that starts
+            several searches uses another name.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: if another writer still holds the lock after ``patience`` seconds.
     """
     run.mkdir(parents=True, exist_ok=True)
     with (run / name).open("w") as file:
@@ -40,6 +41,6 @@ def only_writer(run: Path, patience: float = 60.0, name: str = ".lock") -> Itera
                         f"another process has been writing to {run} for {patience:.0f} s; stop it first"
                     ) from None
                 time.sleep(_RETRY)
-            except OSError:  # a file system without locks, as some network volumes are: nobody is kept out
+            except OSError:  # a file system without locks, such as some network volumes
                 break
         yield

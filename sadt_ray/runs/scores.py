@@ -1,4 +1,4 @@
-"""``scores.parquet``: what each method scored on each problem, so that runs can be pooled and compared in pairs."""
+"""``scores.parquet``: the scores of each method on each problem, so that runs can be pooled and compared in pairs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _SCHEMA = pa.schema(
 
 
 class ProblemScores(NamedTuple):
-    """What one method scored on one problem.
+    """Scores of one method on one problem.
 
     Attributes:
-        cluster: what is independent of others: the window of a forecast, whose channels are alike; a question's source.
-        figures: by metric; what is not defined is left out.
+        method, problem: names.
+        cluster: independent unit of the problem: the window of a forecast, whose channels are correlated, or the source
+            of a question.
+        figures: scores by metric; undefined ones are left out.
     """
 
     method: str
@@ -41,7 +43,7 @@ def forecast_scores(
     scores: Sequence[Scores],
     nfe: Sequence[int],
 ) -> list[ProblemScores]:
-    """Of one method's weighted samples: ``reward, log_z, ess, nfe`` beside what ``score_problem`` found."""
+    """Scores of one method's weighted samples: those of ``score_problem``, and ``reward, log_z, ess, nfe``."""
     rows = []
     for problem, samples, found, cost in zip(problems, drawn, scores, nfe, strict=True):
         searched = {"reward": samples.mean_reward(), "log_z": samples.log_z, "ess": samples.ess, "nfe": float(cost)}
@@ -53,7 +55,7 @@ def forecast_scores(
 
 
 def write_scores(run: Path, rows: Iterable[ProblemScores]) -> None:
-    """One line a method, problem and metric."""
+    """Write one row per method, problem and metric."""
     lines = [
         {"method": row.method, "problem": row.problem, "cluster": row.cluster, "metric": metric, "value": value}
         for row in rows

@@ -1,4 +1,4 @@
-"""One row a method: what its samples are worth, and what they cost."""
+"""The summary of a run: one row per method, with the quality and the cost of its samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEGMENT = 48  # shortest sample that has a spectrum, in time steps
 
 
 class Scores(NamedTuple):
-    """Scores of one problem's weighted samples; None where there is no truth, or no spectrum, to compare with."""
+    """Scores of one problem's weighted samples; None without a truth or a spectrum for comparison."""
 
     crps: float | None
     coverage90: float | None
@@ -63,7 +63,7 @@ def is_text(samples: np.ndarray) -> bool:
 
 
 def mean_and_se(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean of the known values and its standard error over problems; None for what is not defined."""
+    """Mean of the known values, and its standard error over problems; None if it is not defined."""
     known = np.array([value for value in values if value is not None])
     if len(known) == 0:
         return None, None
@@ -78,13 +78,13 @@ def summary_row(
     prior_scores: Sequence[Scores] | None,
     seconds: float,
 ) -> dict[str, object]:
-    """Means over problems of cost and quality, a ``_se`` column being the standard error over problems.
+    """Means of cost and quality over problems. A ``_se`` column is the standard error over problems.
 
-    ``nfe``, ``reward_calls`` and ``rollouts`` are a problem's average, each particle of a sweep being a rollout;
-    ``seconds_per_context`` is wall-clock divided by the number of problems, which are searched together; ``reward`` is
-    the mean under the weights; ``log_z_se`` is the average of each problem's own standard error, None where one has too
-    few independent starts for one; ``crps_vs_prior`` is the paired difference to the prior's samples of the same run,
-    None without them.
+    ``nfe``, ``reward_calls`` and ``rollouts`` are averages per problem; each particle counts as a rollout.
+    ``seconds_per_context`` is the wall-clock time divided by the number of problems, which are searched together.
+    ``reward`` is the mean under the weights. ``log_z_se`` is the average of the problems' own standard errors; None if
+    a problem has too few independent starts. ``crps_vs_prior`` is the paired difference to the prior's samples in the
+    same run; None without them.
     """
     cost = {
         "rollouts": float(search.told.mean()) * method.smc.particles,
@@ -127,12 +127,12 @@ def quality(
 
 
 def _finite_mean(errors: Sequence[float]) -> float | None:
-    """Of standard errors; None unless every problem has one."""
+    """Mean of standard errors; None unless every problem has one."""
     return float(np.mean(errors)) if np.isfinite(errors).all() else None
 
 
 def _differences(scores: Sequence[Scores], prior_scores: Sequence[Scores] | None) -> list[float | None]:
-    """CRPS minus the prior's, problem by problem."""
+    """CRPS minus the prior's CRPS, for each problem."""
     if prior_scores is None:
         return []
     pairs = [(mine.crps, theirs.crps) for mine, theirs in zip(scores, prior_scores, strict=True)]

@@ -146,7 +146,7 @@ def test_a_download_is_verified_and_kept_whole_in_the_cache(alone, monkeypatch):
 
 def test_a_damaged_download_is_as_good_as_none_and_leaves_nothing_behind(alone):
     _write(alone / "nowhere.csv")
-    with pytest.raises(DataNotFound, match=r"nowhere\.csv \(what it sent is not ETTh1: \d+ bytes, sha256"):
+    with pytest.raises(DataNotFound, match=r"nowhere\.csv \(the download is not ETTh1: \d+ bytes, sha256"):
         load_etth1()
     assert not (alone / "cache").exists()
 

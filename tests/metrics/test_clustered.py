@@ -82,7 +82,7 @@ def test_one_cluster_tells_nothing_of_others():
     assert estimate.value == 1.5
     assert math.isnan(estimate.standard_error)
     assert math.isnan(clustered_statistic(lambda rows: 0.0, ["a", "a"]).standard_error)
-    with pytest.raises(ValueError, match="give each value the source"):
+    with pytest.raises(ValueError, match="give one source per value"):
         clustered_mean([1.0], [])
 
 

@@ -1,1 +1,1 @@
-"""The page of a sweep: its figures pooled and compared, drawn and filed."""
+"""The report of a sweep (a grid of searches): pooled figures, comparisons, charts and files."""

@@ -1,4 +1,4 @@
-"""A table as a grid of cells, written once as HTML and once as Markdown, so that page and paper say the same."""
+"""Tables as grids of cells, which are written as HTML and as Markdown with the same content."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sadt_ray.report.sweep.settings import Paired, Setting
 from sadt_ray.report.sweep.words import decimal, plus_minus
 
 MAX_ROWS = 12
-"""Of a table that stands at its full height; a longer one scrolls within its box."""
+"""Largest number of rows of a table at full height; a longer table scrolls in its box."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry.
+    """One entry of a table.
 
     Attributes:
-        text: what it says; ``error`` its interval, in a quieter voice; ``below`` a second line.
-        sort: what the column is ordered by; None sorts last.
+        text: the text; ``error`` is its interval, in grey; ``below`` is a second line.
+        sort: sort key of the column; None sorts last.
         kind: CSS classes: ``best``, ``better``, ``worse``, ``text``.
-        html: stands in the page instead of the text, where it must be more than text.
-        colour: of the text, in the page.
+        html: HTML that replaces the text on the page.
+        colour: colour of the text on the page.
     """
 
     text: str = ""
@@ -56,13 +56,13 @@ def metric_cell(metric: Metric, setting: Setting, best: bool = False, below: str
 
 
 def cost_cell(cost: Metric, setting: Setting) -> Cell:
-    """What a setting cost, on average."""
+    """Mean cost of a setting."""
     estimate = setting.figures.get(cost.name)
     return Cell("–") if estimate is None else Cell(decimal(cost, estimate.value), sort=estimate.value)
 
 
 def paired_cell(paired: Paired | None, below: str = "") -> Cell:
-    """A difference with its interval, marked where the interval excludes nought."""
+    """A difference with its interval, marked if the interval excludes 0."""
     if paired is None:
         return Cell("–")
     d, metric = paired.difference, paired.metric
@@ -71,7 +71,7 @@ def paired_cell(paired: Paired | None, below: str = "") -> Cell:
 
 
 def to_html(grid: Grid, css_class: str = "summary", sortable: bool = False) -> str:
-    """The grid as a table that scrolls within its own box; a sortable one has buttons in its head."""
+    """The grid as an HTML table that scrolls in its own box. A sortable table has buttons in its head."""
     head = "".join(_head(name, sortable and name not in grid.only_page) for name in grid.head)
     row_data = grid.row_data or [{}] * len(grid.rows)
     body = "".join(_row(row, data) for row, data in zip(grid.rows, row_data, strict=True))
@@ -106,7 +106,7 @@ def _cell(cell: Cell, first: bool) -> str:
 
 
 def to_markdown(grid: Grid) -> str:
-    """The grid as a Markdown table, the best in bold; without the columns of buttons and links."""
+    """The grid as a Markdown table with the best values in bold, without the columns of buttons and links."""
     shown = [number for number, name in enumerate(grid.head) if name not in grid.only_page]
     head = [_plain(grid.head[number]) for number in shown]
     lines = [head, ["---"] * len(shown)]
@@ -123,5 +123,5 @@ def _markdown(cell: Cell) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that no Markdown reader takes for markup."""
+    """Escape text for Markdown."""
     return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", " ".join(text.split()))

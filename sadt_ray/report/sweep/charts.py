@@ -1,6 +1,6 @@
 """The interactive charts of a sweep, drawn by plotly: quality against cost, few rollouts against many, effects of axes.
 
-The page's script picks what is shown of what a trace carries.
+Each trace holds the data of all views; the script of the page selects one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NODE_LINES = (
 )
 """Key of nodes.jsonl, colour and axis."""
 MAX_LINES = 10
-"""Lines that a chart shows before its reader asks for more, where it has an axis to choose by."""
+"""Largest number of lines that a chart with a filter shows at first."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Chart:
     """One chart.
 
     Attributes:
-        figure: what plotly draws: data and layout.
-        title: stands above it.
+        figure: data and layout for plotly.
+        title: title above the chart.
     """
 
     figure: dict[str, Any]
@@ -50,12 +50,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class ChartGroup:
-    """Charts that are steered together.
+    """Charts with common controls.
 
     Attributes:
-        name: of the elements in the page.
-        x, y: what can be shown along each axis, by key; nothing to choose if there is one.
-        filters: by axis, the values to choose from, and the one chosen first (None: all of them).
+        name: name of the elements on the page.
+        x, y: quantities for each axis, by key; one quantity leaves no choice.
+        filters: for each axis of the sweep, the values to choose from, and the initial one (None for all).
     """
 
     name: str
@@ -67,14 +67,14 @@ class ChartGroup:
 
 
 def new_figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]:
-    """Data and layout as plotly checks them, without its own look: the page has one."""
+    """Data and layout, checked by plotly, without its template: the page has its own style."""
     figure: dict[str, Any] = json.loads(go.Figure(data=traces, layout=layout).to_json())
     figure["layout"].pop("template", None)
     return figure
 
 
 def cost_charts(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
-    """Quality against what it cost, a panel a task: a line joins the budgets of one method; None without figures."""
+    """Quality against cost, one panel per task; a line joins the budgets of one method. None without figures."""
     tasks = by_task(settings, kind)
     mine = [s for of_task in tasks.values() for s in of_task]
     y, x = _qualities(kind, mine), _present(COSTS[kind], mine)
@@ -92,7 +92,7 @@ def cost_charts(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
 
 
 def effect_charts(settings: Sequence[Setting], kind: str) -> list[ChartGroup]:
-    """What each axis that was varied does, a panel a task: a line joins settings that differ in it alone."""
+    """The effect of each varied axis, one panel per task; a line joins settings that differ in this axis alone."""
     groups = []
     mine = [s for s in settings if s.kind == kind]
     colours = method_colours(dict.fromkeys(s.method for s in settings))
@@ -119,7 +119,7 @@ def effect_charts(settings: Sequence[Setting], kind: str) -> list[ChartGroup]:
 
 
 def few_many_chart(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
-    """Few rollouts minus many with its interval, a row a pair, to the right what is in favour of few."""
+    """Few rollouts minus many with its interval, one row per pair; positive values favour few rollouts."""
     pairs = [(few, many) for of_task in by_task(settings, kind).values() for few, many in few_against_many(of_task)]
     involved = list({id(s): s for pair in pairs for s in pair}.values())
     metrics, axes = compared_metrics(kind, involved), varied_axes(involved)
@@ -141,7 +141,7 @@ def few_many_chart(settings: Sequence[Setting], kind: str) -> ChartGroup | None:
 
 
 def node_chart(lines: Sequence[dict[str, Any]]) -> ChartGroup | None:
-    """Nodes that were alive, and trials that ran and waited, over time; None without lines."""
+    """Number of nodes, and of running and waiting trials, over time; None without lines."""
     known = [line for line in lines if isinstance(line.get("seconds"), (int, float))]
     if not known:
         return None
@@ -177,12 +177,12 @@ def _present(metrics: Sequence[Metric], settings: Sequence[Setting]) -> list[Met
 
 
 def _qualities(kind: str, settings: Sequence[Setting]) -> list[Metric]:
-    """What can be shown, first what tells settings apart best: the paired difference to the reference."""
+    """Quantities for an axis. First is the paired difference to the reference, which separates settings best."""
     return sorted(_present(METRICS[kind], settings), key=lambda metric: metric.name != MINUS_REFERENCE)
 
 
 def _lines(settings: Sequence[Setting], same: Sequence[str], along: str = "n_rollouts") -> list[list[Setting]]:
-    """Settings that agree on every one of ``same``, along the other axis."""
+    """Settings that agree in all of ``same``, ordered along the other axis."""
     groups: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
     for setting in settings:
         groups[tuple(getattr(setting, name) for name in same)].append(setting)
@@ -192,7 +192,7 @@ def _lines(settings: Sequence[Setting], same: Sequence[str], along: str = "n_rol
 def _filters(
     settings: Sequence[Setting], axes: Sequence[str], lines: int
 ) -> dict[str, tuple[list[float], float | None]]:
-    """The axes to choose by; the last value of each is chosen first where all lines together would be a tangle."""
+    """The filters. If all lines together are too many, the last value of each axis is selected at first."""
     found: dict[str, tuple[list[float], float | None]] = {}
     for axis in axes:
         values = sorted({getattr(s, axis) for s in settings} - {None})

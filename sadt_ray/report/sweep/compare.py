@@ -1,4 +1,4 @@
-"""The comparisons that a sweep is for: against the prior, few rollouts against many, and which setting is best."""
+"""The comparisons of a sweep: with the prior, few rollouts with many, and the best setting."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sadt_ray.report.sweep.metrics import AXES, MAIN, METRICS, MINUS_REFERENCE, 
 from sadt_ray.report.sweep.settings import Paired, Setting, compare, main_metric
 
 BASELINE = "dts"
-"""The search that S-ADT is to equal with a tenth of the rollouts."""
+"""The method that S-ADT should equal with a tenth of the rollouts."""
 AS_CLAIMED = (200, 2000)
 TENTH = 10
-"""Few rollouts are this many times fewer than many."""
+"""Ratio of many to few rollouts."""
 
 
 def by_task(settings: Sequence[Setting], kind: str) -> dict[str, list[Setting]]:
@@ -29,22 +29,22 @@ def by_task(settings: Sequence[Setting], kind: str) -> dict[str, list[Setting]]:
 
 
 def varied_axes(settings: Sequence[Setting]) -> list[str]:
-    """Axes, beside method and rollouts, on which some of the settings differ."""
+    """Axes other than method and rollouts in which some settings differ."""
     return [axis for axis in AXES if len({getattr(s, axis) for s in settings} - {None}) > 1]
 
 
 def is_learned(method: str) -> bool:
-    """Whether it is S-ADT, in any of its forms."""
+    """Whether the method is a variant of S-ADT."""
     return method.lower().replace("_", "-").startswith(("sadt", "s-adt"))
 
 
 def is_partial(setting: Setting, of_task: Sequence[Setting]) -> bool:
-    """Whether it was scored on fewer problems than another setting of its task."""
+    """Whether the setting was scored on fewer problems than another setting of its task."""
     return setting.stopped or len(setting.problems) < max(len(other.problems) for other in of_task)
 
 
 def minus_reference(setting: Setting, of_task: Sequence[Setting], metric: Metric) -> Paired | None:
-    """Against the prior's samples, or the vote over answers: of the same budget and target if there are such."""
+    """Paired difference to the reference: prior samples or answer vote, at the same budget and target if possible."""
     method = REFERENCE[setting.kind]
     if setting.method == method:
         return None
@@ -58,7 +58,7 @@ def minus_reference(setting: Setting, of_task: Sequence[Setting], metric: Metric
 
 
 def with_minus_reference(settings: Sequence[Setting]) -> list[Setting]:
-    """The settings, each with its paired difference to the reference as one of its figures."""
+    """The settings, with the paired difference to the reference as a further figure."""
     tasks = {(s.kind, s.task): [o for o in settings if (o.kind, o.task) == (s.kind, s.task)] for s in settings}
     found = []
     for setting in settings:
@@ -72,13 +72,13 @@ def with_minus_reference(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def ranked(of_task: Sequence[Setting], metric: Metric) -> list[Setting]:
-    """Best first, of those that were scored on all problems of their task; never an oracle."""
+    """The settings that were scored on all problems of their task, best first, without oracles."""
     judged = [s for s in of_task if metric.name in s.figures and not s.oracle and not is_partial(s, of_task)]
     return sorted(judged, key=lambda s: -metric.better * s.figures[metric.name].value)
 
 
 def clear_winner(of_task: Sequence[Setting], metric: Metric) -> Setting | None:
-    """The best, if the paired 95 % interval against every other excludes nought."""
+    """The best setting, if the paired 95 % interval to every other setting excludes 0."""
     order = ranked(of_task, metric)
     if len(order) < 2:
         return None
@@ -87,9 +87,10 @@ def clear_winner(of_task: Sequence[Setting], metric: Metric) -> Setting | None:
 
 
 def few_and_many(settings: Sequence[Setting]) -> tuple[int, int] | None:
-    """The budgets to compare: 200 and 2,000; else the largest with its tenth; else the largest and what is nearest.
+    """The budgets to compare, few and many; None if there are no two budgets.
 
-    Few are those of S-ADT, where it ran.
+    They are 200 and 2,000 if both exist, else the largest pair with a ratio of ten, else the largest budget and the one
+    nearest to its tenth. The small budget is one of S-ADT, if S-ADT ran.
     """
     budgets = _budgets(settings)
     scarce = _budgets([s for s in settings if is_learned(s.method)]) or budgets
@@ -107,9 +108,10 @@ def _budgets(settings: Sequence[Setting]) -> list[int]:
 
 
 def few_against_many(of_task: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
-    """S-ADT with few rollouts beside every method with many, at the same target.
+    """Pairs of S-ADT with few rollouts and every method with many, at the same target.
 
-    Methods that ask no reward have no target, and stand beside each. Without S-ADT every method meets itself.
+    A method without a reward has no target and is paired with every target. Without S-ADT, every method is paired with
+    itself.
     """
     targets = dict.fromkeys(t for s in of_task if (t := _target(s)) != (None, None)) or {(None, None): None}
     found = []
@@ -130,7 +132,7 @@ def _target(setting: Setting) -> tuple[float | None, float | None]:
 
 
 def _worth(few: Setting, many: Setting, learned: bool) -> bool:
-    """A pair to show: not of two forms of S-ADT, but of one at both budgets; nor with the prior as what is many."""
+    """Whether to show a pair: S-ADT with itself or another method; without S-ADT, a searched method with itself."""
     if few.oracle or many.oracle:
         return False
     same = (few.method, few.alpha) == (many.method, many.alpha)
@@ -140,7 +142,7 @@ def _worth(few: Setting, many: Setting, learned: bool) -> bool:
 
 
 def compared_metrics(kind: str, settings: Sequence[Setting]) -> list[Metric]:
-    """Figures with a better direction that problems have one by one: the main one first."""
+    """Figures per problem that have a better direction, the main one first."""
     have = {name for setting in settings for name in setting.scores}
     main = main_metric(settings, METRICS[kind]) if settings else None
     rest = [m for m in METRICS[kind] if m.better and m.name in have and m != main]
@@ -148,7 +150,7 @@ def compared_metrics(kind: str, settings: Sequence[Setting]) -> list[Metric]:
 
 
 def shown_method(setting: Setting) -> str:
-    """The method's name, an oracle's labelled as such."""
+    """The name of the method; an oracle is labelled."""
     return method_name(setting.method) + " (oracle)" * setting.oracle
 
 
@@ -157,7 +159,7 @@ def rollouts_of(budget: int) -> str:
 
 
 def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> str:
-    """The setting for a reader: its method, its rollouts and the axes that are named."""
+    """Label of a setting: its method, its rollouts and the named axes."""
     parts = [shown_method(setting)]
     if rollouts and setting.n_rollouts is not None:
         parts.append(rollouts_of(setting.n_rollouts))
@@ -166,10 +168,10 @@ def label(setting: Setting, axes: Sequence[str] = (), rollouts: bool = True) -> 
 
 
 def short_label(setting: Setting) -> str:
-    """Method and budget alone."""
+    """Label with method and budget alone."""
     return shown_method(setting) + (f" {setting.n_rollouts:,}" if setting.n_rollouts is not None else "")
 
 
 def target_label(setting: Setting, axes: Sequence[str]) -> str:
-    """The named axes alone."""
+    """Label with the named axes alone."""
     return ", ".join(f"{AXES[a]} {getattr(setting, a):g}" for a in axes if getattr(setting, a) is not None)

@@ -1,4 +1,4 @@
-"""Read the directory of a sweep: its trials, what each of their runs found, who worked on them."""
+"""Read the directory of a sweep: its trials, the results of their runs, and the nodes of the cluster."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KINDS = ("forecast", "stage")
 STATUSES = ("complete", "failed", "stopped", "running", "pending")
 SCORE_COLUMNS = ("method", "problem", "cluster", "metric", "value")
 RENAMED = {"correct": "accuracy", "seconds_per_context": "seconds", "seconds_per_example": "seconds"}
-"""Figures that runs of different kinds call differently, or whose mean has another name."""
+"""Common names of figures that different kinds of runs, or their means, name differently."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep, as it was planned and as it ended.
+    """One run of a sweep: its plan and its outcome.
 
     Attributes:
-        task: a data set, or number and name of a stage.
-        status: ``stopped`` is ended early by a scheduler.
-        seconds: of wall-clock; None if it has not run.
-        run: its directory, relative to the sweep's; None without one.
-        command: repeats it.
+        task: name of a data set, or number and name of a stage.
+        status: state of the trial; ``stopped`` means that a scheduler ended it early.
+        seconds: wall-clock time; None if it has not run.
+        run: directory of the run, relative to that of the sweep; None without one.
+        command: command that repeats the run.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Scores:
-    """One figure of every problem that has one; of several seeds a problem is there once a seed."""
+    """One figure per problem. With several seeds, a problem occurs once per seed."""
 
     problem: Shaped[np.ndarray, " n"]
     cluster: Shaped[np.ndarray, " n"]
@@ -61,15 +61,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial's run left.
+    """The results of a trial's run.
 
     Attributes:
-        rows: the summary, one a method.
-        scores: of the trial's method, by figure.
-        page: its report, relative to the sweep's directory; None without one.
-        damage: what is wrong with its files, and what to do; None if nothing is.
-        notes: of the run itself.
-        stand_in: whether its model is a stand-in for a published checkpoint.
+        rows: rows of the summary, one per method.
+        scores: scores of the trial's method, by figure.
+        page: path of the report, relative to the sweep's directory; None without one.
+        damage: description of damaged files and the remedy; None if there are none.
+        notes: notes of the run.
+        stand_in: whether the model is a stand-in for a published checkpoint.
     """
 
     rows: list[dict[str, Any]]
@@ -80,30 +80,30 @@ class TrialResult:
     stand_in: bool = False
 
     def row(self, method: str) -> dict[str, Any]:
-        """The summary of one method, figures under the names that all runs share; empty without one."""
+        """The summary of one method, with the common names of figures; empty if there is none."""
         found: dict[str, Any] = next((row for row in self.rows if row.get("method") == method), {})
         return {RENAMED.get(name, name): value for name, value in found.items()}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything that the directory of a sweep says."""
+    """The content of a sweep's directory."""
 
     directory: Path
     config: dict[str, Any]
     trials: list[Trial]
-    results: dict[str, TrialResult]  # by name of the trial; of trials that have a run
+    results: dict[str, TrialResult]  # results by name of the trial, for trials with a run
     seconds: float | None
     complete: bool
     notes: list[str]
     nodes: list[dict[str, Any]]  # the lines of nodes.jsonl
 
     def run_notes(self) -> list[tuple[str, int]]:
-        """What runs have to say, each sentence with the number of runs that say it."""
+        """The notes of all runs, each with its number of runs."""
         return Counter(note for result in self.results.values() for note in result.notes).most_common()
 
     def count(self, status: str) -> int:
-        """Trials of that status."""
+        """Trials with this status."""
         return sum(trial.status == status for trial in self.trials)
 
 
@@ -113,9 +113,9 @@ def is_sweep(directory: Path) -> bool:
 
 
 def read_sweep(directory: Path) -> Sweep:
-    """Read the directory. A trial whose run is damaged is kept, with what is wrong with it.
+    """Read the directory. A trial with a damaged run is kept, with a description of the damage.
 
-    Raises ValueError naming the file, trial or field of the sweep itself that is missing, and what to do about it.
+    Raises ValueError with the file, trial or field of the sweep that is missing, and the remedy.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -158,7 +158,7 @@ def _read_trial(entry: Mapping[str, Any], where: str) -> Trial:
 
 
 def _read_result(directory: Path, trial: Trial) -> TrialResult:
-    """What the run left; nothing is expected of one that still runs or failed, and not all of one that was stopped."""
+    """The results of a run. A running or failed trial may have none, a stopped one may have a part of them."""
     run = directory / str(trial.run)
     page = f"{trial.run}/report.html" if (run / "report.html").is_file() else None
     whole = all((run / name).is_file() for name in ("summary.json", "scores.parquet"))
@@ -189,7 +189,7 @@ def _read_rows(summary: Mapping[str, Any], path: Path, method: str) -> list[dict
 
 
 def _read_scores(path: Path, trial: Trial) -> dict[str, Scores]:
-    """By figure, of the trial's method; values that are not finite are left out, as undefined."""
+    """Scores of the trial's method by figure. Values that are not finite are left out as undefined."""
     parts = grouped(read_table(path, SCORE_COLUMNS), "method", "metric")
     mine = {RENAMED.get(metric, metric): part for (method, metric), part in parts.items() if method == trial.method}
     if not mine:

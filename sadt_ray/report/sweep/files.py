@@ -1,4 +1,4 @@
-"""The figures of a sweep as files for others: CSV and Parquet, and Markdown to paste."""
+"""The figures of a sweep as CSV, Parquet and Markdown files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ Row = dict[str, Any]
 
 
 def write_files(sweep: Sweep, settings: Sequence[Setting]) -> None:
-    """``results.csv`` and ``.parquet`` (a row a trial and method), ``settings.csv`` (a row a setting and figure,
-    seeds pooled, with 95 % intervals) and ``results.md``."""
+    """Write ``results.csv`` and ``.parquet``, ``settings.csv`` and ``results.md``.
+
+    The results have one row per trial and method. The settings have one row per setting and figure, over all seeds,
+    with 95 % intervals.
+    """
     results = as_table(trial_rows(sweep))
     pyarrow.csv.write_csv(results, sweep.directory / "results.csv")
     pq.write_table(results, sweep.directory / "results.parquet")
@@ -35,9 +38,9 @@ def write_files(sweep: Sweep, settings: Sequence[Setting]) -> None:
 
 
 def trial_rows(sweep: Sweep) -> list[Row]:
-    """A row a trial and method of its run: axes, outcome and every figure of the summary.
+    """One row per trial and method of its run: axes, outcome and all figures of the summary.
 
-    A trial without figures has one row too, so that nothing planned is missing.
+    A trial without figures also has a row, so that all planned trials are listed.
     """
     rows = []
     for trial in sweep.trials:
@@ -51,7 +54,7 @@ def trial_rows(sweep: Sweep) -> list[Row]:
 
 
 def setting_rows(settings: Sequence[Setting]) -> list[Row]:
-    """A row a setting and figure, seeds pooled: value, error and 95 % interval, clustered; what it rests on."""
+    """One row per setting and figure, over all seeds: value, clustered error, 95 % interval, and numbers of data."""
     rows = []
     for setting in settings:
         named = {name: getattr(setting, name) for name in SETTING}
@@ -99,7 +102,7 @@ def markdown(sweep: Sweep, settings: Sequence[Setting]) -> str:
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:
-    """Every column that any row has; a column whose values share no type becomes text."""
+    """A table with all columns of the rows. A column with values of several types becomes text."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 

@@ -1,4 +1,4 @@
-"""The headline of a sweep: whether S-ADT with few rollouts reaches DTS with many, as its intervals allow to say."""
+"""The headline of a sweep: whether S-ADT with few rollouts reaches DTS with many, judged by confidence intervals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BRIEFLY = {
     "mixed": "not alike for all targets on {where}",
 }
 MAX_NAMED = 4
-"""Tasks that a sentence names; of more it says how many."""
+"""Largest number of tasks that a sentence names; for more it gives their number."""
 
 
 class Verdict(NamedTuple):
-    """A pair of settings of one task, and what came of it."""
+    """A pair of settings of one task, and the result of the comparison."""
 
     few: Setting
     many: Setting
@@ -39,9 +39,9 @@ class Verdict(NamedTuple):
 
 
 def headline(settings: Sequence[Setting]) -> list[str]:
-    """Sentences, the most important first: for each kind the verdict in its main figure, then in the others.
+    """Sentences, the most important first: for each kind the result in its main figure, then in the others.
 
-    Without S-ADT and DTS at two budgets, what was best.
+    Without S-ADT and DTS at two budgets, the sentences name the best settings.
     """
     said = []
     for kind in METRICS:
@@ -51,7 +51,7 @@ def headline(settings: Sequence[Setting]) -> list[str]:
 
 
 def verdicts(settings: Sequence[Setting], kind: str, metric: Metric | None = None) -> list[Verdict]:
-    """S-ADT with few rollouts against DTS with many wherever both are; by each task's main figure, or by another."""
+    """S-ADT with few rollouts against DTS with many in every task that has both, by the main or another figure."""
     found = []
     for of_task in by_task(settings, kind).values():
         known = compared_metrics(kind, of_task)
@@ -63,7 +63,7 @@ def verdicts(settings: Sequence[Setting], kind: str, metric: Metric | None = Non
 
 
 def _outcomes(found: Sequence[Verdict]) -> dict[str, list[str]]:
-    """Tasks by outcome, in the order of ``SAID``; ``mixed`` where targets disagree."""
+    """Tasks by outcome, in the order of ``SAID``; ``mixed`` if targets disagree."""
     tasks: dict[str, list[str]] = defaultdict(list)
     for task in dict.fromkeys(v.few.task for v in found):
         outcomes = {v.paired.verdict for v in found if v.few.task == task}
@@ -72,7 +72,7 @@ def _outcomes(found: Sequence[Verdict]) -> dict[str, list[str]]:
 
 
 def _clauses(found: Sequence[Verdict], words: Mapping[str, str], first: Mapping[str, str]) -> list[str]:
-    """A clause an outcome; what ``first`` names is named in the first one only."""
+    """One clause per outcome. Only the first clause includes ``first``."""
     outcomes = _outcomes(found)
     total = sum(len(tasks) for tasks in outcomes.values())
     later = {"it": "it", "by": ""}
@@ -100,7 +100,7 @@ def _by_other_figures(settings: Sequence[Setting], kind: str) -> str:
 
 
 def _budgeted(settings: Sequence[Setting], otherwise: str) -> str:
-    """The method with its rollouts, if they are the same wherever it is spoken of."""
+    """The method, with its rollouts if they are the same in all pairs."""
     budgets = {s.n_rollouts for s in settings}
     count = f"{budgets.pop():,}" if len(budgets) == 1 else otherwise
     return f"{method_name(settings[0].method)} with {count}" + " rollouts" * (otherwise == "few")
@@ -117,7 +117,7 @@ def _where(tasks: Sequence[str], of: int) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """As one says it: a, b and c."""
+    """Join words as in "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

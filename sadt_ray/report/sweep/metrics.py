@@ -1,4 +1,4 @@
-"""What a sweep compares: each figure's name, which way is better, and when a difference is too small to matter."""
+"""The figures that a sweep compares: name, better direction, and the margin below which a difference is small."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class Metric(NamedTuple):
     """One figure of a setting.
 
     Attributes:
-        better: 1 if higher is better, -1 if lower; 0 if there is no better.
-        margin: a difference below it is small: absolute, or a share of the reference's value if ``relative``.
-        only_at_same: the axes on which two settings must agree for a difference to mean anything.
+        better: 1 if higher is better, -1 if lower is better, 0 if there is no better direction.
+        margin: largest small difference: absolute, or a share of the reference's value if ``relative``.
+        only_at_same: axes in which two settings must agree for a meaningful difference.
     """
 
     name: str
@@ -24,9 +24,9 @@ class Metric(NamedTuple):
 
 
 REFERENCE = {"forecast": "prior", "stage": "answer-vote"}
-"""What every setting is compared with: what needs no search, or the least of one."""
+"""Reference of every setting: the method with no search, or the smallest search."""
 MINUS_REFERENCE = "minus_reference"
-"""Name of the paired difference to it, in the main figure: what is hard for every method cancels."""
+"""Name of the paired difference to the reference in the main figure. The difficulty of a problem cancels."""
 
 _SAME_TARGET = ("inv_temperature", "spectral_weight")
 METRICS = {
@@ -63,8 +63,8 @@ COSTS = {
     ),
 }
 MAIN = {"forecast": ("crps",), "stage": ("accuracy", "rouge_l")}
-"""What settings are ranked by: the first that any setting of the task has."""
+"""Main figures, by which settings are ranked: the first one that any setting of the task has."""
 KIND_NAMES = {"forecast": "Forecasts", "stage": "Questions about series"}
 CLUSTER_NAMES = {"forecast": "windows", "stage": "sources"}
 AXES = {"inv_temperature": "λ", "spectral_weight": "spectral weight", "alpha": "α"}
-"""Beside method, rollouts and seed."""
+"""Axes other than method, rollouts and seed."""

@@ -1,4 +1,4 @@
-"""The page of a sweep: one HTML file that needs nothing else, and the same figures as CSV, Parquet and Markdown."""
+"""The page of a sweep: one self-contained HTML file, and the same figures as CSV, Parquet and Markdown."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from sadt_ray.report.sweep.words import best_of_tasks, how_much
 
 KINDS = tuple(KIND_NAMES)
 MAX_NOTES = 12
-"""Of runs, the most frequent first."""
+"""Largest number of notes of runs, the most frequent first."""
 
 
 def write_sweep_report(directory: Path) -> Path:
-    """Write ``report.html``, and tables as ``write_files`` does, into the directory of a sweep, from its files alone.
+    """Write ``report.html`` and the tables of ``write_files`` into the directory of a sweep, from its files alone.
 
-    Returns the page's path. Raises ValueError naming what is missing in the directory.
+    Returns the page's path. Raises ValueError with what is missing in the directory.
     """
     sweep = read_sweep(Path(directory))
     settings = with_minus_reference(pool_settings(sweep))
@@ -101,7 +101,7 @@ _HOW = (
 
 
 def warnings(sweep: Sweep, settings: Sequence[Setting]) -> list[str]:
-    """What a reader must know before any number."""
+    """Warnings that appear above all numbers."""
     said = []
     if not sweep.complete:
         said.append("The sweep has not come to its end; what is here is what had been written.")
@@ -121,7 +121,7 @@ def warnings(sweep: Sweep, settings: Sequence[Setting]) -> list[str]:
 
 
 def _notes(sweep: Sweep) -> list[str]:
-    """The sweep's own, its runs', and how figures are to be read."""
+    """Notes of the sweep and its runs, and an explanation of the figures."""
     runs = sweep.run_notes()
     told = [f"{note} ({count} run{'s' * (count != 1)})" for note, count in runs[:MAX_NOTES]]
     more = [f"{len(runs) - MAX_NOTES} more notes stand on the pages of single runs."] * (len(runs) > MAX_NOTES)
@@ -142,7 +142,7 @@ def _effect(group: ChartGroup) -> str:
 
 
 def _facts(sweep: Sweep) -> str:
-    """Where the numbers come from, in a line: command, machine, commit."""
+    """The origin of the numbers in one line: command, machine, commit."""
     environment = sweep.config.get("environment") or {}
     named = [f"{key} {environment[key]}" for key in ("cpu", "cores", "gpu", "commit") if environment.get(key)]
     return " · ".join([str(sweep.config["command"])] * ("command" in sweep.config) + named)

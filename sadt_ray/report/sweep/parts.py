@@ -20,7 +20,7 @@ FILTER_NAMES = {"n_rollouts": "rollouts", **AXES}
 
 
 def legend(settings: Sequence[Setting]) -> str:
-    """A button a method that leaves it out of every chart."""
+    """One button per method that hides it in all charts."""
     methods = list(dict.fromkeys(s.method for s in settings))
     colours = method_colours(methods)
     buttons = [
@@ -36,7 +36,7 @@ def legend(settings: Sequence[Setting]) -> str:
 
 
 def status_bar(sweep: Sweep) -> str:
-    """How the trials ended, as shares of a bar."""
+    """The outcomes of the trials as shares of a bar."""
     total = max(len(sweep.trials), 1)
     parts = [
         f'<i class="{status}" style="width:{100 * count / total:.2f}%" title="{count} {status}"></i>'
@@ -47,7 +47,7 @@ def status_bar(sweep: Sweep) -> str:
 
 
 def board_section(sweep: Sweep, settings: Sequence[Setting], kind: str) -> str:
-    """The leaderboard of one kind with its choices."""
+    """The leaderboard of one kind, with its controls."""
     mine = [s for s in settings if s.kind == kind]
     if not mine:
         return ""
@@ -72,7 +72,7 @@ def _options(by: str, values: Sequence[str]) -> str:
 
 
 def _held(settings: Sequence[Setting]) -> str:
-    """The axes on which all agree, said once instead of in a column."""
+    """The axes in which all settings agree, as one line instead of columns."""
     varied = varied_axes(settings)
     values = {axis: {getattr(s, axis) for s in settings} - {None} for axis in AXES if axis not in varied}
     said = [f"{AXES[axis]} = {next(iter(found)):g}" for axis, found in values.items() if found]
@@ -80,7 +80,7 @@ def _held(settings: Sequence[Setting]) -> str:
 
 
 def few_many_section(settings: Sequence[Setting], kind: str, group: ChartGroup | None) -> str:
-    """Few rollouts against many: intervals to look at, then the table."""
+    """Few rollouts against many: a chart of intervals, then the table."""
     grid = few_many_table(settings, kind)
     if grid is None:
         return ""
@@ -96,7 +96,7 @@ def few_many_section(settings: Sequence[Setting], kind: str, group: ChartGroup |
 
 
 def charts(group: ChartGroup) -> str:
-    """The places of a group's charts, and what can be chosen."""
+    """The elements for a group's charts, with their controls."""
     picks = _pick(group, "y", group.y) + _pick(group, "x", group.x)
     filters = "".join(_filter(group, axis, *told) for axis, told in group.filters.items())
     titles = [f"<h3>{escape(chart.title)}</h3>" * bool(chart.title) for chart in group.charts]
@@ -129,7 +129,7 @@ def chart_section(title: str, group: ChartGroup | None, note: str = "") -> str:
 
 
 def task_section(settings: Sequence[Setting], kind: str) -> str:
-    """Methods by rollouts, a table a task."""
+    """Methods by rollouts, one table per task."""
     tables = [
         f"<div><h3>{escape(task)}</h3>{to_html(task_table(of_task), 'summary plain')}</div>"
         for task, of_task in by_task(settings, kind).items()

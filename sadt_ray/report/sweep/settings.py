@@ -1,4 +1,4 @@
-"""Trials that differ by their seed only are one setting: its figures over problems and seeds, and its comparisons."""
+"""Settings: trials that differ only in the seed. Their figures over problems and seeds, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from sadt_ray.report.sweep.data import Scores, Sweep, Trial
 from sadt_ray.report.sweep.metrics import AXES, MAIN, Metric
 
 SETTING = ("kind", "task", "method", "n_rollouts", *AXES)
-"""What makes a setting; everything of a trial that is part of the question, but the seed."""
+"""Fields that define a setting: everything that describes a trial, but not its seed."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Trials that differ by their seed only, and what they found together.
+    """Trials that differ only in the seed, and their joint results.
 
     Attributes:
-        trials: those whose figures these are, by seed.
-        scores: of every problem and seed, by figure.
-        others: means over seeds of what is only known as a whole (seconds, macro-F1), by figure.
-        stopped: its trials were ended early, so that problems may be missing.
-        oracle: its reward reads the gold answers: a ceiling, never a result.
+        trials: the trials with these figures, by seed.
+        scores: scores of every problem and seed, by figure.
+        others: means over seeds of figures of a whole run (seconds, macro-F1), by figure.
+        stopped: whether the trials were ended early, so that problems may be missing.
+        oracle: whether the reward reads the gold answers. An oracle is an upper bound, not a result.
     """
 
     kind: str
@@ -47,13 +47,13 @@ class Setting:
 
     @cached_property
     def figures(self) -> dict[str, Estimate]:
-        """Every figure with its standard error; the same cluster in several seeds is one cluster."""
+        """Every figure with its standard error. A cluster that occurs in several seeds is one cluster."""
         pooled = {name: clustered_mean(s.value, s.cluster.tolist()) for name, s in self.scores.items() if len(s.value)}
         return {**self.others, **pooled}
 
     @cached_property
     def problems(self) -> frozenset[str]:
-        """Names of what it was scored on, by its main figure."""
+        """Names of the problems that were scored by the main figure."""
         scores = next((self.scores[name] for name in MAIN[self.kind] if name in self.scores), None)
         return frozenset(scores.problem.tolist()) if scores is not None else frozenset()
 
@@ -64,12 +64,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Paired:
-    """One setting minus another over the problems and seeds that both have.
+    """One setting minus another, over the problems and seeds that both have.
 
     Attributes:
-        reference: the other's mean over them.
-        pairs: their number.
-        wins: clusters, of ``difference.clusters``, in which the one is better; ``ties`` those in which none is.
+        reference: mean of the other setting.
+        pairs: number of pairs of problem and seed.
+        wins: number of clusters, out of ``difference.clusters``, in which the first setting is better; ``ties`` is the
+            number of clusters without a difference.
     """
 
     metric: Metric
@@ -81,17 +82,17 @@ class Paired:
 
     @property
     def half_width(self) -> float:
-        """Of the 95 % interval; NaN where there are fewer than two clusters."""
+        """Half width of the 95 % interval; NaN for fewer than two clusters."""
         return self.difference.half_width()
 
     @property
     def margin(self) -> float:
-        """What is too small to matter."""
+        """Largest difference that counts as small."""
         return self.metric.margin * (abs(self.reference) if self.metric.relative else 1.0)
 
     @property
     def verdict(self) -> str:
-        """``better`` or ``worse`` if the interval excludes nought, ``equal`` if the margin holds it, else ``open``."""
+        """``better`` or ``worse`` if the interval excludes 0, ``equal`` if it lies within the margin, else ``open``."""
         d, half = self.difference.value, self.half_width
         if not math.isfinite(half):
             return "open"
@@ -101,9 +102,9 @@ class Paired:
 
 
 def pool_settings(sweep: Sweep) -> list[Setting]:
-    """The settings that have figures, in the order of their first trials.
+    """The settings with figures, in the order of their first trials.
 
-    Stopped trials count only where no trial of a setting is complete: a mean over unlike problems would say nothing.
+    Stopped trials count only if no trial of the setting is complete: means over different problems are not comparable.
     """
     by_setting: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
     for trial in sweep.trials:
@@ -138,7 +139,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 
 
 def _means(rows: Sequence[dict[str, Any]], clusters: int) -> dict[str, Estimate]:
-    """Of every number that all seeds have. Its error is the mean of the seeds' own: they share their problems."""
+    """Means of the numbers that all seeds have. Seeds share problems, so the error is the mean of their errors."""
     known = {name for name, value in rows[0].items() if not name.endswith("_se") and all(_is(r, name) for r in rows)}
     found = {}
     for name in sorted(known):
@@ -153,7 +154,7 @@ def _is(row: dict[str, Any], name: str) -> bool:
 
 
 def main_metric(settings: Sequence[Setting], metrics: Sequence[Metric]) -> Metric | None:
-    """What settings of one kind are ranked by; None if none of them could be scored."""
+    """The main figure of settings of one kind; None if none of them was scored."""
     names = [name for name in MAIN[settings[0].kind] if any(name in s.figures for s in settings)]
     return next((metric for metric in metrics if names and metric.name == names[0]), None)
 
@@ -161,7 +162,7 @@ def main_metric(settings: Sequence[Setting], metrics: Sequence[Metric]) -> Metri
 def compare(ours: Setting, theirs: Setting, metric: Metric) -> Paired | None:
     """Ours minus theirs over shared problems and seeds.
 
-    None where there are none, for another task, or where the two do not mean the same by the figure.
+    None if there are none, for another task, or if the settings differ in an axis of ``metric.only_at_same``.
     """
     alike = all(getattr(ours, axis) == getattr(theirs, axis) for axis in ("kind", "task", *metric.only_at_same))
     if not alike or metric.name not in ours.scores or metric.name not in theirs.scores:

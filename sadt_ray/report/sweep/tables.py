@@ -28,13 +28,13 @@ from sadt_ray.report.sweep.settings import Paired, Setting, compare, main_metric
 from sadt_ray.report.sweep.words import decimal, plus_minus
 
 LEADING = 2
-"""Figures that come before the costs: the main one, and what it differs from the reference's by."""
+"""Figures before the costs: the main one, and its difference to the reference."""
 MAX_LINKS = 8
-"""Runs of a setting that its row links to."""
+"""Largest number of runs of a setting that its row links to."""
 
 
 def leaderboard(sweep: Sweep, settings: Sequence[Setting], kind: str) -> Grid:
-    """One row a setting of that kind, best first within its task, with every figure that any of them has."""
+    """One row per setting of the kind, best first within each task, with all figures that a setting has."""
     tasks = by_task(settings, kind)
     mine = [setting for of_task in tasks.values() for setting in _ordered(of_task)]
     axes = varied_axes(mine)
@@ -54,7 +54,7 @@ def leaderboard(sweep: Sweep, settings: Sequence[Setting], kind: str) -> Grid:
 
 
 def _figure_cell(metric: Metric, setting: Setting, is_best: bool) -> Cell:
-    """What it cost without an interval, all else with one."""
+    """A cell: costs without an interval, all other figures with one."""
     return cost_cell(metric, setting) if metric in COSTS[setting.kind] else metric_cell(metric, setting, is_best)
 
 
@@ -63,7 +63,7 @@ def _main(of_task: Sequence[Setting]) -> Metric | None:
 
 
 def _ordered(of_task: Sequence[Setting]) -> list[Setting]:
-    """By the main figure, best first; whole ones before partial ones, and unscored ones last."""
+    """Sort by the main figure, best first; complete settings before partial ones, and unscored ones last."""
     main = _main(of_task)
     if main is None:
         return list(of_task)
@@ -86,7 +86,7 @@ def _plain_number(value: float | None) -> Cell:
 
 
 def _count_cell(setting: Setting, partial: bool) -> Cell:
-    """Problems, seeds, and how many of them are independent."""
+    """Numbers of problems, seeds and independent clusters."""
     main = _main([setting])
     clusters = setting.figures[main.name].clusters if main else 0
     seeds = f"{len(setting.seeds)} seed{'s' * (len(setting.seeds) != 1)}"
@@ -97,7 +97,7 @@ def _count_cell(setting: Setting, partial: bool) -> Cell:
 
 
 def _runs_cell(sweep: Sweep, setting: Setting) -> Cell:
-    """A link to the page of each seed's run, if there is one, and the commands that repeat them."""
+    """Links to the pages of the runs, if they exist, and the commands that repeat them."""
     links = []
     for trial in setting.trials[:MAX_LINKS]:
         page = sweep.results[trial.name].page
@@ -112,7 +112,7 @@ def _runs_cell(sweep: Sweep, setting: Setting) -> Cell:
 
 
 def task_table(of_task: Sequence[Setting]) -> Grid:
-    """Methods by rollouts in the task's main figure, and below each its paired difference to the reference."""
+    """Methods by rollouts: the task's main figure, and below it the paired difference to the reference."""
     main = _main(of_task)
     assert main is not None, "only tasks with a main figure have a table"
     scored = [s for s in of_task if main.name in s.figures]
@@ -143,7 +143,7 @@ def difference(paired: Paired) -> str:
 
 
 def few_many_table(settings: Sequence[Setting], kind: str) -> Grid | None:
-    """Few rollouts minus many, paired, in every figure that has a better direction; None without such pairs."""
+    """Few rollouts minus many, paired, in every figure with a better direction; None without pairs."""
     pairs = [(few, many) for of_task in by_task(settings, kind).values() for few, many in few_against_many(of_task)]
     if not pairs:
         return None
@@ -183,7 +183,7 @@ def _share_cell(few: Setting, many: Setting, cost: Metric) -> Cell:
 
 
 def unfinished(sweep: Sweep) -> Grid | None:
-    """Trials that failed, were stopped, have not ended, or whose files are damaged; None if there are none."""
+    """Trials that failed, were stopped, have not ended, or have damaged files; None if there are none."""
     rows = []
     for trial in sweep.trials:
         damage = sweep.results[trial.name].damage if trial.name in sweep.results else None

@@ -1,4 +1,4 @@
-"""Traces of a sweep's charts: lines of settings and differences, each with every figure it can show in ``meta``."""
+"""Traces of a sweep's charts: lines of settings and differences. ``meta`` holds all figures of a trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sadt_ray.report.sweep.metrics import AXES, Metric
 from sadt_ray.report.sweep.settings import Setting, compare
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
-"""Of one method's settings; those that differ in colour share them."""
+"""Symbols for the settings of one method; methods differ in colour and share the symbols."""
 
 
 def line_traces(
@@ -24,7 +24,7 @@ def line_traces(
     y: Sequence[Metric],
     colours: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """A trace a line; what was scored on fewer problems stands alone, since no line may lead from one to the other."""
+    """One trace per line. Partially scored settings are single points, because they are not comparable."""
     traces = []
     for line, symbol in _with_symbols(lines):
         whole = [s for s in line if not is_partial(s, of_task)]
@@ -34,7 +34,7 @@ def line_traces(
 
 
 def _with_symbols(lines: Sequence[list[Setting]]) -> list[tuple[list[Setting], str]]:
-    """Each line of one method gets a symbol of its own."""
+    """A separate symbol for each line of a method."""
     seen: dict[str, int] = defaultdict(int)
     marked = []
     for line in lines:
@@ -52,7 +52,7 @@ def _trace(
     colours: dict[str, str],
     symbol: str,
 ) -> dict[str, Any]:
-    """One line with all that it can show."""
+    """One line with the data of all views."""
     first, axes, partial = line[0], varied_axes(of_task), is_partial(line[0], of_task)
     meta: dict[str, Any] = {
         "method": first.method,
@@ -77,7 +77,7 @@ def _trace(
 
 
 def faint(colour: str, opacity: float = 0.5) -> dict[str, Any]:
-    """The look of an interval: of its mark's colour, and quieter where many may overlap."""
+    """Style of an interval: the colour of its mark, fainter if many may overlap."""
     red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
     return {"color": f"rgba({red},{green},{blue},{opacity})", "thickness": 1.8, "width": 0}
 
@@ -125,7 +125,7 @@ def gain_trace(
 
 
 def gains(few: Setting, many: Setting, metrics: Sequence[Metric]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """In hundredths of what many reach, or in points, better being positive; and the half-widths."""
+    """Differences in per cent of the value with many rollouts, or in points, positive if better; and half widths."""
     gains, errors = {}, {}
     for metric in metrics:
         paired = compare(few, many, metric)

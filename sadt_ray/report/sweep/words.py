@@ -1,4 +1,4 @@
-"""Figures as text, and what a sweep found in words: what is best where, and how much of it ran."""
+"""Figures and results of a sweep as text: the best settings, and the progress of the trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sadt_ray.report.sweep.settings import Setting, compare, main_metric
 
 
 def best_of_tasks(settings: Sequence[Setting]) -> list[str]:
-    """A sentence a task: what was best, and whether that is clear."""
+    """One sentence per task: the best setting, and whether its lead is significant."""
     said = []
     for kind in METRICS:
         for task, of_task in by_task(settings, kind).items():
@@ -49,7 +49,7 @@ def _best(order: Sequence[Setting], of_task: Sequence[Setting], metric: Metric) 
 
 
 def how_much(sweep: Sweep) -> str:
-    """Trials by how they ended, and the time it took."""
+    """Numbers of trials by outcome, and the total time."""
     total = len(sweep.trials)
     parts = [f"{sweep.count('complete'):,} of {total:,} trial{'s' * (total != 1)} complete"]
     words = (("failed", "failed"), ("stopped", "stopped early"), ("running", "running"), ("pending", "pending"))
@@ -61,7 +61,7 @@ def how_much(sweep: Sweep) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """As one says it: 8.5 s, 12 min, 3 h 20 min."""
+    """Format a duration: 8.5 s, 12 min, 3 h 20 min."""
     if seconds is None:
         return "–"
     if seconds < 90:
@@ -71,12 +71,12 @@ def duration(seconds: float | None) -> str:
 
 
 def figure(metric: Metric, estimate: Estimate, signed: bool = False) -> str:
-    """A figure with the half-width of its 95 % interval, where there is one."""
+    """A figure with the half width of its 95 % interval, if it has one."""
     return decimal(metric, estimate.value, signed) + plus_minus(metric, estimate)
 
 
 def decimal(metric: Metric, value: float, signed: bool = False) -> str:
-    """With the figure's decimals and a real minus sign."""
+    """Format a value with the decimals of its figure and a real minus sign."""
     return f"{value:{'+' if signed else ''},.{metric.decimals}f}".replace("-", "−")
 
 

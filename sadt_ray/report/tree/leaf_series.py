@@ -1,4 +1,4 @@
-"""The samples that end below the nodes of a tree, packed for its page: the heaviest, each value as one byte."""
+"""The samples below the nodes of a tree, packed for the page: the ones of largest weight, one byte per value."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sadt_ray.report.packing import pack_column
 from sadt_ray.runs.files import ProblemSeries, WeightedSamples
 
 MAX_SERIES = 2_000
-"""Samples of one tree that a page carries at most."""
+"""Largest number of samples per tree on a page."""
 MAX_VALUES_IN_ALL = 2_000_000
-"""Values of the samples of all trees together, shared out evenly: so many bytes."""
+"""Largest number of sample values of all trees together, in bytes; each tree gets an equal share."""
 STEPS = 255
-"""A sample is drawn in so many steps between the extremes of its tree."""
+"""Number of quantisation steps between the extremes of a tree."""
 _BANDS = (0.05, 0.25, 0.75, 0.95)
 
 
 def pack_series(
     node: Int[np.ndarray, " nodes"], samples: WeightedSamples | None, problem: ProblemSeries | None, budget: int
 ) -> dict[str, Any] | None:
-    """Context, truth, bands of the whole draw, and the heaviest samples with the row of ``node`` that each ends at.
+    """Context, truth, bands of all samples, and the samples of largest weight, each with the row of its node.
 
     Args:
         node: numbers of the nodes that the page shows.
-        budget: values that may be carried.
+        budget: largest number of values.
 
     Returns:
-        None if the run does not say where its samples end.
+        None if the run has no nodes of its samples.
     """
     if samples is None or problem is None or samples.node is None:
         return None
@@ -60,7 +60,7 @@ def pack_series(
 
 
 def _rows_of(node: Int[np.ndarray, " nodes"], wanted: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """The row of each wanted node, -1 for those that are not there."""
+    """Row of each wanted node; -1 if it is not found."""
     order = np.argsort(node, kind="stable")
     place = np.minimum(np.searchsorted(node, wanted, sorter=order), len(node) - 1)
     rows = order[place]

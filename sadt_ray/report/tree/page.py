@@ -14,9 +14,9 @@ from sadt_ray.report.tree.leaf_series import MAX_VALUES_IN_ALL, pack_series
 from sadt_ray.runs.files import NodeTable, ProblemSeries, WeightedSamples
 
 MAX_NODES = 100_000
-"""Nodes of one tree that a page carries at most."""
+"""Largest number of nodes per tree on a page."""
 MAX_NODES_IN_ALL = 400_000
-"""Nodes of all trees together, shared out evenly."""
+"""Largest number of nodes of all trees together; each tree gets an equal share."""
 
 
 _SCRIPTS = ("data", "draw", "samples", "series", "view")
@@ -27,9 +27,10 @@ def tree_section(
     samples: Mapping[tuple[str, str], WeightedSamples] | None = None,
     problems: Mapping[str, ProblemSeries] | None = None,
 ) -> str:
-    """HTML of the tree view, script and data included. ``trees`` go by method and problem; none: an empty string.
+    """HTML of the tree view, with script and data; empty without trees.
 
-    With ``samples``, which go by the same, and ``problems`` the series below a node can be looked at.
+    ``trees`` and ``samples`` have the keys (method, problem). With ``samples`` and ``problems`` the view shows the
+    series below a node.
     """
     if not trees:
         return ""
@@ -57,7 +58,7 @@ def _packed(
 
 
 def pack_nodes(tree: NodeTable, kept: NodeTable) -> dict[str, Any]:
-    """The nodes that are kept as compressed columns, with the number of nodes left out and their leaf weight."""
+    """The nodes on the page as compressed columns, with the number and the leaf weight of the nodes left out."""
     return {
         "nodes": len(kept),
         "omitted": len(tree) - len(kept),
@@ -67,9 +68,9 @@ def pack_nodes(tree: NodeTable, kept: NodeTable) -> dict[str, Any]:
 
 
 def heaviest_rows(tree: NodeTable, limit: int) -> np.ndarray:
-    """At most ``limit`` rows, ascending, of largest weight, then of most visits, with every ancestor of each.
+    """At most ``limit`` rows, ascending, with the largest weights, then the most visits, and with all ancestors.
 
-    A node counts as heavy as the heaviest node below it, so that no rounding parts it from its descendants.
+    The weight of a node is the largest weight at or below it, so rounding cannot separate it from its descendants.
     """
     if len(tree) <= limit:
         return np.arange(len(tree))
