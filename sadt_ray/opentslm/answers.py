@@ -1,4 +1,4 @@
-"""What a search answers to each question: the answer, how sure it is, the reasons, the cost."""
+"""The answer of a method to each question: its probability, its reasons and its cost; and the files that hold them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,22 @@ _MOST_COMPARED = 64  # captions
 
 @dataclass(frozen=True)
 class Answered:
-    """One question, one method.
+    """The answer of one method to one question.
 
     Attributes:
-        answer: of the prompt's answers the likeliest under the samples' weights; None where no text claims any. The
-            text itself where there are none to choose from.
-        probabilities: of every answer; what is missing to one claims none of them.
-        text: the heaviest text with that answer: the reasons for it.
-        label: the gold answer, if known; the gold text where there are no answers to choose from.
-        tokens: evaluated beyond the prompt, generated or scored.
+        method: name of the method.
+        problem: name of the question.
+        source: subject, recording or file of the question.
+        answer: the most probable answer under the samples' weights; None if no text claims any. For a question without
+            answers to choose from, the text itself.
+        probabilities: probability of each answer; the rest, up to 1, claims no answer.
+        text: the text with the largest weight among those with that answer: the reasons.
+        label: the gold answer, if known; for a question without answers to choose from, the gold text.
+        log_z: log of the normalising constant of the target; -inf if no text has any weight.
+        ess: effective sample size of the texts.
+        rollouts: number of rationales.
+        tokens: number of tokens evaluated after the prompt, generated or scored.
+        reward_calls: number of texts scored by the reward.
     """
 
     method: str
@@ -57,7 +64,8 @@ def answered(
     """Read the answer off weighted texts: the marginal of the target over answers, and its mode.
 
     Args:
-        drawn: None where no text had any weight: there is no answer then.
+        drawn: the texts; None if none has any weight, and there is no answer.
+        rollouts, tokens, reward_calls: the cost.
     """
     prompt = prompt_of(problem)
     label = problem.extras.get("label" if prompt.answers else "answer")
@@ -76,15 +84,15 @@ def answered(
 
 
 def _likeliest(probabilities: Mapping[str, float], name: str) -> str | None:
-    """The likeliest answer, None where none has a probability. Of equals the question's name decides: the first that
-    is listed would be right more often, or less, than its share."""
+    """The most probable answer; None if all have probability 0. The question's name decides ties: if the first of the
+    list always won, it would be right more or less often than its share."""
     most = max(probabilities.values())
     equals = [answer for answer, p in probabilities.items() if p >= most - 1e-12]
     return equals[crc32(name.encode()) % len(equals)] if most > 0 else None
 
 
 def most_agreed(problem: Problem, drawn: WeightedSamples) -> str:
-    """The text that is most like all others: minimum Bayes risk under ROUGE-L, among the heaviest."""
+    """The text with the minimum Bayes risk under ROUGE-L, among the 64 texts with the largest weights."""
     heaviest = np.argsort(-drawn.weights, kind="stable")[:_MOST_COMPARED]
     texts = drawn.samples[heaviest]
     consensus = ConsensusReward({problem.name: (texts.tolist(), _log(drawn.weights[heaviest]).tolist())})
@@ -98,7 +106,7 @@ def _log(weights: np.ndarray) -> np.ndarray:
 
 
 def write_answers(run: Path, rows: Sequence[Answered]) -> None:
-    """``answers.parquet`` and ``answers.jsonl``, one row a question and method; probabilities as a JSON object."""
+    """Write ``answers.parquet`` and ``answers.jsonl``, one row per question and method."""
     plain = [_written_row(row) for row in rows]
     unfinished = run / "answers.jsonl.writing"
     unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain), encoding="utf-8")
@@ -109,7 +117,7 @@ def write_answers(run: Path, rows: Sequence[Answered]) -> None:
 
 
 def read_answers(run: Path) -> list[Answered]:
-    """What ``write_answers`` wrote; nothing if it did not yet."""
+    """Read what ``write_answers`` wrote; an empty list if there are no files."""
     path = run / "answers.jsonl"
     if not path.exists():
         return []
@@ -118,7 +126,7 @@ def read_answers(run: Path) -> list[Answered]:
 
 
 def _written_row(row: Answered) -> dict[str, Any]:
-    """JSON has no word for the logarithm of nothing: null."""
+    """The row as JSON can hold it, with -inf as null, and whether it is correct."""
     return {**asdict(row), "log_z": row.log_z if isfinite(row.log_z) else None, "correct": is_correct(row)}
 
 
@@ -128,5 +136,5 @@ def _read_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_correct(row: Answered) -> bool | None:
-    """Whether the answer is the gold one; None where there is no gold answer to choose."""
+    """Whether the answer is the gold one; None if there is no gold answer, or there are no answers to choose from."""
     return None if row.label is None or not row.probabilities else row.answer == row.label
