@@ -1,1 +1,1 @@
-"""``python -m jobs.search --stage N``: the five stages of OpenTSLM under the same tree."""
+"""The command ``python -m jobs.search --stage N``: its flags and its run."""

@@ -1,6 +1,7 @@
 """Which answer a text claims.
 
-The answer is read strictly after the marker. Case, quotes, markdown and a final period are ignored. A text that claims no answer, two answers or something else gives ``None``. Words inside the reasons do not count.
+The answer is read strictly after the marker. Case, quotes, markdown and a final period are ignored. A text that claims
+no answer, two answers or something else gives ``None``. Words inside the reasons do not count.
 """
 
 from __future__ import annotations
