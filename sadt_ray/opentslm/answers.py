@@ -1,4 +1,4 @@
-"""What a search answers to each question: the answer, how sure it is, the reasons, the cost."""
+"""The answer of a method to each question: its probability, its reasons and its cost; and the files that hold them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def answered(
     """Read the answer off weighted texts: the marginal of the target over answers, and its mode.
 
     Args:
-        drawn: None where no text had any weight: there is no answer then.
+        drawn: the texts; None if none has any weight, and there is no answer.
+        rollouts, tokens, reward_calls: the cost.
     """
     prompt = prompt_of(problem)
     label = problem.extras.get("label" if prompt.answers else "answer")
@@ -42,15 +43,15 @@ def answered(
 
 
 def _likeliest(probabilities: Mapping[str, float], name: str) -> str | None:
-    """The likeliest answer, None where none has a probability. Of equals the question's name decides: the first that
-    is listed would be right more often, or less, than its share."""
+    """The most probable answer; None if all have probability 0. The question's name decides ties: if the first of the
+    list always won, it would be right more or less often than its share."""
     most = max(probabilities.values())
     equals = [answer for answer, p in probabilities.items() if p >= most - 1e-12]
     return equals[crc32(name.encode()) % len(equals)] if most > 0 else None
 
 
 def most_agreed(problem: Problem, drawn: WeightedSamples) -> str:
-    """The text that is most like all others: minimum Bayes risk under ROUGE-L, among the heaviest."""
+    """The text with the minimum Bayes risk under ROUGE-L, among the 64 texts with the largest weights."""
     heaviest = np.argsort(-drawn.weights, kind="stable")[:_MOST_COMPARED]
     texts = drawn.samples[heaviest]
     consensus = ConsensusReward({problem.name: (texts.tolist(), _log(drawn.weights[heaviest]).tolist())})

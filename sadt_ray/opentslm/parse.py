@@ -1,6 +1,7 @@
-"""Which answer a text claims: read strictly after its marker, indifferent to case, quotes, markdown, a final period.
+"""Which answer a text claims.
 
-A text that claims none, two, or something else claims ``None``; nothing is guessed from words inside the reasons.
+The answer is read strictly after the marker. Case, quotes, markdown and a final period are ignored. A text that claims
+no answer, two answers or something else gives ``None``. Words inside the reasons do not count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _OPTION_FIRST = re.compile(r"(?:\(([a-z])\)|([a-z])(?=[).:]|$))[).:]*\s*", re.IG
 _SECOND = re.compile(r"[\s,;/]*(?:or|and)?[\s,;/]*")
 _STOPS = ".,;:!?"
 
-# What else a sleep stage is called. Rechtschaffen and Kales count a fourth stage, which OpenTSLM scores as the third.
+# Other names of sleep stages. Rechtschaffen and Kales have a fourth stage, which OpenTSLM scores as the third.
 _ALIASES = {
     "non rem stage 4": "non rem stage 3",
     "nrem stage 4": "non rem stage 3",
@@ -32,10 +33,10 @@ _ALIASES = {
 
 
 def parse_answer(text: str, answers: Sequence[str], marker: str = MARKER) -> str | None:
-    """The one of ``answers`` that a text claims, spelled as there; ``None`` if it claims none of them.
+    """The answer that a text claims, spelled as in ``answers``; ``None`` if it claims none of them.
 
-    What counts is the line after the last ``marker``. Options, ``"(b)"``, may also begin a text that has no marker.
-    Another text without a marker is read only if it ends with a colon and an answer.
+    The line after the last ``marker`` counts. A text without a marker may begin with an option such as ``"(b)"``; with
+    other answers, it must end with a colon and an answer.
     """
     text = _TOKENS.sub(" ", text)
     claim = _after_marker(text, marker)
@@ -48,7 +49,7 @@ def parse_answer(text: str, answers: Sequence[str], marker: str = MARKER) -> str
 
 
 def canonical(text: str) -> str:
-    """What is left of an answer's spelling when case, gaps, decoration and punctuation at its edges are forgotten."""
+    """An answer in lower case, with single spaces, without decoration and without punctuation at its ends."""
     return _GAPS.sub(" ", _DECORATION.sub("", text).lower()).strip(_EDGES)
 
 
@@ -75,7 +76,7 @@ def _option(claim: str, answers: Sequence[str]) -> str | None:
 
 
 def _claimed(claim: str, answers: tuple[str, ...]) -> str | None:
-    """The answer that the claim's first line is, or begins with if a stop follows and no other answer after that."""
+    """The answer that the first line of a claim equals; or begins with, if a stop follows and no other answer does."""
     line = next((line for line in claim.splitlines() if line.strip(_EDGES)), "")
     known, said = _known(answers), canonical(line)
     if said in known:
@@ -94,7 +95,7 @@ def _begins_with(text: str, words: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _known(answers: tuple[str, ...]) -> dict[str, str]:
-    """Every spelling -> the answer."""
+    """Answers by each of their spellings."""
     known = {canonical(answer): answer for answer in answers}
     aliases = {alias: known[name] for alias, name in _ALIASES.items() if name in known}
     return {**aliases, **known}

@@ -1,4 +1,4 @@
-"""How much two texts have in common: ROUGE-L and BLEU of one candidate and one reference, in [0, 1].
+"""ROUGE-L and BLEU of one candidate and one reference, in [0, 1].
 
 Words are runs of letters and digits in lower case, as in Google's ``rouge_score`` without a stemmer.
 """
@@ -14,11 +14,12 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def words(text: str) -> list[str]:
+    """The words of a text in lower case."""
     return _WORD.findall(text.lower())
 
 
 def rouge_l(candidate: str, reference: str) -> float:
-    """F1 of the longest common subsequence of words, 2 P R / (P + R) (Lin 2004); 0 where they share no word."""
+    """F1 of the longest common subsequence of words, 2 P R / (P + R) (Lin 2004); 0 if no word is shared."""
     ours, theirs = words(candidate), words(reference)
     common = _longest_common_subsequence(ours, theirs)
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
@@ -27,8 +28,8 @@ def rouge_l(candidate: str, reference: str) -> float:
 def bleu(candidate: str, reference: str, max_order: int = 4) -> float:
     """Geometric mean of the n-gram precisions, n = 1..4, times exp(1 - r/c) for a candidate that is too short.
 
-    Of a single pair of texts the precisions for n > 1 are (matches + 1) / (n-grams + 1), or most would be zero
-    (Papineni et al. 2002; smoothing of Lin & Och 2004). 0 where no word is shared.
+    For n > 1 the precisions are (matches + 1) / (n-grams + 1), because most would be 0 for a single pair of texts
+    (Papineni et al. 2002; smoothing of Lin & Och 2004). 0 if no word is shared.
     """
     ours, theirs = words(candidate), words(reference)
     if not ours:
@@ -50,7 +51,7 @@ def _matches(ours: Sequence[str], theirs: Sequence[str], n: int) -> int:
 
 
 def _longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """Bit-parallel (Hyyrö 2004): one row of the table is one integer, so that a caption takes microseconds."""
+    """Length of the longest common subsequence, bit-parallel (Hyyrö 2004): each row of the table is one integer."""
     at: dict[str, int] = {}
     for i, word in enumerate(first):
         at[word] = at.get(word, 0) | 1 << i

@@ -1,4 +1,4 @@
-"""OpenTSLM's five stages in one table: what each asks, how it is answered, what it is scored by."""
+"""The five stages of OpenTSLM in one table: the answers, how a text gives them, and the metric."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class StageSpec:
 
     Attributes:
         number: 1 to 5, in the order in which OpenTSLM is trained on them.
-        name: the last part but one of a published checkpoint's name: ``llama-3.2-1b-NAME-sp``.
-        labels: every answer; empty where there is none (2) or where each question has its own (5).
-        marker: what announces the answer in a text; ``""`` where the text begins with it (1) or is it (2).
+        name: NAME in the name of a published checkpoint, ``llama-3.2-1b-NAME-sp``.
+        labels: all answers; empty if there are none (2) or if each question has its own (5).
+        marker: what announces the answer in a text; ``""`` if the text begins with it (1) or is the answer (2).
         ends: whether a text ends with its answer.
-        metric: what the stage is judged by first: ``accuracy``, ``rouge_l``, ``macro_f1`` or ``kappa``.
-        std_ddof: 1 where the deviation in the prompt divides by n - 1, 0 where by n. Upstream has both.
-        sampling_rate: samples a second; 0 where the series have none.
-        num_series: series in a prompt.
+        metric: the main metric: ``accuracy``, ``rouge_l``, ``macro_f1`` or ``kappa``.
+        std_ddof: 1 if the standard deviation in the prompt divides by n - 1, 0 if by n. Upstream uses both.
+        sampling_rate: samples per second; 0 if the series have none.
+        num_series: number of series in a prompt.
         max_tokens: tokens that suffice for an answer with its reasons under the published tokenizers.
     """
 

@@ -1,4 +1,4 @@
-"""``tree/METHOD-texts.parquet``: what the text says at the nodes of a tree, and the answers that it ends in."""
+"""``tree/METHOD-texts.parquet``: the text at each node of a tree, and the answers of its samples."""
 
 from __future__ import annotations
 
@@ -26,9 +26,17 @@ def write_tree_texts(
     node: Int[np.ndarray, " n"],
     texts: Sequence[str] | np.ndarray,
 ) -> None:
-    """Texts of the nodes ``node``, from the first token on, with the answers of each node's own samples as JSON.
+    """Write the texts of some nodes, with the answers of each node's own samples as JSON.
 
-    Where answers were listed the text of a leaf stops before its answer, and only the samples tell.
+    If answers are enumerated, the text of a leaf stops before its answer, and only its samples have one.
+
+    Args:
+        run: the run directory.
+        method: name of the method.
+        search: the search with the tree.
+        problems: the questions.
+        node: numbers of the nodes.
+        texts: whole text of each node.
     """
     shares = node_answers(search, problems)
     problem = search.problem_of_nodes()[node]
@@ -48,12 +56,12 @@ def write_tree_texts(
 
 
 def node_answers(search: Search, problems: Sequence[Problem]) -> dict[int, dict[str, float]]:
-    """By node that samples end at, the share of each answer among them; what is missing to one claims none."""
+    """Share of each answer among the samples that end at a node, by node; the rest, up to 1, claims no answer."""
     store, found = search.sample_store.arrays(), dict[int, dict[str, float]]()
     known = search.with_samples().tolist()
     for number, drawn in zip(known, search.samples(problems=known), strict=True):
         prompt, mine = problems[number].conditioning, store["problem"] == number
-        assert isinstance(prompt, Prompt), "stages ask prompts"
+        assert isinstance(prompt, Prompt), "problems of stages are conditioned on prompts"
         rows = zip(store["node"][mine].tolist(), store["log_weight"][mine], drawn.samples, strict=True)
         for node, log_share, text in rows:
             of_node = found.setdefault(node, {})

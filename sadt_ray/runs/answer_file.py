@@ -17,15 +17,22 @@ import pyarrow.parquet as pq
 
 @dataclass(frozen=True)
 class Answered:
-    """One question, one method.
+    """The answer of one method to one question.
 
     Attributes:
-        answer: of the prompt's answers the likeliest under the samples' weights; None where no text claims any. The
-            text itself where there are none to choose from.
-        probabilities: of every answer; what is missing to one claims none of them.
-        text: the heaviest text with that answer: the reasons for it.
-        label: the gold answer, if known; the gold text where there are no answers to choose from.
-        tokens: evaluated beyond the prompt, generated or scored.
+        method: name of the method.
+        problem: name of the question.
+        source: subject, recording or file of the question.
+        answer: the most probable answer under the samples' weights; None if no text claims any. For a question without
+            answers to choose from, the text itself.
+        probabilities: probability of each answer; the rest, up to 1, claims no answer.
+        text: the text with the largest weight among those with that answer: the reasons.
+        label: the gold answer, if known; for a question without answers to choose from, the gold text.
+        log_z: log of the normalising constant of the target; -inf if no text has any weight.
+        ess: effective sample size of the texts.
+        rollouts: number of rationales.
+        tokens: number of tokens evaluated after the prompt, generated or scored.
+        reward_calls: number of texts scored by the reward.
     """
 
     method: str
@@ -43,7 +50,7 @@ class Answered:
 
 
 def write_answers(run: Path, rows: Sequence[Answered]) -> None:
-    """``answers.parquet`` and ``answers.jsonl``, one row a question and method; probabilities as a JSON object."""
+    """Write ``answers.parquet`` and ``answers.jsonl``, one row per question and method."""
     plain = [_written_row(row) for row in rows]
     unfinished = run / "answers.jsonl.writing"
     unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain), encoding="utf-8")
@@ -54,7 +61,7 @@ def write_answers(run: Path, rows: Sequence[Answered]) -> None:
 
 
 def read_answers(run: Path) -> list[Answered]:
-    """What ``write_answers`` wrote; nothing if it did not yet."""
+    """Read what ``write_answers`` wrote; an empty list if there are no files."""
     path = run / "answers.jsonl"
     if not path.exists():
         return []
@@ -63,7 +70,7 @@ def read_answers(run: Path) -> list[Answered]:
 
 
 def _written_row(row: Answered) -> dict[str, Any]:
-    """JSON has no word for the logarithm of nothing: null."""
+    """The row as JSON can hold it, with -inf as null, and whether it is correct."""
     return {**asdict(row), "log_z": row.log_z if isfinite(row.log_z) else None, "correct": is_correct(row)}
 
 
@@ -73,5 +80,5 @@ def _read_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_correct(row: Answered) -> bool | None:
-    """Whether the answer is the gold one; None where there is no gold answer to choose."""
+    """Whether the answer is the gold one; None if there is no gold answer, or there are no answers to choose from."""
     return None if row.label is None or not row.probabilities else row.answer == row.label

@@ -1,4 +1,4 @@
-"""The five stages of OpenTSLM: data in upstream's formats, its prompts to the character, and splits by source."""
+"""Data of the five stages: upstream's formats, upstream's prompts to the character, and splits by source."""
 
 from sadt_ray.opentslm.data.load import StageSet, load_stage
 from sadt_ray.opentslm.data.normalise import normalised_har_by_window

@@ -1,5 +1,6 @@
-"""Stage 5, ECG-QA-CoT: questions on a 12-lead record of PTB-XL. CSVs: ``question, answer, template_id, question_type,
-clinical_context, ecg_id, rationale``; rows of ECG-QA's own JSON; or one published sample with its series.
+"""Stage 5, ECG-QA-CoT: questions about a 12-lead record of PTB-XL. Formats: CSV files with ``question, answer,
+template_id, question_type, clinical_context, ecg_id, rationale``; rows of ECG-QA's own JSON; or one published sample
+with its series.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _STATED = re.compile(r"mean (-?[\d.]+) and std ([\d.]+)")
 
 
 def read(path: Path) -> Parts:
-    """Upstream's three files in a folder, or one file. The source of a question is its record.
+    """Read upstream's three files in a folder, or one file. The source of a question is its record.
 
-    Questions that compare two records, or that have several answers, are left out: ECG-QA-CoT has none.
+    Questions that compare two records or have several answers are left out, as in ECG-QA-CoT.
     """
     if path.is_dir():
         return {part: _read(file) for part, file in three_files(path, _FILES).items()}
@@ -35,7 +36,7 @@ def read(path: Path) -> Parts:
 
 
 def prepare(row: Row) -> Row:
-    """The row with its record's leads in mV and the answers that its template allows."""
+    """Add the leads of the record in mV, and the answers that the template allows."""
     possible = _literal(row.get("possible_answers"), "possible_answers") or possible_answers(int(row["template_id"]))
     leads = row["leads"] if "leads" in row else load_record(row["ecg_id"])
     return {**row, "leads": leads, "possible_answers": possible}
@@ -46,7 +47,7 @@ def published() -> Path:
 
 
 def possible_answers(template: int) -> tuple[str, ...]:
-    """The answers to a template's questions. Raises ValueError for a template that ECG-QA does not have."""
+    """The possible answers of a template. Raises ValueError for a template that ECG-QA does not have."""
     known = _answers_by_template()
     if template not in known:
         raise ValueError(f"ECG-QA has no template {template}; it has {min(known)} to {max(known)}")
@@ -54,9 +55,9 @@ def possible_answers(template: int) -> tuple[str, ...]:
 
 
 def published_leads(sample: Row) -> Float[np.ndarray, "12 T"]:
-    """The record in mV behind a published sample, from its z-scores and the means and deviations that it states.
+    """The record of a published sample in mV, from its z-scores and the means and deviations in its texts.
 
-    Four decimals are enough: PTB-XL counts whole microvolts, and the record is the one that fits them.
+    Their four decimals are enough, because PTB-XL stores whole microvolts.
     """
     stated = [_STATED.search(text) for text in sample["time_series_text"]]
     if None in stated:
@@ -84,7 +85,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _one_of_each(row: dict[str, Any]) -> dict[str, Any] | None:
-    """The row with one record and one answer; ``None`` if it has more."""
+    """The row, if it has one record and one answer; ``None`` if it has more."""
     if "time_series_text" in row:
         row = {
             **{key: row[key] for key in ("question", "question_type", "template_id", "clinical_context", "ecg_id")},
@@ -103,7 +104,7 @@ def _one_of_each(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _literal(cell: Any, column: str) -> Any:
-    """A cell as CSV holds numbers and lists. Raises ValueError naming the column."""
+    """The number or list in a cell of a CSV. Raises ValueError naming the column."""
     if not isinstance(cell, str) or not cell.strip():
         return cell
     try:

@@ -1,4 +1,4 @@
-"""How a stage's data are read: what every format module gives to ``load_stage``."""
+"""The interface between ``load_stage`` and the modules that read the data of one stage."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 from sadt_ray.opentslm.data.normalise import Normalise
 from sadt_ray.opentslm.data.tables import Row
 
-Parts = dict[str, list[dict[str, Any]]]  # "train", "validation", "test", or "all" where the files make no difference
+Parts = dict[str, list[dict[str, Any]]]  # "train", "validation", "test", or "all" if the files have no parts
 PARTS = ("train", "validation", "test")
 
 
 class Format(NamedTuple):
-    """One stage's.
+    """The format of one stage.
 
     Attributes:
-        read: the rows of a file or a folder, cells as they stand; each with a ``source``.
-        prepare: a row with its cells read, as ``stage_problem`` wants it.
-        published: upstream's own data: found on this machine, or fetched.
-        samples: names under which a smaller collection of the same format may lie.
-        reading: another reading than upstream's that all these rows together call for.
+        read: reads the rows of a file or a folder, with unparsed cells; each row gets a ``source``.
+        prepare: parses the cells of a row, for ``stage_problem``.
+        published: path of upstream's own data; downloads them if necessary.
+        samples: names of smaller collections in the same format.
+        reading: the normalisation that these rows need, if it is not upstream's.
     """
 
     read: Callable[[Path], Parts]
@@ -32,7 +32,10 @@ class Format(NamedTuple):
 
 
 def three_files(folder: Path, name: str) -> dict[str, Path]:
-    """part -> the file of a folder, ``name`` with ``{}`` for upstream's word for the part; those that are there."""
+    """The files of a folder by part, as far as they exist. ``name`` has ``{}`` for upstream's word for the part.
+
+    Raises ValueError if the folder has none of them.
+    """
     words = {"train": "train", "validation": "val", "test": "test"}
     paths = {part: folder / name.format(word) for part, word in words.items()}
     there = {part: path for part, path in paths.items() if path.is_file()}

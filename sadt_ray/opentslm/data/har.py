@@ -1,4 +1,4 @@
-"""Stage 3, HAR-CoT: windows of three axes. CSVs: ``x_axis, y_axis, z_axis`` (lists), ``label, rationale``."""
+"""Stage 3, HAR-CoT: windows of three axes. CSV files with ``x_axis, y_axis, z_axis`` (lists), ``label, rationale``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PERSON = re.compile(r"(GeoTec s\d+)_\d+_sp\.csv")  # one person, several record
 
 
 def read(path: Path) -> Parts:
-    """Upstream's three files in a folder, or one file, with a column ``source`` if it says whose windows they are.
+    """Read upstream's three files in a folder, or one file. A column ``source`` may name the subject.
 
-    A file may mark windows of other activities by ``in_opentslm_labels``; they are left out. Upstream's files do not
-    say which subject a window is of: there every window is its own source.
+    Without that column each window is its own source; upstream's files have none. A file may mark windows of other
+    activities with ``in_opentslm_labels``; they are left out.
     """
     if path.is_dir():
         return {part: _read(file) for part, file in three_files(path, _FILES).items()}
@@ -44,7 +44,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def reading(rows: Sequence[Row]) -> Normalise | None:
-    """By window where units are mixed: an axis of 2,000 counts says which collection it is from."""
+    """By window if units are mixed, because an axis of 2,000 counts would reveal the collection it is from."""
     return normalised_har_by_window if len({row.get("unit") for row in rows}) > 1 else None
 
 

@@ -1,4 +1,4 @@
-"""The problems of a stage: upstream's data or a file of one's own, a part of it, each row made when it is asked for."""
+"""The problems of a stage, from upstream's data or a file of your own; each problem is built when it is accessed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sadt_ray.opentslm.data.tables import Row
 from sadt_ray.opentslm.stage_spec import StageSpec, stage_spec
 
 FORMATS: dict[int, Format] = {1: tsqa.FORMAT, 2: m4.FORMAT, 3: har.FORMAT, 4: sleep.FORMAT, 5: ecg.FORMAT}
-_LABEL = {1: "Answer", 2: "frequency", 3: "label", 4: "label", 5: "answer"}  # what parts are balanced by
+_LABEL = {1: "Answer", 2: "frequency", 3: "label", 4: "label", 5: "answer"}  # the column by which parts are balanced
 
 
 @dataclass(frozen=True)
 class StageSet(Sequence[Problem]):
-    """Problems of a stage. A row's series are read, and an ECG's record is fetched, when the problem is asked for."""
+    """Problems of a stage. Series are parsed, and records of ECGs are downloaded, when a problem is accessed."""
 
     spec: StageSpec
     names: tuple[str, ...]
@@ -56,6 +56,7 @@ class StageSet(Sequence[Problem]):
 
     @property
     def sources(self) -> list[str]:
+        """The source of each problem."""
         return [str(row["source"]) for row in self.rows]
 
     def taken(self, indices: Int[np.ndarray, " n"]) -> StageSet:
@@ -73,22 +74,23 @@ def load_stage(
     published: bool = False,
     normalise: Normalise | None = None,
 ) -> StageSet:
-    """A part of a stage's data as problems.
+    """Load a part of a stage's data as problems.
 
     Args:
-        part: ``train``, ``validation``, ``test``, or ``all``.
-        path: a file or folder in upstream's format. If left out: the data of ``$SADT_DATA``, ``../shared/data`` or the
-            user's cache, and where these have none, upstream's, which are fetched and kept.
-        split: ``upstream`` splits rows as upstream does, ``source`` by subject or recording; ``auto`` is upstream's
-            for upstream's own data and by source for any other; a file of fewer than three sources is all test. A
-            file's own parts are kept by all.
-        seed, ratios: of the split by source.
-        published: whether to pass over smaller collections and take upstream's own data.
-        normalise: another reading of the series than upstream's. Windows of several units, which would tell the source
-            and so the label, are read by ``normalised_har_by_window`` if none is given.
+        stage: number or name of the stage.
+        part: ``train``, ``validation``, ``test`` or ``all``.
+        path: a file or folder in upstream's format. By default the data in ``$SADT_DATA``, ``../shared/data`` or the
+            user's cache; if there are none, upstream's data are downloaded and cached.
+        split: ``upstream`` splits rows as upstream does, ``source`` splits by subject or recording. ``auto`` uses
+            upstream's split for upstream's own data and the split by source for other data; a file with fewer than
+            three sources is all test. Files that have parts of their own keep them.
+        seed, ratios: seed and shares (train, validation, test) of the split by source.
+        published: whether to ignore smaller collections and use upstream's own data.
+        normalise: the normalisation of the series, if not upstream's. Windows with several units use
+            ``normalised_har_by_window`` by default, because units would reveal the source and with it the label.
 
     Raises:
-        DataNotFound: if they are nowhere, with the ways out.
+        DataNotFound: if the data cannot be found; the message says how to get them.
         ValueError: for a stage, part or file that does not exist or does not fit.
     """
     spec = stage_spec(stage)
@@ -112,7 +114,7 @@ def load_stage(
 
 
 def _rows_of(part: str, parts: Parts, place: Path) -> slice:
-    """Where the rows of a part stand among those of all."""
+    """The position of a part's rows among all rows."""
     if part not in parts:
         raise ValueError(f"{place} has no part {part!r}; it has {', '.join(parts)}")
     start = sum(len(rows) for rows in list(parts.values())[: list(parts).index(part)])
@@ -120,7 +122,7 @@ def _rows_of(part: str, parts: Parts, place: Path) -> slice:
 
 
 def _place(form: Format, path: str | Path | None, published: bool) -> tuple[Path, bool]:
-    """Where to read, and whether these are upstream's own data."""
+    """The path of the data, and whether they are upstream's own."""
     if path is not None:
         return Path(path), False
     samples = [] if published else [found for name in form.samples if (found := find_data(name)) is not None]

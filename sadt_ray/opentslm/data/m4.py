@@ -16,10 +16,10 @@ _SERIES, _CAPTIONS = "m4_series_", "m4_captions_"
 
 
 def read(path: Path) -> Parts:
-    """Series with their captions: of a frequency F, one file of series, or of all in a folder, in upstream's order.
+    """Read one file of series with frequency F, or all files of a folder in upstream's order, with their captions.
 
-    Where there is no file of captions beside the series, they have none; where there is, a series without one is left
-    out, as upstream does.
+    Without a file of captions beside the series, they have none. With one, a series without a caption is left out, as
+    upstream does.
     """
     files = [path / f"{_SERIES}{frequency}.csv" for frequency in FREQUENCIES] if path.is_dir() else [path]
     there = [file for file in files if file.is_file()]

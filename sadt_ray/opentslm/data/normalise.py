@@ -1,7 +1,7 @@
-"""z-scores as upstream computes them, to the bit: mean and deviation go into the prompt with four decimals.
+"""z-scores as upstream computes them, to the bit, because mean and standard deviation are in the prompt.
 
-float32 by torch where upstream uses torch (stages 1 to 3), by numpy where it uses numpy; an M4 series of a few
-thousand shows another fourth decimal under another order of summation.
+float32 in torch where upstream uses torch (stages 1 to 3), numpy where it uses numpy. The prompt shows four decimals,
+and for an M4 series of values in the thousands the fourth one depends on the order of summation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 
 class Normalised(NamedTuple):
-    """n series of a prompt."""
+    """The n normalised series of a prompt."""
 
     series: Float[np.ndarray, "n T"]
     means: Float[np.ndarray, " n"]  # in the units of the data, as the prompt states them
@@ -26,13 +26,13 @@ Normalise = Callable[[Float[np.ndarray, "n T"]], Normalised]
 
 
 def normalised_tsqa(series: Float[np.ndarray, "1 T"]) -> Normalised:
-    """(x - mean) / (std + 1e-8), std with n - 1."""
+    """(x - mean) / (std + 1e-8), where std divides by n - 1."""
     x, mean, std = _moments(series)
     return _normalised((x - mean) / (std + 1e-8), mean, std)
 
 
 def normalised_m4(series: Float[np.ndarray, "1 T"]) -> Normalised:
-    """(x - mean) / std, std with n - 1; a constant series becomes zeros."""
+    """(x - mean) / std, where std divides by n - 1; a constant series becomes zeros."""
     x = torch.tensor(series[0], dtype=torch.float32)
     mean, std = x.mean(), x.std()
     z = (x - mean) / std if std > 0 else x - mean
@@ -40,17 +40,17 @@ def normalised_m4(series: Float[np.ndarray, "1 T"]) -> Normalised:
 
 
 def normalised_har(series: Float[np.ndarray, "3 T"]) -> Normalised:
-    """(x - mean) / max(std, 1e-6) axis by axis, std with n - 1."""
+    """(x - mean) / max(std, 1e-6) for each axis, where std divides by n - 1."""
     x, mean, std = _moments(series)
     std = torch.clamp(std, min=1e-6)
     return _normalised((x - mean) / std, mean, std)
 
 
 def normalised_har_by_window(series: Float[np.ndarray, "3 T"]) -> Normalised:
-    """The same series, but the text gives the deviations as shares of the window's, and no means.
+    """The same series, but the prompt states relative deviations and no means.
 
-    In a collection whose sources have different units, mean and deviation name the source and so the label. Here the
-    deviations are std_k / sqrt(mean_k std_k^2) and the means zero: what is left does not depend on unit or gravity.
+    In a collection whose sources have different units, mean and deviation reveal the source and with it the label.
+    Here the deviations are std_k / sqrt(mean_k std_k^2) and the means are 0, which does not depend on units or gravity.
     """
     normalised = normalised_har(series)
     scale = max(float(np.sqrt(np.mean(normalised.stds**2))), 1e-6)
@@ -58,14 +58,14 @@ def normalised_har_by_window(series: Float[np.ndarray, "3 T"]) -> Normalised:
 
 
 def normalised_sleep(series: Float[np.ndarray, "1 T"]) -> Normalised:
-    """(x - mean) / max(std, 1e-6), std with n, in float32."""
+    """(x - mean) / max(std, 1e-6) in float32, where std divides by n."""
     x = np.asarray(series[0], np.float32)
     mean, std = float(np.mean(x)), max(float(np.std(x)), 1e-6)
     return Normalised(((x - mean) / std)[None], np.array([mean]), np.array([std]))
 
 
 def normalised_ecg(series: Float[np.ndarray, "n T"]) -> Normalised:
-    """(x - mean) / std lead by lead, std with n, in float64; a lead that is flat within 1e-6 is only centred."""
+    """(x - mean) / std for each lead in float64, where std divides by n; a lead with std <= 1e-6 is only centred."""
     x = np.asarray(series, np.float64)
     leads = [np.ascontiguousarray(lead) for lead in x]
     means, stds = np.array([np.mean(lead) for lead in leads]), np.array([np.std(lead) for lead in leads])

@@ -1,7 +1,7 @@
-"""Where a stage's files are: ``$SADT_DATA``, ``../shared/data``, the user's cache, or their public home.
+"""Find the files of a stage in ``$SADT_DATA``, ``../shared/data`` or the user's cache, or download them.
 
-What comes from there is kept in the cache, under the names it has in an archive. The addresses are upstream's; it
-publishes no checksums.
+Downloads go to the cache, under the names that they have in their archive. The addresses are upstream's; it publishes
+no checksums.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from sadt_ray.data.etth1 import DataNotFound, cache_directory, data_directories
 
 
 def find_data(name: str) -> Path | None:
-    """A file or folder of this name in the first place that has it."""
+    """A file or folder of this name in the first directory that has it; None if none has."""
     return next((root / name for root in data_directories() if (root / name).exists()), None)
 
 
 def fetched(address: str, name: str, timeout: float = 30.0) -> Path:
-    """A file from its public home, kept in the cache as ``name``; asked for once.
+    """A file that is downloaded once and cached as ``name``.
 
-    Raises DataNotFound, saying where it was looked for and the ways out.
+    Raises DataNotFound, saying where it was looked for and how to get it.
     """
     found = find_data(name)
     return found if found is not None else _kept(address, name, timeout, shutil.move)
 
 
 def unpacked(address: str, folder: str, members: Sequence[str], timeout: float = 30.0) -> Path:
-    """The folder that holds these members of a zip archive, from a place on this machine or from its public home.
+    """The folder with these members of a zip archive. The archive is downloaded if they are not on this machine.
 
-    Only files of these names are taken out of the archive, wherever in it they are. Raises DataNotFound if one is
-    missing there, or if the archive cannot be had.
+    Only files with these names are extracted, from any folder of the archive. Raises DataNotFound if the archive
+    cannot be downloaded or misses one of them.
     """
     found = find_data(folder)
     if found is not None and all((found / member).is_file() for member in members):
@@ -50,19 +50,19 @@ def unpacked(address: str, folder: str, members: Sequence[str], timeout: float =
 
 
 def not_found(what: str, addresses: Sequence[str], reason: str, names: Sequence[str]) -> DataNotFound:
-    """The error for data that are nowhere: where they were looked for, why the download failed, the ways out."""
+    """The error for missing data: where they were looked for, why the download failed, and what to do."""
     places = "\n".join(f"  - {root / name}" for name in names for root in data_directories())
     homes = "\n".join(f"  - {address}" for address in addresses)
     return DataNotFound(
         f"{what} was not found. Looked at:\n{places}\n{homes}\n    ({reason})\nThree ways to fix it:\n"
-        f"  1. connect to the internet once: it is fetched and kept in {cache_directory()}\n"
+        f"  1. connect to the internet once: it is downloaded to {cache_directory()}\n"
         f"  2. put {' or '.join(names)} into a directory and set SADT_DATA to that directory\n"
         f"  3. give the path of a file of your own in the same format"
     )
 
 
 def _kept(address: str, name: str, timeout: float, put: Callable[[str, str], object]) -> Path:
-    """Download to the cache, where it appears whole or not at all."""
+    """Download to the cache. The result appears there complete or not at all."""
     target = cache_directory() / name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

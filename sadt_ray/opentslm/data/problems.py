@@ -1,4 +1,4 @@
-"""A row of a stage's data set as a ``Problem``: the raw series, the prompt a model sees, the gold answer beside it."""
+"""A row of a stage's data set as a ``Problem``: the raw series, the prompt, and the gold answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sadt_ray.opentslm.data.prompts import fill_prompt
 from sadt_ray.opentslm.stage_spec import HAR_LABELS, LEADS, SLEEP_LABELS, StageSpec, stage_spec
 
 _OPTION = re.compile(r"^\s*(\([a-z]\))", re.MULTILINE)
-_ECG_SAMPLES = 1000  # ten seconds at 100 Hz; upstream takes every fifth sample of anything longer
+_ECG_SAMPLES = 1000  # ten seconds at 100 Hz; of a longer record upstream takes every fifth sample
 
 
 class _Read(NamedTuple):
-    """What a row says."""
+    """The content of a row."""
 
     series: Float[np.ndarray, "n T"]
     fields: Mapping[str, str]  # of the templates
@@ -37,25 +37,27 @@ def stage_problem(
     sampling_rate: float | None = None,
     normalise: Normalise | None = None,
 ) -> Problem:
-    """The question that one row of a stage's data set asks, with upstream's field names.
+    """The problem of one row of a stage's data set.
 
-    1: ``Question, Task, Series`` and ``Answer``; 2: ``series`` and ``caption``; 3: ``x_axis, y_axis, z_axis`` and
-    ``label, rationale``; 4: ``time_series`` (or ``[time_series]``) and ``label, rationale``; 5: ``question,
-    possible_answers, leads`` [12, T] in mV, ``clinical_context, template_id, question_type`` and ``answer,
-    rationale``. What is named after an "and" is the gold answer and may be missing.
+    The fields have upstream's names. The fields after "and" are the gold answer and may be missing. 1: ``Question,
+    Task, Series`` and ``Answer``; 2: ``series`` and ``caption``; 3: ``x_axis, y_axis, z_axis`` and ``label,
+    rationale``; 4: ``time_series`` (or ``[time_series]``) and ``label, rationale``; 5: ``question, possible_answers,
+    leads`` [12, T] in mV, ``clinical_context, template_id, question_type`` and ``answer, rationale``.
 
     Args:
+        stage: number or name of the stage.
+        row: the fields.
         name: unique within a search.
-        source: subject, recording or file: what data are split by and errors are clustered by; ``name`` if left out.
-        sampling_rate: samples a second, if not the stage's.
-        normalise: another reading of the series than upstream's (``normalised_har_by_window``).
+        source: subject, recording or file, by which data are split and errors are clustered; ``name`` by default.
+        sampling_rate: samples per second, if not the stage's.
+        normalise: the normalisation of the series, if not upstream's (``normalised_har_by_window``).
 
     Returns:
-        A problem whose context is the raw series ([T], or [T, C] where there are several), whose conditioning is a
-        ``Prompt``, and whose extras are ``stage, label, answer, source, sampling_rate`` and further fields of the row.
+        A problem. Its context is the raw series [T], or [T, C] if there are several; its conditioning is a ``Prompt``;
+        its extras are ``stage, label, answer, source, sampling_rate`` and further fields of the row.
 
     Raises:
-        ValueError: naming the row and the field that is missing or does not fit.
+        ValueError: naming the row, and the field that is missing or does not fit.
     """
     spec = stage_spec(stage)
     try:
@@ -86,7 +88,7 @@ def stage_problem(
 
 
 def options(question: str) -> tuple[str, ...]:
-    """The options that a multiple-choice question lists, ``("(a)", "(b)", "(c)")`` if it lists none."""
+    """The options in the text of a multiple-choice question; ``("(a)", "(b)", "(c)")`` if there are none."""
     found = tuple(dict.fromkeys(_OPTION.findall(question)))
     return found if len(found) > 1 else stage_spec(1).labels
 
@@ -149,7 +151,7 @@ def _rows(series: Any) -> Float[np.ndarray, "1 T"]:
 
 
 def _one_of(label: str | None, labels: tuple[str, ...]) -> str | None:
-    """The label as the stage spells it, ``None`` for none or an empty cell."""
+    """The label in the stage's spelling; ``None`` for none or an empty cell."""
     if label is None or not label.strip():
         return None
     spelled = {known.lower(): known for known in labels}.get(label.strip().lower())
@@ -159,7 +161,7 @@ def _one_of(label: str | None, labels: tuple[str, ...]) -> str | None:
 
 
 def _gold(row: Mapping[str, Any], label: str | None) -> str | None:
-    """The gold text: the row's rationale, or the bare answer where it has none."""
+    """The gold text: the rationale of the row, or the bare answer if there is none."""
     if row.get("rationale"):
         return str(row["rationale"])
     return None if label is None else f"Answer: {label}"
@@ -169,6 +171,6 @@ def _check_series(series: np.ndarray, spec: StageSpec) -> None:
     if series.ndim != 2 or len(series) != spec.num_series:
         raise ValueError(f"the series have shape {series.shape}; stage {spec.number} has {spec.num_series} of them")
     if series.shape[1] < 2:
-        raise ValueError(f"a series of {series.shape[1]} samples has no deviation; give at least 2")
+        raise ValueError(f"a series of {series.shape[1]} samples has no standard deviation; give at least 2 samples")
     if not np.isfinite(series).all():
         raise ValueError("the series hold values that are not finite numbers; fill them in or drop the row")

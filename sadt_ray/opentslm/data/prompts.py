@@ -1,7 +1,7 @@
-"""The prompts of the five stages, from the templates in ``prompts.json``: part of a checkpoint's interface.
+"""The prompts of the five stages, from the templates in ``prompts.json``.
 
-The templates are OpenTSLM's to the character, inner indentation too (source, commit and licence are in the file). A
-model that was trained on them answers worse to anything else.
+The templates equal OpenTSLM's to the character, indentation included (source, commit and licence are in the file),
+because a model gives worse answers to prompts that differ from those of its training.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from sadt_ray.processes.language.prompt import Prompt
 def fill_prompt(
     stage: int, fields: Mapping[str, str], normalised: Normalised, answers: tuple[str, ...], marker: str, ends: bool
 ) -> Prompt:
-    """A stage's templates with the fields of one question and the mean and deviation of each of its series.
+    """Fill the templates of a stage with the fields of a question and the mean and deviation of each series.
 
     Args:
-        fields: what stands in braces in the template: ``Question`` and ``Task`` (1), ``question``,
+        stage: number of the stage.
+        fields: the fields in braces in the template: ``Question`` and ``Task`` (1), ``question``,
             ``clinical_context`` and ``answers`` (5).
+        normalised: the series with their means and deviations.
+        answers, marker, ends: see ``Prompt``.
 
     Raises:
-        ValueError: if there are not as many series as the stage's template describes.
+        ValueError: if the number of series is not that of the template.
     """
     pre, texts, post = _templates(stage)
     series, means, stds = normalised

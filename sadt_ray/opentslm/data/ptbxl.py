@@ -18,7 +18,7 @@ _COLLECTION = "ecg/ptbxl_records_100hz.parquet"
 
 @lru_cache(maxsize=256)
 def load_record(ecg_id: int) -> Float[np.ndarray, "12 T"]:
-    """A record by its number, at 100 or 500 Hz as it is found. Raises DataNotFound with the ways out."""
+    """A record by its number, at 100 or 500 Hz, whichever is available. Raises DataNotFound if none is."""
     if ecg_id in _collection():
         return _collection()[ecg_id]
     name = f"records500/{ecg_id // 1000 * 1000:05d}/{ecg_id:05d}_hr"
@@ -27,8 +27,8 @@ def load_record(ecg_id: int) -> Float[np.ndarray, "12 T"]:
 
 
 def read_wfdb(header: Path) -> Float[np.ndarray, "leads T"]:
-    """A WFDB record of format 16 from its ``.hea``, the ``.dat`` beside it: (adc - baseline) / gain, in the header's
-    units. Raises ValueError naming the file for another format or a record that is cut short.
+    """Read a WFDB record of format 16 from its ``.hea`` and the ``.dat`` beside it: (adc - baseline) / gain, in the
+    units of the header. Raises ValueError naming the file for another format or a truncated record.
     """
     lines = [line.split() for line in header.read_text().splitlines() if line and not line.startswith("#")]
     leads, samples = int(lines[0][1]), int(lines[0][3])
@@ -44,12 +44,12 @@ def read_wfdb(header: Path) -> Float[np.ndarray, "leads T"]:
 
 
 def rounded_to_microvolts(leads: Float[np.ndarray, "12 T"]) -> Float[np.ndarray, "12 T"]:
-    """PTB-XL counts whole microvolts: what float32 or a z-score did to a value is undone."""
+    """Round to whole microvolts, as PTB-XL stores them; this undoes the rounding of float32 or of a z-score."""
     return np.round(np.asarray(leads, np.float64), 3)
 
 
 def _gain_and_baseline(field: str, adc_zero: str) -> tuple[float, float]:
-    """Of ``1000.0(0)/mV``; without brackets the baseline is the zero of the converter."""
+    """Gain and baseline in a field such as ``1000.0(0)/mV``; the baseline is the ADC zero if there are no brackets."""
     gain, _, baseline = field.partition("/")[0].partition("(")
     return float(gain), float(baseline.rstrip(")") or adc_zero)
 

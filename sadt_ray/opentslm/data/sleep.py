@@ -1,5 +1,5 @@
-"""Stage 4, Sleep-CoT: epochs of 30 seconds of EEG. One CSV: ``time_series`` (a list, or a list in a list),
-``label, rationale``; or a polysomnogram's epochs as parquet, one column a channel.
+"""Stage 4, Sleep-CoT: epochs of 30 seconds of EEG. Formats: a CSV with ``time_series`` (a list, or a list in a list),
+``label, rationale``; or the epochs of a polysomnogram as parquet, with one column per channel.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from sadt_ray.opentslm.data.tables import Row, read_table, with_numbers
 
 ADDRESS = "https://polybox.ethz.ch/index.php/s/ZryWSdCFJZ9JR3R/download"
 EPOCH_SECONDS = 30.0
-_CHANNEL = "EEG_Fpz_Cz"  # the one that Sleep-CoT shows
-_EPOCHS = 60  # of a stretch of half an hour
+_CHANNEL = "EEG_Fpz_Cz"  # the channel of Sleep-CoT
+_EPOCHS = 60  # in half an hour
 
 
 def read(path: Path) -> Parts:
-    """Epochs of a file. The source is the ``record`` where there are several.
+    """Read the epochs of a file. The source is the ``record``, if there are several.
 
-    Of one night alone the sources are its half hours: whoever splits by them has no neighbours in time on both sides,
-    but one sleeper on both. Without a column that tells, every epoch is its own source, as upstream splits.
+    The sources of a single night are its half hours: a split by them separates neighbours in time, but not the sleeper.
+    Without such columns each epoch is its own source, as in upstream's split.
     """
     rows = read_table(path)
     if "time_series" not in rows[0] and _CHANNEL not in rows[0]:

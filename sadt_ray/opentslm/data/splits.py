@@ -1,7 +1,8 @@
-"""Which rows are for training, validation and test: as upstream splits, or by source, for honest numbers.
+"""Splits into training, validation and test rows: upstream's split, or a split by source.
 
-Upstream splits rows, so that windows of one subject are on both sides (but for ECG-QA). A published checkpoint has been
-trained on the training rows and has to be scored on upstream's test rows; everything else should be split by source.
+Except for ECG-QA, upstream splits rows, so windows of one subject are in several parts. A published checkpoint was
+trained on upstream's training rows and must be scored on its test rows. All other data should be split by source, or
+scores are too high.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _TRIES = 256
 
 
 def upstream_parts(stage: int, labels: Sequence[str | None]) -> dict[str, Indices]:
-    """part -> rows, of a table of as many rows as labels, as upstream parts its own.
+    """Row numbers by part, as upstream splits a table with these labels.
 
-    Raises ValueError for stages 3 and 5, whose parts are files.
+    Raises ValueError for stages 3 and 5, whose parts are separate files.
     """
     rows = np.arange(len(labels))
     if stage == 4:
@@ -39,7 +40,7 @@ def upstream_parts(stage: int, labels: Sequence[str | None]) -> dict[str, Indice
 def split_by_source(
     problems: Sequence[Problem], seed: int = 0, ratios: tuple[float, float, float] = (0.5, 0.15, 0.35)
 ) -> dict[str, list[Problem]]:
-    """part -> problems, no source in two parts, sizes near ``ratios``, labels as evenly spread as sources allow."""
+    """Problems by part. No source is in two parts, sizes are close to ``ratios``, and labels are spread evenly."""
     parts = parts_by_source(
         [str(problem.extras["source"]) for problem in problems],
         [problem.extras.get("label") for problem in problems],
@@ -55,7 +56,7 @@ def parts_by_source(
     seed: int = 0,
     ratios: tuple[float, float, float] = (0.5, 0.15, 0.35),
 ) -> dict[str, Indices]:
-    """part -> rows. Of 256 random assignments of sources, the one whose counts, label by label, come nearest to
+    """Row numbers by part. Of 256 random assignments of sources, the one whose counts per label are closest to
     ``ratios``: the smallest sum over parts and labels of (n - wanted)^2 / wanted.
 
     Raises ValueError if the ratios are not three positive shares that sum to one, or there are fewer than 3 sources.
@@ -82,7 +83,7 @@ def _best_assignment(counts: np.ndarray, ratios: np.ndarray, rng: np.random.Gene
         rows = np.cumsum(counts[order].sum(1)) - counts[order].sum(1) / 2
         part = np.empty(len(counts), np.int64)
         part[order] = np.searchsorted(np.cumsum(ratios)[:-1] * counts.sum(), rows)
-        part[order[0]], part[order[1]], part[order[-1]] = 0, 1, 2  # none is left without a source
+        part[order[0]], part[order[1]], part[order[-1]] = 0, 1, 2  # each part gets a source
         got = np.array([counts[part == i].sum(0) for i in range(len(ratios))])
         distance = np.sum((got - wanted) ** 2 / np.maximum(wanted, 1e-9))
         if distance < least:
@@ -91,7 +92,7 @@ def _best_assignment(counts: np.ndarray, ratios: np.ndarray, rng: np.random.Gene
 
 
 def _shuffled(rows: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """(rest, held out) as ``datasets.Dataset.train_test_split`` parts them."""
+    """(rest, held out) as ``datasets.Dataset.train_test_split`` splits them."""
     order = np.random.default_rng(seed).permutation(len(rows))
     held_out = math.ceil(share * len(rows))
     return rows[order[held_out:]], rows[order[:held_out]]

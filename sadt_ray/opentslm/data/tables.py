@@ -1,4 +1,4 @@
-"""Rows of a CSV, a parquet or a JSON file, and the lists of numbers that their cells hold."""
+"""Rows of a CSV, parquet or JSON file, and lists of numbers in their cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READABLE = (".csv", ".json", ".jsonl", ".parquet")
 
 
 def read_table(path: str | Path) -> list[dict[str, Any]]:
-    """All rows of a file, by its ending: ``.csv``, ``.parquet``, ``.json`` (a list of objects, or one), ``.jsonl``.
+    """All rows of a file, by suffix: ``.csv``, ``.parquet``, ``.json`` (a list of objects, or one), ``.jsonl``.
 
     Rows that repeat the header, as HAR-CoT's files do, are left out.
 
@@ -43,7 +43,7 @@ def read_table(path: str | Path) -> list[dict[str, Any]]:
 
 
 def numbers(cell: Any) -> Float[np.ndarray, "*shape"]:
-    """The numbers of a cell: a list, or the text of one in JSON or Python. Raises ValueError for anything else."""
+    """The numbers in a cell: a list, or the text of a list in JSON or Python. Raises ValueError for anything else."""
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)
@@ -59,7 +59,7 @@ def numbers(cell: Any) -> Float[np.ndarray, "*shape"]:
 
 
 def with_numbers(row: Row, columns: Iterable[str]) -> dict[str, Any]:
-    """A row with the cells of these columns read. Raises ValueError naming the column that is missing or no list."""
+    """Parse the cells of these columns. Raises ValueError naming a column that is missing or holds no list."""
     read = dict(row)
     for column in columns:
         if column not in row:

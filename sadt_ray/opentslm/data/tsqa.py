@@ -1,4 +1,4 @@
-"""Stage 1, TSQA: multiple-choice questions on one series. One CSV: ``Task, Question, Answer, Series`` (a list)."""
+"""Stage 1, TSQA: multiple-choice questions about a series. A CSV with ``Task, Question, Answer, Series`` (a list)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLES = ("tsqa/tsqa.csv",)
 
 
 def read(path: Path) -> Parts:
-    """Rows of a table. The source of a question is its series: the same series may be asked about twice."""
+    """Read a table. The source of a question is its series, because several questions may be about one series."""
     rows = read_table(path)
     for row in rows:
         row["source"] = hashlib.sha256(str(row.get("Series")).encode()).hexdigest()[:12]
@@ -26,7 +26,7 @@ def prepare(row: Row) -> Row:
 
 
 def published() -> Path:
-    """The data set of the hub, in the hub's cache; ``HF_HUB_OFFLINE=1`` keeps it from asking the hub."""
+    """The data set of the hub, in the hub's cache. With ``HF_HUB_OFFLINE=1`` only the cache is used."""
     try:
         from huggingface_hub import hf_hub_download
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""A stage's figures through ``evaluate``: the same numbers as ``score_stage``'s, from modules that others can load."""
+"""Scores of a stage through ``evaluate``: the numbers of ``score_stage``, from modules that others can load."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ def evaluated(
     problems: Sequence[Problem],
     answers: Sequence[str | None] | None = None,
 ) -> dict[str, float]:
-    """``accuracy, macro_f1, kappa`` of answers (``macro_f1`` not of stage 5, whose templates differ), ``bleu`` and
-    ``rouge_1, rouge_2, rouge_l`` of captions, by the modules in ``evaluate_modules``. Takes seconds to import.
+    """Scores by the modules in ``evaluate_modules``. Importing them takes seconds.
+
+    Args:
+        stage: number or name of the stage.
+        predictions: generated texts, reasons included.
+        problems: the questions.
+        answers: the answer of each method, if it is not to be parsed from its text.
+
+    Returns:
+        ``accuracy, macro_f1, kappa`` of answers (no ``macro_f1`` for stage 5, whose templates differ); ``bleu`` and
+        ``rouge_1, rouge_2, rouge_l`` of captions.
     """
     if stage_spec(stage).number == 2:
         names, said, meant = ["bleu", "rouge"], list(predictions), [problem.extras["answer"] for problem in problems]

@@ -1,6 +1,6 @@
-"""How well answers match: pure functions of the true and the claimed label of n questions.
+"""Agreement of answers: pure functions of the true and the claimed labels of n questions.
 
-A claim of ``None`` is a text that claims no answer. It is wrong, and never a false positive of a class.
+A claim of ``None`` means that a text claims no answer. It is wrong, but not a false positive of any class.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from jaxtyping import Bool, Int
 
 Truths = Sequence[str]
 Claims = Sequence[str | None]
-Confusion = Int[np.ndarray, "*groups K K+1"]  # of each true class, how often each was claimed; the last is no answer
+Confusion = Int[np.ndarray, "*groups K K+1"]  # counts by true and claimed class; the last column is no answer
 
 
 class Coded(NamedTuple):
-    """Labels as numbers, for figures of many subsets of the same rows."""
+    """Labels as numbers, for scores of many subsets of the same rows."""
 
     truths: Int[np.ndarray, " n"]
     claims: Int[np.ndarray, " n"]  # len(classes) for no answer
@@ -26,14 +26,14 @@ class Coded(NamedTuple):
     num_groups: int
 
     def confusion(self, rows: Int[np.ndarray, " k"] | slice = slice(None)) -> Confusion:
-        """Of some rows, group by group: [G, K, K + 1]."""
+        """Confusion matrices of some rows, one per group: [G, K, K + 1]."""
         shape = (self.num_groups, len(self.classes), len(self.classes) + 1)
         cell = np.ravel_multi_index((self.groups[rows], self.truths[rows], self.claims[rows]), shape)
         return np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
 
 
 def coded(truths: Truths, claims: Claims, groups: Sequence[str] | None = None) -> Coded:
-    """Raises ValueError if there are not as many claims (and groups) as truths, or none."""
+    """Encode labels. Raises ValueError if there are no truths, or not one claim (and group) for each."""
     if not len(truths) == len(claims) == len(truths if groups is None else groups) or not len(truths):
         raise ValueError(f"{len(claims)} claims cannot be compared with {len(truths)} truths; give one for each")
     classes = tuple(sorted({*truths, *(claim for claim in claims if claim is not None)}))
@@ -57,8 +57,8 @@ def accuracy(truths: Truths, claims: Claims) -> float:
 def macro_f1(truths: Truths, claims: Claims) -> float:
     """Mean over the classes that occur among the truths of 2 tp / (2 tp + fp + fn).
 
-    A class that never occurs has no F1, and counting it as 0 (upstream, stage 5) or as 1 says nothing of the model. A
-    claim of such a class is its truth's miss.
+    A class that never occurs has no F1; counting it as 0 (upstream, stage 5) or as 1 would say nothing about the model.
+    A claim of such a class counts as a miss of the true class.
     """
     return confusion_f1(coded(truths, claims).confusion())
 
@@ -66,13 +66,13 @@ def macro_f1(truths: Truths, claims: Claims) -> float:
 def cohens_kappa(truths: Truths, claims: Claims) -> float:
     """(p_o - p_e) / (1 - p_e): agreement beyond that of independent draws from both margins (Cohen 1960).
 
-    ``None`` is a category of its own. NaN where both name one and the same class throughout: p_e = 1.
+    ``None`` is a category of its own. NaN if truths and claims all name one class, since then p_e = 1.
     """
     return confusion_kappa(coded(truths, claims).confusion())
 
 
 def confusion_f1(confusion: Confusion) -> float:
-    """The macro-F1 of each group, averaged with the groups' sizes."""
+    """Mean over groups of the macro-F1, weighted by the size of the group."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     meant, said = confusion.sum(-1), confusion[..., :-1].sum(-2)
     f1 = np.divide(2.0 * hits, meant + said, out=np.zeros(hits.shape), where=meant > 0)

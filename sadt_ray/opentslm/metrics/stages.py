@@ -1,4 +1,4 @@
-"""One stage's results in numbers: the right figures, how sure they are, and upstream's beside them under its name."""
+"""Scores of a stage: metrics with standard errors, calibration, and upstream's own figures for comparison."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ def score_stage(
     probabilities: Probabilities | None = None,
     answers: Sequence[str | None] | None = None,
 ) -> dict[str, Any]:
-    """What a method's texts on n problems of a stage are worth.
+    """Score the texts of a method on n problems of a stage.
 
     Args:
-        predictions: the generated texts, reasons included.
-        probabilities: of each problem's answers, for calibration; what they lack to one is that of no answer.
-        answers: what each text answers, if a method knows better than its text (a vote); parsed from it otherwise.
+        stage: number or name of the stage.
+        predictions: generated texts, reasons included.
+        problems: the questions, with gold answers.
+        probabilities: probability of each answer of each problem, for calibration; the rest, up to 1, is no answer.
+        answers: the answer to each problem, if a method does not take it from one text (a vote); parsed by default.
 
     Returns:
-        ``metric``, the stage's first, and its ``score``; ``n`` and ``sources``. For answers ``accuracy, macro_f1,
-        kappa`` and the share ``answered``, for captions ``rouge_1, rouge_2, rouge_l, bleu``; each with ``_se``, its
-        error over sources. With probabilities ``ece, brier`` and ``reliability``. Then ``accuracy_upstream`` and
-        ``macro_f1_upstream``. The macro-F1 of stage 5 is the mean over templates, weighted by their size.
+        ``metric``, the main metric, and its ``score``; ``n`` and ``sources``. For answers ``accuracy, macro_f1, kappa``
+        and the share ``answered``, for captions ``rouge_1, rouge_2, rouge_l, bleu``; each with ``_se``, the standard
+        error clustered by source. With probabilities ``ece, brier`` and ``reliability``. Finally ``accuracy_upstream``
+        and ``macro_f1_upstream``. The macro-F1 of stage 5 is the mean over templates, weighted by their size.
 
     Raises:
-        ValueError: naming the problem that has no gold answer, or if there is not one prediction for each problem.
+        ValueError: naming a problem without a gold answer, or if there is not one prediction per problem.
     """
     spec = stage_spec(stage)
     for what, given in (("predictions", predictions), ("probabilities", probabilities), ("answers", answers)):
@@ -64,7 +66,7 @@ def score_stage(
 
 
 def claimed_answers(predictions: Sequence[str], problems: Sequence[Problem]) -> list[str | None]:
-    """What each text answers to its problem; ``None`` for nothing."""
+    """The answer that each text claims; ``None`` if it claims none."""
     prompts = [problem.conditioning for problem in problems]
     return [
         parse_answer(text, prompt.answers, prompt.marker or "Answer:")
@@ -75,7 +77,7 @@ def claimed_answers(predictions: Sequence[str], problems: Sequence[Problem]) -> 
 def calibration_figures(
     claims: Sequence[str | None], problems: Sequence[Problem], probabilities: Probabilities
 ) -> dict[str, Any]:
-    """``ece, brier`` and the ``reliability`` bins as lists; the confidence is the probability of the claimed answer."""
+    """``ece``, ``brier`` and the ``reliability`` bins as lists. Confidence: probability of the claimed answer."""
     truths = [_gold(problem, "label") for problem in problems]
     confidence = [0.0 if c is None else min(p.get(c, 0.0), 1.0) for c, p in zip(claims, probabilities, strict=True)]
     bins = reliability(confidence, correct(truths, claims))
@@ -107,7 +109,7 @@ def _with_errors(figures: Mapping[str, Estimate]) -> dict[str, float]:
 
 
 def _groups(problems: Sequence[Problem]) -> list[str]:
-    """The template of each question of stage 5: its answers mean something else in each."""
+    """The template of each question of stage 5; the same answer has another meaning in another template."""
     return [str(problem.extras.get("template_id", "")) for problem in problems]
 
 

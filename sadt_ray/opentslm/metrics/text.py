@@ -1,4 +1,4 @@
-"""How much of a reference a text says: BLEU of a corpus as sacreBLEU computes it, ROUGE as Google's ``rouge_score``."""
+"""Agreement of texts with references: BLEU of a corpus as in sacreBLEU, ROUGE as in Google's ``rouge_score``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU-4 of a corpus with one reference each, in [0, 1]: n-grams are counted over all texts before dividing.
+    """BLEU-4 of a corpus with one reference per text, in [0, 1]. N-grams are counted over all texts before dividing.
 
-    exp(mean_n log p_n) min(1, exp(1 - r/c)) (Papineni et al. 2002), tokenised by 13a, case kept; an order without a
-    match counts 1/2, the next 1/4, ... (sacreBLEU's ``exp``). Raises ValueError if the lists differ in length.
+    exp(mean_n log p_n) min(1, exp(1 - r/c)) (Papineni et al. 2002), tokenized by 13a with case; the first order without
+    a match counts as 1/2, the next as 1/4, ... (``exp`` of sacreBLEU). Raises ValueError if the lists differ in length.
     """
     return bleu_of_counts(bleu_counts(predictions, references))
 
 
 def bleu_counts(predictions: Sequence[str], references: Sequence[str]) -> Float[np.ndarray, "n 10"]:
-    """What BLEU counts of each text: matches and n-grams of orders 1 to 4, its length and its reference's."""
+    """Counts of each text: matches of orders 1 to 4, n-grams of orders 1 to 4, its length, length of its reference."""
     check_pairs(predictions, references)
     counted = []
     for prediction, reference in zip(predictions, references, strict=True):
@@ -44,7 +44,7 @@ def bleu_counts(predictions: Sequence[str], references: Sequence[str]) -> Float[
 
 
 def bleu_of_counts(counts: Float[np.ndarray, "n 10"]) -> float:
-    """BLEU of the texts that these counts are of."""
+    """BLEU of texts with these counts."""
     matches, totals, (ours, theirs) = np.split(counts.sum(axis=0), [_ORDER, 2 * _ORDER])
     if matches[0] == 0 or totals.min() == 0:
         return 0.0
@@ -63,7 +63,7 @@ def rouge(prediction: str, reference: str) -> dict[str, float]:
 
 
 def rouge_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
-    """ROUGE text by text. Raises ValueError if the lists differ in length."""
+    """ROUGE of each text, by name of the score. Raises ValueError if the lists differ in length."""
     check_pairs(predictions, references)
     each = [rouge(prediction, reference) for prediction, reference in zip(predictions, references, strict=True)]
     return {name: [scores[name] for scores in each] for name in each[0]}
@@ -89,6 +89,6 @@ def _overlap_f1(ours: Counter, theirs: Counter) -> float:
 
 
 def check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
-    """Raises ValueError unless there are as many texts as references, and some."""
+    """Raises ValueError unless there is one reference per text, and at least one text."""
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} texts need as many references, got {len(references)}")

@@ -1,12 +1,12 @@
-"""The figures that OpenTSLM's own scripts would print, defects included, to stand beside the right ones.
+"""The figures that OpenTSLM's own scripts would print, with their defects, for comparison with published numbers.
 
-Never a method's result: their names end in ``_upstream``. What is wrong with them, stage by stage:
+Their names end in ``_upstream``; they are never the result of a method. The defects by stage:
 
-1. an empty text counts as correct, and so does ``"("``: a gold answer that begins with the prediction (the training
-   script); the macro-F1 is of the first three characters, and of a class that occurs.
-3. a text is cut at its first quotation mark, which its JSON escapes; accuracy wants the same final period.
-4. ``Answer:Wake`` is not parsed, and then the whole text is searched for the names of stages.
-5. the macro-F1 of a template counts as 0 every answer that never occurs.
+1. A prediction is correct if the gold answer begins with it, so an empty text and ``"("`` are correct. The macro-F1
+   compares the first three characters, over the classes that occur.
+3. A text is cut at its first quotation mark, because its JSON escapes it. Accuracy requires the same final period.
+4. ``Answer:Wake`` is not parsed; the whole text is then searched for names of stages.
+5. The macro-F1 of a template counts each answer that never occurs as 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PUNCTUATION = ".,!?;:"
 
 
 class Upstream(NamedTuple):
-    """What upstream reads from the text and the gold text of n examples."""
+    """What upstream reads from the texts and the gold texts of n examples."""
 
     accurate: list[bool]
     claims: list[str]
@@ -32,12 +32,14 @@ class Upstream(NamedTuple):
 def upstream_scores(
     stage: int, texts: Sequence[str], golds: Sequence[str], answers: Sequence[Sequence[str]], groups: Sequence[str]
 ) -> dict[str, float]:
-    """``accuracy_upstream`` and ``macro_f1_upstream`` of generated texts; nothing for stage 2, which it does not score.
+    """``accuracy_upstream`` and ``macro_f1_upstream`` of generated texts; empty for stage 2.
 
     Args:
-        golds: the gold texts, reasons included.
-        answers: the answers that each question has.
-        groups: the template of each question (5).
+        stage: number of the stage.
+        texts: generated texts.
+        golds: gold texts, reasons included.
+        answers: possible answers of each question.
+        groups: template of each question (5).
     """
     if stage == 2:
         return {}
@@ -93,7 +95,7 @@ def _ecg(texts: Sequence[str], golds: Sequence[str], answers: Sequence[Sequence[
 
 
 def _after_answer(text: str, clean: Callable[[str], str]) -> str:
-    """What follows the last ``"Answer: "``, cleaned; the whole text as it is where there is none."""
+    """The part after the last ``"Answer: "``, cleaned; the unchanged text if there is none."""
     return clean(text.split("Answer: ")[-1].strip()) if "Answer: " in text else text
 
 
@@ -106,7 +108,7 @@ def _without_tokens_and_period(answer: str) -> str:
 
 
 def _sleep_stage(text: str) -> str:
-    """A stage whose name occurs anywhere in the text."""
+    """The stage whose name occurs anywhere in the text."""
     cleaned = _without_tokens_and_period(text.strip())
     lowered = cleaned.lower()
     if "non-rem" in lowered or "nrem" in lowered:
@@ -127,7 +129,7 @@ def _bare(text: str) -> str:
 
 
 def _macro_f1(claims: Sequence[str], truths: Sequence[str], known: set[str]) -> float:
-    """Over the known classes and every true one; a claim of another is no false positive."""
+    """Macro-F1 over the known and the true classes; a claim of another class is not a false positive."""
     pairs = [(claim if claim in known else None, truth) for claim, truth in zip(claims, truths, strict=True)]
     scores = []
     for name in known | set(truths):

@@ -1,1 +1,1 @@
-"""OpenTSLM (https://github.com/StanfordBDHG/OpenTSLM): its published checkpoints, read and run without its packages."""
+"""The networks of OpenTSLM (https://github.com/StanfordBDHG/OpenTSLM), and its checkpoints, without its packages."""

@@ -1,8 +1,8 @@
-"""Read a published checkpoint without running any of it and without keeping what only its training needs.
+"""Read a published checkpoint without running any of its code and without the state of its training.
 
-A checkpoint from a hub is untrusted input, so it is only ever read with ``torch.load(weights_only=True)``. Those of
-three stages hold a pickled ``peft.LoraConfig``, which that refuses: a class that does nothing stands in for peft's, and
-for no others. The file is mapped into memory, so the optimizer's state, two thirds of it, is never read.
+A checkpoint from a hub is untrusted input, so it is read with ``torch.load(weights_only=True)`` only. The checkpoints
+of three stages hold a pickled ``peft.LoraConfig``, which that would refuse. A class that does nothing replaces the
+classes of peft, and no others. The file is memory-mapped, so the optimizer's state, two thirds of it, is never read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STAND_IN = "peft."
 
 
 class PeftStandIn:
-    """Takes the place of a class of peft: it keeps what was pickled and can do nothing."""
+    """Replaces a class of peft. It keeps what was pickled and has no behaviour."""
 
     def __init__(self, *args: Any) -> None:
         self.args = args
@@ -31,11 +31,11 @@ class PeftStandIn:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Its entries without the optimizer's, tensors mapped from the file.
+    """The entries of a checkpoint without those of the optimizer. Tensors are mapped from the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint, or refers to code that a checkpoint of OpenTSLM has no need of.
+        ValueError: if the file is not a checkpoint, or refers to code that a checkpoint of OpenTSLM does not need.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}; OpenTSLM's are called model_checkpoint.pt")
@@ -54,13 +54,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Any], what: str, hint: str = "") -> None:
-    """Copy a state into a module. Raises ValueError naming the keys that are missing, left over or of another size."""
+    """Copy a state into a module. Raises ValueError naming keys that are missing, left over or of another size."""
     refuse_misfit(module, state, what, hint)
     module.load_state_dict(state)
 
 
 def refuse_misfit(module: nn.Module, state: Mapping[str, Any], what: str, hint: str = "") -> None:
-    """Raises ValueError naming every key of a state, at most eight, that does not fit a module."""
+    """Raises ValueError naming the keys of a state that do not fit a module, at most eight of them."""
     found = differences(module, state)
     if found:
         more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
@@ -68,7 +68,7 @@ def refuse_misfit(module: nn.Module, state: Mapping[str, Any], what: str, hint: 
 
 
 def differences(module: nn.Module, state: Mapping[str, Any]) -> list[str]:
-    """What keeps a state from fitting a module, one sentence a key."""
+    """The reasons why a state does not fit a module, one sentence per key."""
     wanted = module.state_dict()
     sizes = (
         f"{key} is {list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model"
@@ -80,7 +80,7 @@ def differences(module: nn.Module, state: Mapping[str, Any]) -> list[str]:
 
 
 def _globals_of(path: Path) -> list[str]:
-    """The classes of peft that the file names. Raises ValueError if it names anything else that is not a tensor."""
+    """Names of the classes of peft in the file. Raises ValueError if it names other classes or functions."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (pickle.UnpicklingError, RuntimeError, ValueError, IndexError) as error:

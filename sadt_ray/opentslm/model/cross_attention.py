@@ -1,6 +1,6 @@
-"""OpenTSLM-Flamingo's own layers: a resampler of the series and gated cross-attention, named as in its files.
+"""The layers that OpenTSLM-Flamingo adds: a resampler of the series and gated cross-attention, named as in its files.
 
-Alayrac et al. 2022, figures 4 and 5. Before every layer of the language model, with x the text and m the latents,
+Alayrac et al. 2022, figures 4 and 5. Before each layer of the language model, with x the text and m the latents,
 
     x <- x + tanh(attn_gate) attn(x, m),    x <- x + tanh(ff_gate) ff(x).
 """
@@ -24,11 +24,11 @@ LATENTS, DEPTH = 64, 6
 
 @dataclass(frozen=True)
 class Media:
-    """What one layer keeps of a prompt's series.
+    """The latents of a prompt's series, as one layer needs them.
 
     Attributes:
-        keys, values: of the latents, [1, 8, 64, 64].
-        uniform: what a token gets that attends to all latents alike, [H].
+        keys, values: keys and values of the latents, [1, 8, 64, 64].
+        uniform: output for a token that attends to all latents equally, [H].
     """
 
     keys: Tensor
@@ -37,7 +37,7 @@ class Media:
 
 
 class Resampler(nn.Module):
-    """64 latents that have read the patches of all series of a prompt (Perceiver)."""
+    """Summarises the patches of all series of a prompt in 64 latents (Perceiver)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,11 +76,12 @@ class ResamplerAttention(nn.Module):
 
 
 class MaskedAttention(nn.Module):
-    """Text attends to the latents, or to all of them alike, or to nothing, by how many series it follows.
+    """Attention of text to the latents, to all latents equally, or to nothing, by the number of series before it.
 
-    Upstream's rule, for a prompt whose series are the frames of one medium: a token before the first ``<image>`` gets
-    nothing; one after the first attends; one after the second or a later one has every latent masked, and the softmax
-    of equal numbers is uniform. With several series, that is every token generated. The checkpoints were trained so.
+    This is upstream's rule for a prompt whose series are the frames of one medium. A token before the first ``<image>``
+    gets nothing. A token after the first one attends. For a token after the second or a later one all latents are
+    masked, and the softmax of equal numbers is uniform; with several series this is the case for each generated token.
+    The checkpoints were trained this way.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -91,14 +92,21 @@ class MaskedAttention(nn.Module):
         self.to_out = nn.Linear(INNER, hidden_size, bias=False)
 
     def read(self, latents: Float[Tensor, "1 64 128"]) -> Media:
-        """All that the following texts need of the latents."""
+        """Everything that evaluations of text need of the latents."""
         keys, values = self.to_kv(latents.to(self.to_kv.weight.dtype)).chunk(2, dim=-1)
         return Media(split_heads(keys), split_heads(values), self.to_out(values.mean(dim=1))[0])
 
     def forward(
         self, text: Float[Tensor, "rows length H"], media: Media, followed: Int[Tensor, "_ length"], attends: bool
     ) -> Float[Tensor, "rows length H"]:
-        """What each token learns of the series. ``followed``: how many ``<image>`` it follows; ``attends``: any one."""
+        """The update of each token.
+
+        Args:
+            text: hidden states of the tokens.
+            media: the latents as ``read`` returns them.
+            followed: number of ``<image>`` tokens before each token.
+            attends: whether ``followed`` is 1 for any token.
+        """
         found = media.uniform * (followed > 1)[..., None]
         return found + self._attend(text, media) * (followed == 1)[..., None] if attends else found
 
@@ -109,7 +117,7 @@ class MaskedAttention(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """The block before one layer of the language model; closed gates leave the text as it was."""
+    """The block before one layer of the language model. With gates at 0 it does not change the text."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The two networks that make embeddings of a series, with the parameter names of the published checkpoints.
+"""The networks that turn a series into embeddings, with the parameter names of the published checkpoints.
 
-A series is cut into patches of 4 points, each patch becomes a vector of 128 numbers, six post-norm transformer layers
-mix them, and the projector lifts them to the width H of the language model. OpenTSLM-SP, as its files define it.
+In OpenTSLM-SP a series is cut into patches of 4 points, each patch becomes a vector of 128 numbers, six post-norm
+transformer layers mix them, and the projector maps them to the width H of the language model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class SeriesEncoder(nn.Module):
     """Patches of a series, embedded and mixed: h = layers(norm(conv(x) + pos)).
 
     Args:
-        max_patches: the longest series has 4 times as many points; a checkpoint says it by its ``pos_embed``.
-        layers: of the transformer; none in OpenTSLM-Flamingo.
+        max_patches: most patches per series, 4 points each; in a checkpoint, the length of ``pos_embed``.
+        layers: number of transformer layers; 0 in OpenTSLM-Flamingo.
     """
 
     def __init__(self, max_patches: int = MAX_PATCHES, layers: int = LAYERS) -> None:
@@ -38,7 +38,7 @@ class SeriesEncoder(nn.Module):
 
     @property
     def max_points(self) -> int:
-        """The longest series that it can read."""
+        """Length of the longest series that the encoder can read."""
         return PATCH * self.pos_embed.shape[1]
 
     def check_length(self, points: int) -> None:
@@ -63,7 +63,7 @@ class SeriesEncoder(nn.Module):
 
 
 class Projector(nn.Module):
-    """Lifts embeddings of patches to the language model's width: gelu(W norm(h) + b)."""
+    """Maps embeddings of patches to the width of the language model: gelu(W norm(h) + b)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -74,9 +74,10 @@ class Projector(nn.Module):
 
 
 def pad_to_patches(series: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "rows points"]:
-    """The series of one prompt in one array, zeros after their ends up to the longest's next multiple of 4.
+    """The series of one prompt in one array, padded with zeros to the next multiple of 4 of the longest.
 
-    Upstream pads so, and its language model attends to the zeros: a shorter series has as many patches as the longest.
+    This is upstream's padding. Its language model attends to the zeros, so all series have as many patches as the
+    longest.
     """
     longest = max(len(one) for one in series)
     points = -(-longest // PATCH) * PATCH
@@ -84,7 +85,7 @@ def pad_to_patches(series: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "rows
 
 
 def padded_series(prompt: Prompt, device: torch.device) -> Float[Tensor, "rows points"]:
-    """The series of a prompt as the encoder reads them. Raises ValueError for one that is empty or not finite."""
+    """The series of a prompt as the encoder needs them. Raises ValueError for a series that is empty or not finite."""
     series = [torch.as_tensor(one, dtype=torch.float32, device=device) for one in prompt.series]
     for i, one in enumerate(series):
         if not len(one) or not torch.isfinite(one).all():

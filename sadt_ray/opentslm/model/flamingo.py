@@ -1,8 +1,8 @@
-"""OpenTSLM-Flamingo: a language model whose layers look at the series through gated cross-attention.
+"""OpenTSLM-Flamingo: a language model whose layers attend to the series through gated cross-attention.
 
-The gated layers sit in front of the layers of an ordinary network of ``transformers`` as hooks, so caches, masks and
-positions work as they do without them. Which series a token follows is read off its position: a prompt has to begin at
-position 0, and what is generated after it gets the positions after it, in whatever rows or trees.
+The gated layers are hooks before the layers of an ordinary network of ``transformers``, so caches, masks and positions
+work as usual. The number of series before a token follows from its position: a prompt begins at position 0, and
+generated tokens have the positions after it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ IMAGE, END_OF_CHUNK, PAD = "<image>", "<|endofchunk|>", "<PAD>"
 class FlamingoModel:
     """A frozen causal language model with gated layers that read series: a ``LanguageModel``.
 
-    One thing is not as upstream: there, a generated ``<image>`` makes what follows it attend to the series again. No
-    checkpoint was trained to say that token.
+    It differs from upstream in one point: there, the tokens after a generated ``<image>`` attend to the series again.
+    No checkpoint was trained to generate that token.
 
     Attributes:
-        network: of ``transformers``; its layers look at the series of the prompt last given to ``condition``.
-        tokenizer: with the tokens that ``grow_vocabulary`` adds.
-        forced: nothing; answers were trained as the continuation of the prompt's text.
-        encoder, resampler: in float32, whatever the network's type is.
-        gated: one block for each layer of the network.
+        network: a network of ``transformers``. Its layers attend to the series of the last prompt of ``condition``.
+        tokenizer: its tokenizer, with the tokens that ``grow_vocabulary`` adds.
+        forced: empty, because answers were trained as continuations of the prompt's text.
+        encoder, resampler: float32, whatever the type of the network is.
+        gated: one block per layer of the network.
     """
 
     one_prompt_at_a_time = True
@@ -51,13 +51,13 @@ class FlamingoModel:
 
     @torch.no_grad()
     def embed(self, prompt: Prompt) -> Float[Tensor, "1 P H"]:
-        """The prompt's text as input embeddings. Raises ValueError for a prompt without series."""
+        """The text of a prompt as input embeddings. Raises ValueError for a prompt without series."""
         table = self.network.get_input_embeddings()
         return table(self._tokens(prompt).to(table.weight.device))[None]
 
     @torch.no_grad()
     def condition(self, prompt: Prompt) -> None:
-        """Let the layers look at this prompt's series from now on. Raises ValueError for series that do not fit."""
+        """Make the layers attend to the series of this prompt. Raises ValueError for series that do not fit."""
         if self._asked is not None and _same(prompt, self._asked):
             return
         device = self.encoder.pos_embed.device
@@ -74,7 +74,7 @@ class FlamingoModel:
             self.encoder.check_length(len(series))
 
     def to(self, device: torch.device | str) -> FlamingoModel:
-        """Move every part; the next prompt has to be given to ``condition``."""
+        """Move all parts. ``condition`` must be called before the next evaluation."""
         for part in (self.network, self.encoder, self.resampler, self.gated):
             part.to(device)
         self._asked, self._seen.media = None, []
@@ -89,11 +89,11 @@ class FlamingoModel:
 
 
 class _Seen:
-    """What the layers look at: state between ``condition`` and the evaluations that belong to it."""
+    """What the layers attend to: state between ``condition`` and the evaluations that belong to it."""
 
     def __init__(self) -> None:
         self.media: list[Media] = []
-        self.table = torch.zeros(0)  # series that a token of the prompt follows; what comes after is as its last
+        self.table = torch.zeros(0)  # number of series before each token of the prompt; later tokens are as its last
         self.followed = torch.zeros(0)
         self.attends = False
 
@@ -101,26 +101,26 @@ class _Seen:
         self.media, self.table = media, table
 
     def place(self, positions: Int[Tensor, "_ length"]) -> None:
-        """The tokens that are to be evaluated are at these positions."""
+        """Set the positions of the tokens that are evaluated next."""
         self.followed = self.table[positions.clamp(max=len(self.table) - 1)]
         self.attends = bool((self.followed == 1).any())
 
 
 def look(network: Any, gated: nn.ModuleList, seen: _Seen) -> None:
-    """Hang the gated blocks in front of the network's layers."""
+    """Register the gated blocks as hooks before the layers of the network."""
     network.model.register_forward_pre_hook(partial(_place, seen), with_kwargs=True)
     for i, (layer, block) in enumerate(zip(network.model.layers, gated, strict=True)):
         layer.register_forward_pre_hook(partial(_look, seen, cast(GatedCrossAttention, block), i), with_kwargs=True)
 
 
 def flamingo_text(prompt: Prompt) -> str:
-    """The prompt as the text that upstream tokenises at once."""
+    """The prompt as one text, as upstream tokenizes it."""
     described = "".join(f" {IMAGE} {text} {END_OF_CHUNK}" for text in prompt.texts)
     return prompt.pre + described + (f" {prompt.post}" if prompt.post else "")
 
 
 def grow_vocabulary(tokenizer: Any) -> None:
-    """Add Flamingo's tokens, in upstream's order, which decides their numbers."""
+    """Add Flamingo's tokens in upstream's order, which determines their numbers."""
     tokens = [END_OF_CHUNK, IMAGE] + ([PAD] if tokenizer.pad_token is None else [])
     tokenizer.add_tokens(tokens, special_tokens=True)
     if tokenizer.pad_token is None:
@@ -136,7 +136,7 @@ def _same(one: Prompt, other: Prompt) -> bool:
 
 def _place(seen: _Seen, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
     if not seen.media:
-        raise ValueError("no prompt was given to condition(): the layers have no series to look at")
+        raise ValueError("condition() was not called: the layers have no series to attend to")
     positions = kwargs.get("position_ids")
     if positions is None:
         inputs = kwargs.get("inputs_embeds")
@@ -150,7 +150,7 @@ def _place(seen: _Seen, module: nn.Module, args: tuple, kwargs: dict[str, Any]) 
 def _look(
     seen: _Seen, block: GatedCrossAttention, i: int, module: nn.Module, args: tuple, kwargs: dict[str, Any]
 ) -> tuple[tuple, dict[str, Any]]:
-    """The layer's input, after its gated block."""
+    """The input of a layer after its gated block."""
     if args:
         return (block(args[0], seen.media[i], seen.followed, seen.attends), *args[1:]), kwargs
     return args, kwargs | {"hidden_states": block(kwargs["hidden_states"], seen.media[i], seen.followed, seen.attends)}

@@ -1,4 +1,4 @@
-"""The parts of a Flamingo checkpoint, each tensor by one of the up to four names that the file has for it."""
+"""The parts of a Flamingo checkpoint. A file has up to four names for each tensor; one of them is kept."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class FlamingoState:
 
     @property
     def hidden_size(self) -> int:
-        """Of the language model; 0 if its embeddings are missing."""
+        """Width of the language model; 0 if its embeddings are missing."""
         table = self.network.get("model.embed_tokens.weight")
         return 0 if table is None else int(table.shape[1])
 
 
 def split_state(state: Mapping[str, Tensor]) -> FlamingoState:
-    """One name of every tensor, sorted by part. Raises ValueError for a state without a resampler."""
+    """Sort the tensors by part, with one name each. Raises ValueError for a state without a resampler."""
     marks = [key.removesuffix(_MARK) for key in state if key.endswith(_MARK)]
     if not marks:
         raise ValueError(f"the checkpoint's model_state has no {_MARK}; it is not one of OpenTSLM-Flamingo")

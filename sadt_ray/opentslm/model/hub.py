@@ -1,4 +1,4 @@
-"""Where checkpoints and base models come from: the hub, its cache, or folders; and what to do where they do not."""
+"""Find checkpoints and base models on the hub, in its cache or in folders, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Access:
-    """How to ask the hub: with which token, and whether at all."""
+    """Access to the hub: a token, and whether to stay offline; None for the defaults of ``huggingface_hub``."""
 
     token: str | None = None
     offline: bool | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of the hub's own functions."""
+        """Keyword arguments for functions of ``huggingface_hub`` and ``transformers``."""
         return {"token": self.token} | ({"local_files_only": True} if self.is_offline else {})
 
     @property
@@ -39,9 +39,15 @@ class Access:
 
 
 def find_checkpoint(source: str | Path, revision: str | None, access: Access, any_name: bool = False) -> Path:
-    """The file of a checkpoint. ``any_name``: repositories that are not upstream's may be asked for, too.
+    """The file of a checkpoint.
 
-    Raises FileNotFoundError, PermissionError or ValueError, as ``load_opentslm`` says.
+    Args:
+        source: a hub id, a folder or a file.
+        revision: branch, tag or commit of a hub id.
+        access: access to the hub.
+        any_name: whether hub ids other than upstream's are allowed.
+
+    Raises FileNotFoundError, PermissionError or ValueError, as ``load_opentslm`` describes.
     """
     path = Path(source)
     if path.exists():
@@ -65,7 +71,7 @@ def find_checkpoint(source: str | Path, revision: str | None, access: Access, an
 
 
 def base_of(source: str | Path) -> str | None:
-    """The base model of a published id, or of a folder that is called like one."""
+    """The base model of a published id, or of a folder with such a name; None for other names."""
     found = published(str(source)) or published(Path(source).name)
     return found.base if found else None
 
@@ -89,7 +95,7 @@ def load_config(base: str | Path, access: Access) -> Any:
 
 
 def load_network(base: str | Path, access: Access, dtype: torch.dtype | str) -> Any:
-    """A base model with its weights, in a type or in that of its files (``"auto"``)."""
+    """A base model with its weights, in a given type or in that of its files (``"auto"``)."""
     from transformers import AutoModelForCausalLM
 
     with _quietly():
@@ -99,9 +105,9 @@ def load_network(base: str | Path, access: Access, dtype: torch.dtype | str) -> 
 
 
 def fill_network(config: Any, state: Mapping[str, Tensor], dtype: torch.dtype, hint: str) -> Any:
-    """A network with weights from elsewhere, used where they lie if they are of that type already.
+    """A network with the given weights. They are used in place if they have the right type already.
 
-    Raises ValueError naming every key that is missing, left over or of another size.
+    Raises ValueError naming keys that are missing, left over or of another size.
     """
     from transformers import AutoModelForCausalLM
 
@@ -124,7 +130,7 @@ def _download(name: str, revision: str | None, access: Access) -> str:
 
 
 def _ask(question: Callable[[], _T], name: str, access: Access) -> _T:
-    """The hub's answer, or what to do about it."""
+    """Call a function that asks the hub; turns its errors into errors that say what to do."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     try:
@@ -138,10 +144,10 @@ def _ask(question: Callable[[], _T], name: str, access: Access) -> _T:
             ) from error
         if access.is_offline:
             raise FileNotFoundError(
-                f"{name} is not in the cache, and the hub may not be asked (HF_HUB_OFFLINE or offline=True); download "
-                f"it once while online with `hf download {name}`, or give a folder"
+                f"{name} is not in the cache, and the hub is not used (HF_HUB_OFFLINE or offline=True); download it "
+                f"once while online with `hf download {name}`, or give a folder"
             ) from error
-        raise FileNotFoundError(f"{name} could not be had from the hub: {error}") from error
+        raise FileNotFoundError(f"{name} could not be downloaded from the hub: {error}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -160,7 +166,7 @@ def _choices() -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No progress bar for the weights."""
+    """Hide the progress bar of the weights."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -32,7 +32,7 @@ WRONG_BASE = "Was it trained on another base model? Give that one as base=."
 
 @dataclass(frozen=True)
 class _Base:
-    """The language model under a checkpoint and how to come by it."""
+    """The language model under a checkpoint, and how to load it."""
 
     source: str | Path
     access: hub.Access
@@ -50,24 +50,25 @@ def load_opentslm(
     offline: bool | None = None,
     compile: bool = False,
 ) -> LanguageModel:
-    """The frozen model of a checkpoint.
+    """Load the frozen model of a checkpoint.
 
     Args:
         source: a hub id, a folder with ``model_checkpoint.pt``, or such a file.
         revision: branch, tag or commit of a hub id.
-        base: hub id or folder of the base model; by default the folder's own ``base/``, else the published one that
-            the checkpoint was trained on.
-        device, dtype: of the language model; ``float32`` or ``bfloat16``. Encoders stay in float32, as upstream.
-        token: of a Hugging Face account, for gated base models; by default the one that is logged in.
-        offline: use what is in the cache only; by default as ``HF_HUB_OFFLINE`` says.
-        compile: put the layers' feed-forward parts, and Flamingo's gated layers, through ``torch.compile``. Attention
-            stays as it is: the caches of a search are Python, and compiling around them took minutes.
+        base: hub id or folder of the base model. By default the folder's own ``base/``, or else the published model
+            that the checkpoint was trained on.
+        device, dtype: device and number type (``float32`` or ``bfloat16``) of the language model. Encoders stay in
+            float32, as upstream's.
+        token: token of a Hugging Face account, for gated base models; by default that of the login.
+        offline: whether only the cache is used; by default as ``HF_HUB_OFFLINE`` says.
+        compile: whether feed-forward layers and Flamingo's gated layers are compiled by ``torch.compile``. Attention is
+            not: the caches of a search are Python, and compiling around them took minutes.
 
     Raises:
         ImportError: without ``transformers``.
-        FileNotFoundError: for a file that is not there, or not in the cache while offline.
-        PermissionError: for a gated model, saying how to get access.
-        ValueError: for an unknown id (naming all), an unsafe file, or a base model that does not fit (naming keys).
+        FileNotFoundError: for a file that does not exist, or is not in the cache while offline.
+        PermissionError: for a gated model; the message says how to get access.
+        ValueError: for an unknown id (lists the known ones), an unsafe file, or a base model that does not fit.
     """
     if find_spec("transformers") is None:
         raise ImportError("language models need transformers: pip install 'sadt-ray[hf]'")
@@ -95,7 +96,7 @@ def _soft_prompt(entries: Mapping[str, Any], base: _Base) -> SoftPromptModel:
     encoder = SeriesEncoder(_max_patches(entries["encoder_state"]))
     load_exactly(encoder, entries["encoder_state"], "encoder_state")
     lora = _lora(entries)
-    exact = "auto" if lora and base.dtype != torch.float32 else base.dtype  # what merging is to begin from
+    exact = "auto" if lora and base.dtype != torch.float32 else base.dtype  # for exact merging
     network = hub.load_network(base.source, base.access, exact)
     projector = Projector(network.config.hidden_size)
     load_exactly(projector, entries["projector_state"], "projector_state", WRONG_BASE)
@@ -106,7 +107,7 @@ def _soft_prompt(entries: Mapping[str, Any], base: _Base) -> SoftPromptModel:
 
 
 def _flamingo(parts: FlamingoState, base: _Base) -> FlamingoModel:
-    """The whole language model is in the file: of its base, only configuration and tokenizer are needed."""
+    """Build a Flamingo model. Its file holds the whole language model; the base gives configuration and tokenizer."""
     tokenizer = hub.load_tokenizer(base.source, base.access)
     grow_vocabulary(tokenizer)
     config = hub.load_config(base.source, base.access)
@@ -123,7 +124,7 @@ def _flamingo(parts: FlamingoState, base: _Base) -> FlamingoModel:
 
 
 def _ready(model: SoftPromptModel | FlamingoModel, device: torch.device, compile: bool) -> LanguageModel:
-    """Frozen, in its place, compiled if asked for."""
+    """Freeze a model, move it to its device, and compile it if wanted."""
     for part in vars(model).values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -142,7 +143,7 @@ def _compile(model: SoftPromptModel | FlamingoModel) -> None:
 def _base(
     source: str | Path, path: Path, base: str | Path | None, width: int, access: hub.Access, dtype: torch.dtype
 ) -> _Base:
-    """Which base model: the one asked for, the one in the folder, the published one of that name, or of that width."""
+    """The base model: the given one, the one in the folder, the published one of that name, or that of the width."""
     found = base or hub.base_beside(path) or hub.base_of(source) or base_of_width(width)
     if found is None:
         raise ValueError(

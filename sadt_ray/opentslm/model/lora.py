@@ -1,6 +1,6 @@
-"""Low-rank adapters merged into the weights that they adapt, W + (alpha/r) B A (Hu et al. 2021, eq. 3).
+"""Merge low-rank adapters into the weights that they adapt, W + (alpha/r) B A (Hu et al. 2021, eq. 3).
 
-In float32 and cast afterwards: the product of two small matrices is lost in bfloat16's seven bits.
+The sum is computed in float32 and cast afterwards, because the seven bits of bfloat16 would lose the product.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.default.weight", ".lora_B.de
 
 @torch.no_grad()
 def merge_lora(network: nn.Module, state: Mapping[str, Tensor], config: Any = None) -> None:
-    """Add every adapter to its layer's weight, in place.
+    """Add each adapter to the weight of its layer, in place.
 
     Args:
-        state: by peft's names, ``base_model.model.model.layers.N.self_attn.q_proj.lora_A.default.weight`` [r, in] and
-            ``...lora_B...`` [out, r].
-        config: the file's ``lora_config``; without one, alpha is the published checkpoints'.
+        network: the base model.
+        state: adapters by peft's names, ``base_model.model.model.layers.N.self_attn.q_proj.lora_A.default.weight``
+            [r, in] and ``...lora_B...`` [out, r].
+        config: ``lora_config`` of the file; without one, alpha is that of the published checkpoints.
 
     Raises:
-        ValueError: naming the key that belongs to no layer of this network or does not fit it.
+        ValueError: naming a key that belongs to no layer of this network or does not fit it.
     """
     alpha = _alpha(config)
     for key, down in state.items():
@@ -62,7 +63,7 @@ def _weight(network: nn.Module, key: str) -> nn.Parameter:
 
 
 def _alpha(config: Any) -> float:
-    """Alpha of a pickled ``peft.LoraConfig`` or of a mapping, by adapter's name or not."""
+    """Alpha of a pickled ``peft.LoraConfig`` or of a mapping, which may be keyed by the name of the adapter."""
     if isinstance(config, Mapping) and "default" in config:
         config = config["default"]
     entries = config if isinstance(config, Mapping) else getattr(config, "state", {})

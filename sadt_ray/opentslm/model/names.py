@@ -24,7 +24,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Published:
-    """What a published name says: the hub id of the base model, the stage, and soft prompt or Flamingo."""
+    """The parts of a published name: hub id of the base model, stage, and variant (``sp`` or ``flamingo``)."""
 
     base: str
     stage: str
@@ -32,7 +32,7 @@ class Published:
 
 
 def published(name: str) -> Published | None:
-    """What ``OpenTSLM/llama-3.2-1b-har-sp``, or its last part alone, says; None for any other name."""
+    """Parse a name such as ``OpenTSLM/llama-3.2-1b-har-sp``, with or without the organisation; None for other names."""
     found = _NAME.fullmatch(name.removeprefix(f"{ORGANISATION}/"))
     if found is None:
         return None
@@ -41,10 +41,10 @@ def published(name: str) -> Published | None:
 
 
 def base_of_width(hidden_size: int) -> str | None:
-    """The hub id of the published base that is as wide, which tells them apart; None if no one is."""
+    """The hub id of the published base model with this width; None if there is none. No two have the same width."""
     return BASES[WIDTHS[hidden_size]] if hidden_size in WIDTHS else None
 
 
 def hub_ids() -> tuple[str, ...]:
-    """Every published checkpoint."""
+    """The hub ids of all published checkpoints."""
     return tuple(f"{ORGANISATION}/{base}-{stage}-{kind}" for base in BASES for stage in STAGES for kind in VARIANTS)

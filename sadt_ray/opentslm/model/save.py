@@ -31,13 +31,13 @@ def save_soft_prompt(
     """Write ``path/model_checkpoint.pt`` and, if a network is given, ``path/base/``; returns the checkpoint's path.
 
     Args:
-        path: a directory, made if it is not there.
+        path: the directory; made if it does not exist.
         encoder, projector: saved in float32.
-        val_loss, epoch: what the published files say of themselves.
+        val_loss, epoch: entries of the published files.
         lora_state: adapters by peft's names, as ``load_opentslm`` reads them.
-        network, tokenizer: the base model, for a checkpoint whose base is not one of the hub's.
-        more: further entries of the file, such as ``optimizer_state``; plain values and tensors only, so that it can
-            be read back without running foreign code.
+        network, tokenizer: the base model, if it is not one of the hub.
+        more: further entries of the file, such as ``optimizer_state``; only plain values and tensors, so that the file
+            can be read without running code.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)

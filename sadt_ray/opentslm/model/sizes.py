@@ -1,4 +1,4 @@
-"""How large the published models are, from their shapes alone: nothing is loaded."""
+"""Sizes of the published models, computed from their shapes without loading them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ADDED = 3  # Flamingo's tokens; Gemma pads with one of its own, but its tokenize
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters by part, and what a token costs in the cache.
+    """Numbers of parameters by part, and the size of the cache.
 
     Attributes:
-        network: of the language model, tied embeddings once.
-        series: of what reads the series and is kept in float32.
-        gated: of Flamingo's layers; none with a soft prompt.
-        cached: numbers that every token leaves in the cache: keys and values of all layers.
+        network: parameters of the language model; tied embeddings count once.
+        series: parameters of the networks that read series, which stay in float32.
+        gated: parameters of Flamingo's gated layers; 0 with a soft prompt.
+        cached: numbers per token in the cache: keys and values of all layers.
     """
 
     network: int
@@ -32,18 +32,18 @@ class Sizes:
     cached: int
 
     def bytes(self, number: int = 2) -> int:
-        """Of the weights, with so many bytes a number of the language model: 2 for bfloat16, 4 for float32."""
+        """Bytes of the weights, with ``number`` bytes per number of the language model (bfloat16: 2, float32: 4)."""
         return number * (self.network + self.gated) + 4 * self.series
 
     def cache_bytes(self, tokens: int, number: int = 2) -> int:
-        """Of keys and values of so many tokens."""
+        """Bytes of the keys and values of ``tokens`` tokens."""
         return number * self.cached * tokens
 
 
 def sizes(base: str, variant: str = "sp") -> Sizes:
-    """Of a published model: ``base`` as in ``names.BASES``, ``variant`` ``"sp"`` or ``"flamingo"``.
+    """Sizes of a published model: ``base`` as in ``names.BASES``, ``variant`` ``"sp"`` or ``"flamingo"``.
 
-    Raises ValueError for a base that is not one of them.
+    Raises ValueError for an unknown base.
     """
     from transformers import AutoModelForCausalLM
 

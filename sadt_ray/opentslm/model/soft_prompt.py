@@ -2,8 +2,8 @@
 
     [pre][text_1][patches_1] ... [text_n][patches_n][post],
 
-each text tokenised on its own with its own BOS, nothing between the parts, every patch attended. That is how the
-published checkpoints were trained.
+Each text is tokenized separately, with its own BOS; there is nothing between the parts, and all patches are attended.
+The published checkpoints were trained this way.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class SoftPromptModel:
 
     Attributes:
         network, tokenizer: of ``transformers``.
-        encoder, projector: in float32, whatever the network's type is.
-        forced: BOS where the tokenizer puts one before a text, since answers were trained with it.
+        encoder, projector: float32, whatever the type of the network is.
+        forced: BOS if the tokenizer puts it before texts, because answers were trained with it.
     """
 
     one_prompt_at_a_time = False
@@ -42,7 +42,7 @@ class SoftPromptModel:
         return embed_prompts([prompt], self.network, self.tokenizer, self.encoder, self.projector)[0][None]
 
     def condition(self, prompt: Prompt) -> None:
-        """Nothing: a soft prompt has all of it in its embeddings."""
+        """Does nothing, because the embeddings hold everything."""
 
     def check(self, prompt: Prompt) -> None:
         """Raises ValueError for a series that the encoder cannot read; nothing is evaluated."""
@@ -50,7 +50,7 @@ class SoftPromptModel:
             self.encoder.check_length(len(series))
 
     def to(self, device: torch.device | str) -> SoftPromptModel:
-        """Move every part."""
+        """Move all parts; returns the model itself."""
         for part in (self.network, self.encoder, self.projector):
             part.to(device)
         return self
@@ -59,10 +59,9 @@ class SoftPromptModel:
 def embed_prompts(
     prompts: Sequence[Prompt], network: Any, tokenizer: Any, encoder: SeriesEncoder, projector: Projector
 ) -> list[Float[Tensor, "_ H"]]:
-    """Every prompt as input embeddings, each of its own length; gradients reach network, encoder and projector.
+    """Input embeddings of each prompt, [length, H]. Gradients flow to network, encoder and projector.
 
-    Prompts are encoded together, and are what they would be alone: only those whose series have as many points share
-    a batch.
+    The result for a prompt does not depend on the others: only series of the same length share a batch.
     """
     table = network.get_input_embeddings()
     patches = _patches_of(prompts, table.weight.device, encoder, projector)
@@ -70,7 +69,7 @@ def embed_prompts(
 
 
 def first_tokens(tokenizer: Any) -> tuple[int, ...]:
-    """BOS if the tokenizer puts it before a text, else nothing."""
+    """BOS if the tokenizer puts it before a text; otherwise empty."""
     bos = tokenizer.bos_token_id
     return (bos,) if bos is not None and tokenizer("a").input_ids[:1] == [bos] else ()
 
@@ -78,10 +77,11 @@ def first_tokens(tokenizer: Any) -> tuple[int, ...]:
 def text_tokens(prompt: Prompt, tokenizer: Any) -> list[list[int]]:
     """The tokens of ``pre, text_1, ..., text_n, post`` as upstream feeds them.
 
-    Upstream pads them to one length and keeps as many columns from the left as a text has tokens. Where a tokenizer
-    pads on the left (Gemma's does), that keeps the padding, which is masked, and loses the end of every text but the
-    longest. Checkpoints were trained so. Set ``tokenizer.padding_side = "right"`` to keep the texts whole.
-    Masked places are left out here; only Gemma's sliding window tells, which upstream counts in places with them.
+    Upstream pads them to one length and keeps as many columns from the left as a text has tokens. With a tokenizer that
+    pads on the left (Gemma's), this keeps masked padding and loses the end of each text but the longest. Checkpoints
+    were trained this way. Set ``tokenizer.padding_side = "right"`` to keep the texts whole.
+
+    Masked positions are left out here. This makes a difference only for Gemma's sliding window, which counts them.
     """
     texts = [prompt.pre, *prompt.texts, prompt.post]
     tokens: list[list[int]] = tokenizer(texts).input_ids
@@ -94,7 +94,7 @@ def text_tokens(prompt: Prompt, tokenizer: Any) -> list[list[int]]:
 def _patches_of(
     prompts: Sequence[Prompt], device: torch.device, encoder: SeriesEncoder, projector: Projector
 ) -> list[Float[Tensor, "_ _ H"]]:
-    """Projected patches of each prompt's series [n, patches, H]."""
+    """Projected patches of the series of each prompt, [n, patches, H]."""
     padded = {i: padded_series(prompt, device) for i, prompt in enumerate(prompts) if prompt.series}
     order = sorted(padded, key=lambda i: padded[i].shape[1])
     patches: dict[int, Tensor] = {}

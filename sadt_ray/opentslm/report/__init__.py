@@ -1,1 +1,1 @@
-"""The page of a stage's run: answers, their probabilities and reasons, trees of texts."""
+"""The report of a stage run: answers with their probabilities and reasons, and trees of texts."""

@@ -1,4 +1,4 @@
-"""Read the directory of a stage run: what was asked, what was answered, what it cost. The report's only input."""
+"""Read the directory of a stage run: questions, answers and costs. It is the only input of the report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ ANSWER_FIELDS = tuple(field.name for field in fields(Answered))
 
 @dataclass(frozen=True)
 class Question:
-    """One question as it was asked.
+    """One question.
 
     Attributes:
-        gold: the answer, and ``gold_text`` the whole text with its reasons; None where unknown.
-        series: of each channel, [T_i].
-        sampling_rate: samples a second; 0 where unknown.
-        frequencies: cycles a sample, [F], of ``spectrum`` and ``templates``; empty without a spectral reward.
-        spectrum: density of the series, squared standard deviations per cycle per sample, [F].
-        templates: of each answer that has one, the density expected under it, [F].
+        gold: the gold answer, and ``gold_text`` the whole text with its reasons; None if unknown.
+        series: series of each channel, [T_i].
+        sampling_rate: samples per second; 0 if unknown.
+        frequencies: frequencies of ``spectrum`` and ``templates`` in cycles per sample, [F]; empty without a spectral
+            reward.
+        spectrum: density of the series in squared standard deviations per cycle per sample, [F].
+        templates: expected density by answer, [F] each; answers without a template are left out.
     """
 
     name: str
@@ -50,11 +51,11 @@ class Question:
 
 @dataclass(frozen=True)
 class StageRun:
-    """Everything that the directory of a stage run says."""
+    """The content of the directory of a stage run."""
 
     directory: Path
     config: dict[str, Any]
-    rows: list[dict[str, Any]]  # the summary, one row a method
+    rows: list[dict[str, Any]]  # the summary, one row per method
     notes: list[str]
     calibration: dict[str, list[dict[str, float]]]  # by method: confidence, accuracy, count of each bin
     entropy_profile: list[dict[str, float]]  # depth, entropy in nats, tokens
@@ -68,14 +69,14 @@ class StageRun:
 
     @cached_property
     def methods(self) -> list[str]:
-        """As the summary orders them, then any other that answered."""
+        """The methods in the order of the summary, then others that have answers."""
         listed = [str(row["method"]) for row in self.rows]
         return list(dict.fromkeys([*listed, *(method for method, _ in self.answered)]))
 
     @cached_property
     def oracles(self) -> set[str]:
-        """Methods whose reward reads the gold answer: a ceiling, never a result. As the summary says, method by method;
-        of one that it does not name, as the run says."""
+        """Methods whose reward reads the gold answer: an upper bound, not a result. The summary says so for each
+        method; for a method that it does not name, config.json does."""
         listed = {str(row["method"]): row.get("oracle") for row in self.rows}
         whole_run = bool(self.config.get("oracle"))
         return {name for name in self.methods if (whole_run if listed.get(name) is None else listed[name])}
@@ -91,16 +92,16 @@ class StageRun:
         return dict(self.config["search"])
 
     def shown(self, method: str) -> str:
-        """The method's name for a reader, an oracle's labelled as such."""
+        """The name of a method as shown, with oracles labelled."""
         return method_name(method) + " (oracle)" * (method in self.oracles)
 
     def row(self, method: str) -> dict[str, Any]:
-        """The method's row of largest budget; empty without one."""
+        """The row of a method with the largest budget; empty if there is none."""
         rows = [row for row in self.rows if row["method"] == method]
         return max(rows, key=lambda row: row.get("tokens") or 0, default={})
 
     def correct(self, method: str) -> dict[str, float]:
-        """By problem, 1 where the method's answer is the gold one and 0 where not; of what can be judged."""
+        """Whether the answer of a method is right, 1 or 0 by problem; only problems with a gold answer."""
         mine = {problem: is_correct(row) for (owner, problem), row in self.answered.items() if owner == method}
         return {problem: float(right) for problem, right in mine.items() if right is not None}
 
@@ -111,7 +112,7 @@ def is_stage_run(directory: Path) -> bool:
 
 
 def read_stage_run(directory: Path) -> StageRun:
-    """Read the directory. Raises ValueError naming the file, line or field that is missing and what to do about it."""
+    """Read a directory. Raises ValueError naming a file, line or field that is missing, and what to do."""
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory: give the one that jobs.search --stage wrote")
@@ -181,7 +182,7 @@ def _read_answers(path: Path, questions: dict[str, Question]) -> dict[tuple[str,
 
 
 def _lines(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every line with the words that name it. Raises ValueError for one that is no object or lacks a field."""
+    """Each line of a file with its name for messages. Raises ValueError for a line without an object or a field."""
     require_file(path)
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         where = f"{path}, line {number}"

@@ -1,4 +1,4 @@
-"""What the browser of questions in a stage's page is given: one object, packed so that thousands of texts fit."""
+"""The data of the question browser in the page of a stage run: one object, packed so that thousands of texts fit."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ LEVELS = 4_095
 
 
 def pack_examples(run: StageRun) -> str:
-    """``examples`` as deflated JSON in base64: no text of the run can end the element it stands in."""
+    """``examples`` as deflated JSON in base64, so that no text of the run can close the element that holds it."""
     text = json.dumps(_plain(examples(run)), separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode("utf-8"), 6)).decode("ascii")
 
 
 def examples(run: StageRun) -> dict[str, Any]:
-    """Methods, questions with what every method answered, trees; everything as JSON can hold it but numpy's numbers."""
+    """Methods, questions with the answers of each method, and trees; JSON values and numpy numbers."""
     questions = shown_questions(run)
     channels = sum(len(question.series) for question in questions)
     points = int(np.clip(POINTS_IN_ALL // max(channels, 1), 100, MAX_POINTS))
@@ -59,7 +59,7 @@ def examples(run: StageRun) -> dict[str, Any]:
 
 
 def shown_questions(run: StageRun) -> list[Question]:
-    """The first ones, those with a tree before all others; in the order in which they were asked."""
+    """The questions that are shown: those with a tree first, then the others, in the order of the run."""
     with_tree = {problem for _, problem in run.trees}
     answered = {problem for _, problem in run.answered}
     asked = [question for question in run.questions.values() if question.name in answered]
@@ -119,7 +119,7 @@ def _tree(tree: TextTree, limit: int) -> dict[str, Any]:
 
 
 def pack_series(values: Float[np.ndarray, " T"], points: int) -> dict[str, Any]:
-    """Its extremes, and whole numbers from 0 to ``LEVELS`` between them; None where a value is not finite."""
+    """The extremes of a series, and its values as integers from 0 to ``LEVELS`` between them; None if not finite."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     drawn = thinned(values, points)
@@ -132,7 +132,7 @@ def pack_series(values: Float[np.ndarray, " T"], points: int) -> dict[str, Any]:
 
 
 def thinned(values: Float[np.ndarray, " T"], points: int) -> Float[np.ndarray, " n"]:
-    """At most ``points`` values: of each of ``points // 2`` stretches the lowest and the highest, as they come."""
+    """At most ``points`` values: the lowest and the highest of ``points // 2`` intervals, in order."""
     if len(values) <= points:
         return values
     edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
@@ -145,7 +145,7 @@ def thinned(values: Float[np.ndarray, " T"], points: int) -> Float[np.ndarray, "
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, numbers with seven digits, what is not finite as null."""
+    """Arrays as lists, numbers with seven digits, and None for numbers that are not finite."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):

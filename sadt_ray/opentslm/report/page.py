@@ -1,4 +1,4 @@
-"""The page of a stage run: what was found, at what cost, and every question with its answers, reasons and tree."""
+"""The page of a stage run: results and costs, and each question with its answers, reasons and tree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = ("accuracy_tokens", "reliability", "entropy", "throughput", "timeline")
 def write_stage_report(run_dir: Path) -> Path:
     """Write ``report.html`` and ``plots/*.png`` into the directory of a stage run, from its files alone.
 
-    Returns the page's path. Raises ValueError naming what is missing in the directory.
+    Returns the path of the page. Raises ValueError naming what is missing in the directory.
     """
     run = read_stage_run(Path(run_dir))
     while_running = {"throughput": throughput_chart(run, WIDTH), "timeline": timeline_chart(run, WIDTH)}
@@ -33,17 +33,17 @@ def write_stage_report(run_dir: Path) -> Path:
     pictures = run.directory / "plots"
     pictures.mkdir(exist_ok=True)
     for kind in _KINDS:
-        (pictures / f"{kind}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more of them
+        (pictures / f"{kind}.png").unlink(missing_ok=True)  # an earlier report may have had more figures
     for name, figure in figures.items():
         figure.savefig(pictures / f"{name}.png", facecolor="white")
-        figure.set_layout_engine("none")  # the places are found; to find them again for the page would double the time
+        figure.set_layout_engine("none")  # keep the layout: computing it again for the page would double the time
     page = run.directory / "report.html"
     page.write_text(render_stage_page(run, figures), encoding="utf-8")
     return page
 
 
 def render_stage_page(run: StageRun, figures: dict[str, Figure]) -> str:
-    """The page's HTML."""
+    """The HTML of the page."""
     read, shared = files("sadt_ray.opentslm.report").joinpath, files("sadt_ray.report").joinpath
     svg = {name: inline_svg(figure, name) for name, figure in figures.items()}
     found, detail = headline(run)
@@ -73,7 +73,7 @@ def render_stage_page(run: StageRun, figures: dict[str, Figure]) -> str:
 
 
 def warnings(run: StageRun) -> list[str]:
-    """What a reader must know before any number: a stand-in, an oracle, a run that is not finished."""
+    """Warnings at the top of the page: a stand-in, an oracle, or an unfinished run."""
     said = []
     if run.stand_in:
         said.append("The model is a stand-in, tiny and trained in minutes: not a published OpenTSLM checkpoint.")
@@ -96,7 +96,7 @@ def _examples(run: StageRun) -> str:
 
 
 def _facts(run: StageRun) -> str:
-    """Where the numbers come from, in a line: model, reward, command, machine, commit."""
+    """The origin of the numbers in one line: model, reward, command, machine, commit."""
     search, environment = run.search, run.config.get("environment") or {}
     named = [f"{key} {environment[key]}" for key in ("cpu", "cores", "gpu", "commit") if environment.get(key)]
     model = f"checkpoint {search.get('checkpoint') or 'stand-in'}"

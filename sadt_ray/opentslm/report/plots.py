@@ -1,4 +1,4 @@
-"""The figures of a stage run: accuracy against cost, whether confidence can be believed, where a text decides."""
+"""The figures of a stage run: accuracy against cost, calibration, and the entropy of the answer along the text."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from sadt_ray.report.style import (
     spread_apart,
 )
 
-_APART = 16.0  # points of one cost are drawn side by side, so many pixels apart
+_APART = 16.0  # pixels between points of the same cost, which are drawn side by side
 _ONE_COST = 1.8  # methods within this factor in tokens share a column of names
 
 
 def stage_figures(run: StageRun) -> dict[str, Figure]:
-    """All figures by file name; one that has nothing to show is left out."""
+    """All figures by file name; empty figures are left out."""
     figures = {
         "accuracy_tokens": accuracy_chart(run),
         "reliability": reliability_chart(run),
@@ -42,7 +42,7 @@ def stage_figures(run: StageRun) -> dict[str, Figure]:
 
 
 def accuracy_chart(run: StageRun) -> Figure | None:
-    """Accuracy (ROUGE-L of captions) against tokens an example; bars are standard errors, hollow points oracles."""
+    """Accuracy (captions: ROUGE-L) against tokens per question, with standard errors; hollow points are oracles."""
     metric = main_metric(run)
     rows = [row for row in run.rows if known(row, metric) is not None and (known(row, "tokens") or 0) > 0]
     if not rows:
@@ -90,7 +90,7 @@ def _draw_points(
 
 
 def _columns(tokens: np.ndarray) -> list[list[int]]:
-    """Ascending costs, parted where one is much larger than the one before."""
+    """Ascending costs, grouped; a new group begins where a cost is much larger than the one before."""
     groups = [[0]]
     for k, (low, high) in enumerate(pairwise(tokens), start=1):
         if high > _ONE_COST * low:
@@ -100,7 +100,7 @@ def _columns(tokens: np.ndarray) -> list[list[int]]:
 
 
 def _token_axis(axes: Axes) -> None:
-    """Whole numbers at 1, 2, 5 times a power of ten."""
+    """Ticks at 1, 2 and 5 times powers of ten."""
     low, high = axes.get_xlim()
     steps = [m * 10.0**k for k in range(7) for m in (1, 2, 5)]
     axes.xaxis.set_major_locator(FixedLocator([step for step in steps if low <= step <= high]))
@@ -109,7 +109,7 @@ def _token_axis(axes: Axes) -> None:
 
 
 def reliability_chart(run: StageRun) -> Figure | None:
-    """How often answers of a given confidence are right, a panel a method; on the diagonal confidence is earned."""
+    """Accuracy against confidence, one panel per method; a calibrated method is on the diagonal."""
     methods = [method for method in run.methods if run.calibration.get(method)]
     if not methods:
         return None
@@ -137,7 +137,7 @@ def reliability_chart(run: StageRun) -> Figure | None:
 
 
 def entropy_chart(run: StageRun) -> Figure | None:
-    """H(answer | text so far), nats, by depth of the text: where it falls, the answer is decided."""
+    """H(answer | text so far) in nats by depth of the text. The answer is decided where it falls."""
     profile = [point for point in run.entropy_profile if known(point, "entropy") is not None]
     if len(profile) < 2:
         return None
@@ -160,7 +160,7 @@ def entropy_chart(run: StageRun) -> Figure | None:
 
 
 def entropy_text(run: StageRun) -> str:
-    """How much of the answer's entropy is left after the last block of the profile; empty without a profile."""
+    """A sentence about the entropy that is left after the last block of the profile; empty without a profile."""
     entropy = [value for point in run.entropy_profile if (value := known(point, "entropy")) is not None]
     if len(entropy) < 2 or not entropy[0] > 0:
         return ""
@@ -168,5 +168,5 @@ def entropy_text(run: StageRun) -> str:
 
 
 def _said(run: StageRun, text: str) -> str:
-    """The line above a figure, which says by itself that the model is a stand-in."""
+    """The title of a figure, which says if the model is a stand-in."""
     return text + ". Stand-in model" * run.stand_in

@@ -1,4 +1,4 @@
-"""Trees whose nodes are texts: what each adds to the text above it, and which answers lie below it."""
+"""Trees of texts: what each node adds to the text above it, and the answers below it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sadt_ray.opentslm.parse import parse_answer
 from sadt_ray.runs.files import NodeTable, grouped, read_table, read_trees
 
 SUFFIX = "-texts"
-_BROKEN = "\ufffd"  # the first bytes of a character whose others come with the next node
+_BROKEN = "\ufffd"  # an incomplete character, whose other bytes come with the next node
 
 
 @dataclass(frozen=True)
 class TextTree:
-    """One tree; row k of every column is one node, parents before children.
+    """One tree. Row k of each column is one node; parents come before children.
 
     Attributes:
         added: what a node adds to the text of its parent.
-        claims: how the share of the draw below a node, its ``weight``, divides among the answers; what is missing ends
-            in none of them, or in what the run does not say.
+        claims: the part of the ``weight`` of a node (its share of the draw) that goes to each answer; the rest goes to
+            no answer, or to one that the run did not record.
     """
 
     nodes: NodeTable
@@ -36,18 +36,18 @@ class TextTree:
         return len(self.nodes)
 
     def take(self, rows: np.ndarray) -> TextTree:
-        """The ascending ``rows`` alone; they must hold the parent of each of them."""
+        """Keep only ``rows``, which ascend and include the parent of each row."""
         added = tuple(self.added[row] for row in rows)
         return TextTree(self.nodes.take(rows), added, self.answers, self.claims[rows])
 
 
 def read_text_trees(folder: Path, answers: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], TextTree]:
-    """By method and problem, the trees whose texts were kept; none without the folder.
+    """Read the trees whose texts were recorded, by method and problem; empty without the folder.
 
-    ``METHOD.parquet`` holds the nodes, ``METHOD-texts.parquet`` what the text says at each of them (``problem``,
-    ``node``, ``text``) and perhaps (``answers``) a JSON object of the answers that the node's own samples end in, as
-    shares of the node. Without it the answer is read off the texts of leaves. Raises ValueError for a node without its
-    text, naming the files.
+    ``METHOD.parquet`` holds the nodes. ``METHOD-texts.parquet`` holds their texts (``problem``, ``node``, ``text``) and
+    optionally ``answers``, a JSON object with the shares of the answers among the node's own samples. Without
+    ``answers``, the answer is parsed from the texts of leaves. Raises ValueError naming the files if a node has no
+    text.
     """
     found = {}
     for path in sorted(folder.glob("*.parquet")):
@@ -93,7 +93,7 @@ def _text_tree(nodes: NodeTable, told: Told, answers: tuple[str, ...], path: Pat
 def _own_claims(
     nodes: NodeTable, told: Sequence[dict[str, float] | None], texts: Sequence[str], answers: tuple[str, ...]
 ) -> Float[np.ndarray, "nodes answers"]:
-    """Of the share of the draw that ends at each node, what goes to each answer."""
+    """The part of the draw that ends at each node, by answer."""
     column = {answer: k for k, answer in enumerate(answers)}
     claims = np.zeros((len(nodes), len(answers)))
     is_leaf = np.ones(len(nodes), bool)
@@ -110,7 +110,7 @@ def _own_claims(
 
 
 def added_texts(nodes: NodeTable, texts: Sequence[str]) -> tuple[str, ...]:
-    """What each node adds, of texts that go on where their parent's stop; other texts as they are."""
+    """What each node adds to its parent's text. A text that does not continue its parent's is kept whole."""
     before = [texts[parent].rstrip(_BROKEN) if parent >= 0 else "" for parent in nodes.parent]
     if not all(text.startswith(above) for text, above in zip(texts, before, strict=True)):
         return tuple(texts)

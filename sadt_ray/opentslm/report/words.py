@@ -1,4 +1,4 @@
-"""What a stage run found: in two sentences, and as a table of its methods."""
+"""The results of a stage run in words: two sentences and a table of its methods."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ WORDS = {"accuracy": "accuracy", "rouge_l": "ROUGE-L", "bleu": "BLEU"}
 
 
 def main_metric(run: StageRun) -> str:
-    """What methods are compared by: accuracy; of captions ROUGE-L."""
+    """The metric that methods are compared by: accuracy, or ROUGE-L for captions."""
     return next((name for name in WORDS if any(known(row, name) is not None for row in run.rows)), "accuracy")
 
 
 def against(run: StageRun, method: str, baseline: str) -> Estimate | None:
-    """Accuracy of a method minus a baseline's, paired over questions, its error clustered by source.
+    """Accuracy of a method minus that of a baseline, paired over questions, with an error clustered by source.
 
-    None without a question that both answered and that has a gold answer.
+    None if there is no question with a gold answer that both answered.
     """
     mine, theirs = run.correct(method), run.correct(baseline)
     both = [problem for problem in mine if problem in theirs]
@@ -62,7 +62,7 @@ def against(run: StageRun, method: str, baseline: str) -> Estimate | None:
 
 
 def headline(run: StageRun) -> tuple[str, str]:
-    """The best method that could be deployed against the votes at the same tokens; then how sure that is."""
+    """A sentence that compares the best deployable method with the votes at the same cost, and one about its errors."""
     metric = main_metric(run)
     judged = [row for row in run.rows if known(row, metric) is not None]
     if not judged:
@@ -79,7 +79,7 @@ def headline(run: StageRun) -> tuple[str, str]:
 
 
 def _where(run: StageRun) -> str:
-    """Stage and model, a stand-in named as one."""
+    """Stage and model, with stand-ins named as such."""
     stage = f"Stage {run.search['stage']}" + f" ({run.search['stage_name']})" * bool(run.search.get("stage_name"))
     return stage + ", stand-in model" * run.stand_in
 
@@ -93,7 +93,10 @@ def _reaches(run: StageRun, row: Row, metric: str) -> str:
 
 
 def _compared(run: StageRun, best: Row, others: list[Row], metric: str) -> list[Row]:
-    """Each vote, and where a vote is best also the best of the rest; of several budgets the one nearest in tokens."""
+    """The methods that the best one is compared with: each vote and, if a vote is best, the best other method.
+
+    If a method has several budgets, the one with the closest number of tokens.
+    """
     if best["method"] not in BASELINES:
         methods = list(BASELINES)
     else:
@@ -115,7 +118,7 @@ def _token_ratio(row: Row, other: Row) -> float:
 
 
 def _beside(run: StageRun, best: Row, others: list[Row], metric: str) -> str:
-    """The others beside the best, and what each cost in comparison; said once where all cost the same."""
+    """The other methods and their costs relative to the best; a common cost is stated once."""
     costs = [_cost(_token_ratio(row, best)) for row in others]
     alike = len(set(costs)) == 1
     parts = [
@@ -137,7 +140,7 @@ def _gap(gain: float, name: str, metric: str) -> str:
 
 
 def _detail(run: StageRun, best: Row, others: list[Row], metric: str) -> str:
-    """Whether the differences are clear, what the oracle reaches, what the templates know by themselves."""
+    """Sentences about errors of the differences, the oracle's score, and the accuracy of the templates alone."""
     parts = []
     for row in others:
         gain = against(run, best["method"], row["method"]) if metric == "accuracy" else None
@@ -157,7 +160,7 @@ def _detail(run: StageRun, best: Row, others: list[Row], metric: str) -> str:
 
 
 def stage_table(run: StageRun) -> str:
-    """The summary as an HTML table, the best of each column in bold; an oracle is never the best."""
+    """The summary as an HTML table with the best value of each column in bold; an oracle is never the best."""
     rows = [{**row, "vs_vote": _vs_vote(run, row)} for row in run.rows]
     have = [name for row in rows for name, value in row.items() if value is not None and name not in NOT_SHOWN]
     columns = [name for name in COLUMNS if name in have]
@@ -171,7 +174,7 @@ def stage_table(run: StageRun) -> str:
 
 
 def best_value(rows: list[dict[str, Any]], column: str) -> float | None:
-    """The winning value of a column that has a better direction and at least two different entries."""
+    """The best value of a column; None without a better direction, or without two different entries."""
     values = [value for row in rows if (value := known(row, column)) is not None]
     if len(set(values)) < 2:
         return None
@@ -179,7 +182,7 @@ def best_value(rows: list[dict[str, Any]], column: str) -> float | None:
 
 
 def _vs_vote(run: StageRun, row: Row) -> Estimate | None:
-    """Against the vote over listed answers; not of a row beside another of the same method, which has its answers."""
+    """Difference to the vote over enumerated answers; only for the row of a method that ``run.row`` returns."""
     if row is not run.row(row["method"]):
         return None
     return against(run, row["method"], "answer-vote")
@@ -198,7 +201,7 @@ def _table_row(run: StageRun, row: dict[str, Any], columns: list[str], best: Map
 
 
 def _entry(row: Row, column: str) -> str:
-    """A cell, with its standard error where there is one."""
+    """A cell, with its standard error if there is one."""
     value, error = row.get(column), row.get(f"{column}_se")
     if isinstance(value, Estimate):
         return signed(value.value, 3) + f" ± {value.standard_error:.3f}" * math.isfinite(value.standard_error)
@@ -212,12 +215,12 @@ def _entry(row: Row, column: str) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """With its sign, a real minus."""
+    """A number with its sign and a typographic minus."""
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def known(row: Row, column: str) -> float | None:
-    """The number of a column, if it is one."""
+    """The number in a column of a row; None if it is not a number."""
     value = row.get(column)
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable and value is not None else None

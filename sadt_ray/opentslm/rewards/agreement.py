@@ -1,7 +1,7 @@
-"""Agreement with the search's own answers: what do the other rationales say?
+"""Agreement of an answer with the answers of other rationales.
 
-A pilot (a flat vote, or an earlier tree) brought texts with weights. Their *answer marginal*, the last step enumerated,
-is the vote that self-consistency approximates by counting; ``log`` of it is a label-free reward.
+A pilot (a flat vote, or an earlier tree) gives texts with weights. Their *answer marginal*, with the last step
+enumerated, is the vote that self-consistency approximates by counting; its logarithm is a label-free reward.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Marginal = Mapping[str, float]
 
 
 def answer_marginal(texts: np.ndarray, log_weights: Float[np.ndarray, " M"], prompt: Prompt) -> dict[str, float]:
-    """Probability of each of a prompt's answers among weighted texts: P(a) = sum_m w_m 1[text m claims a] / sum_m w_m.
+    """Probability of each answer among weighted texts: P(a) = sum_m w_m 1[text m claims a] / sum_m w_m.
 
-    What is missing to one is the share of texts that claim nothing. With texts whose last step was enumerated
-    (``Completes``) and weights 1/n times their probabilities it is the exact-answer vote of n rationales.
+    The rest, up to 1, is the share of texts that claim no answer. For texts whose last step was enumerated
+    (``Completes``), with weights 1/n times their probabilities, it is the exact-answer vote of n rationales.
 
-    Raises ValueError for weights of another number than texts, or that are all zero.
+    Raises ValueError if there is not one weight per text, or all weights are 0.
     """
     log_weights = np.asarray(log_weights, dtype=float)
     if log_weights.shape != (len(texts),):
@@ -47,13 +47,13 @@ def answer_marginal(texts: np.ndarray, log_weights: Float[np.ndarray, " M"], pro
 
 @dataclass(frozen=True)
 class AgreementReward:
-    """r(text) = log max(P(claimed answer), floor), nats; a text that claims nothing gets log floor.
+    """r(text) = log max(P(claimed answer), floor), nats; log floor for a text that claims no answer.
 
-    At inverse temperature lambda the search's answers are drawn from P^(1 + lambda): the vote, sharpened.
+    At inverse temperature lambda the answers of a search follow P^(1 + lambda), a sharpened vote.
 
     Attributes:
-        marginals: by problem name, see ``answer_marginal``.
-        floor: probability of an answer that the pilot never gave; about one in as many texts as it had.
+        marginals: answer marginals by problem name, see ``answer_marginal``.
+        floor: probability of an answer that the pilot never gave; about 1 / (number of its texts).
 
     Raises:
         ValueError: for a floor that is no probability above 0.

@@ -1,4 +1,4 @@
-"""Rewards that depend on a text's claimed answer alone: one number for every answer that the problem has."""
+"""Rewards that depend on the claimed answer of a text alone: one number per answer of the problem."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _OPTION = re.compile(r"^\s*(\(\w\))\s*(.+?)[\s.]*$", re.MULTILINE)
 
 
 class AnswerValues(NamedTuple):
-    """What the answers of one problem are worth."""
+    """Rewards of the answers of one problem."""
 
     values: Float[np.ndarray, " answers"]
-    unparsable: float  # of a text that claims none of them
+    unparsable: float  # reward of a text that claims none of them
 
 
 class AnswerScorer:
-    """A table of rewards bound to problems: reads which answer a text claims and looks its number up."""
+    """A table of rewards bound to problems. It looks up the reward of the answer that a text claims."""
 
     def __init__(self, problems: Sequence[Problem], table: Sequence[AnswerValues]) -> None:
         self._prompts = [prompt_of(problem) for problem in problems]
-        self._table = [np.append(values, unparsable) for values, unparsable in table]  # UNPARSABLE is the last
+        self._table = [np.append(values, unparsable) for values, unparsable in table]  # UNPARSABLE is -1
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Rewards of texts [B]."""
@@ -37,27 +37,27 @@ class AnswerScorer:
         return np.array([self._table[p][k] for p, k in zip(problem, claimed, strict=True)], dtype=float)
 
     def of_answers(self, problem: int) -> Float[np.ndarray, " answers"]:
-        """The numbers of one problem's answers, in its prompt's order."""
+        """Rewards of the answers of one problem, in the order of its prompt."""
         return self._table[problem][:-1].copy()
 
 
 def prompt_of(problem: Problem) -> Prompt:
-    """Raises ValueError for a problem that is no question to a language model."""
+    """The prompt of a problem. Raises ValueError if it is not conditioned on a prompt."""
     if not isinstance(problem.conditioning, Prompt):
         raise ValueError(
-            f"problem {problem.name!r} asks no question: its conditioning must be a Prompt, got "
+            f"problem {problem.name!r} is not a question: its conditioning must be a Prompt, got "
             f"{type(problem.conditioning).__name__}"
         )
     return problem.conditioning
 
 
 def answers_of(problem: Problem) -> tuple[str, ...]:
-    """Every answer that there is; none for a caption. Raises ValueError for a problem without a prompt."""
+    """The possible answers; empty for a caption. Raises ValueError for a problem without a prompt."""
     return prompt_of(problem).answers
 
 
 def bind_answers(problems: Sequence[Problem], values: Callable[[Problem], AnswerValues], what: str) -> AnswerScorer:
-    """A table from a function of the problem. Raises ValueError naming a problem that has no answers to choose from."""
+    """Make a table by a function of the problem. Raises ValueError naming a problem without answers to choose from."""
     for problem in problems:
         if not answers_of(problem):
             raise ValueError(f"problem {problem.name!r} is answered in free text: {what} needs answers to choose from")
@@ -67,7 +67,7 @@ def bind_answers(problems: Sequence[Problem], values: Callable[[Problem], Answer
 def claimed_answers(
     samples: np.ndarray, problem: Int[np.ndarray, " B"], prompts: Sequence[Prompt]
 ) -> Int[np.ndarray, " B"]:
-    """Which of its prompt's answers each text claims; UNPARSABLE for none."""
+    """The number of the answer that each text claims; UNPARSABLE for none."""
     found = []
     for text, p in zip(texts_of(samples), problem, strict=True):
         answers, marker = prompts[p].answers, prompts[p].marker or MARKER
@@ -77,7 +77,7 @@ def claimed_answers(
 
 
 def texts_of(samples: np.ndarray) -> list[str]:
-    """Raises ValueError for samples that are no texts [B]."""
+    """Samples as a list of strings. Raises ValueError for samples that are not texts [B]."""
     samples = np.asarray(samples)
     if samples.ndim != 1 or samples.dtype.kind not in "UO":
         raise ValueError(f"texts [B] are scored here, got shape {samples.shape} of type {samples.dtype}")
@@ -85,10 +85,10 @@ def texts_of(samples: np.ndarray) -> list[str]:
 
 
 def claim_of(problem: Problem, answer: str) -> str:
-    """What an answer says, in words that mean the same in every problem.
+    """An answer in words that mean the same in all problems.
 
-    The option's text where the question lists options, ``"(b) an upward trend"``; the question with the answer where
-    there is one, since *yes* means something else for every question; else the answer itself.
+    If the question lists options, such as ``"(b) an upward trend"``, the text of the option. If the problem has a
+    question, that question with the answer, because *yes* means something else for each question. Otherwise the answer.
     """
     prompt = prompt_of(problem)
     options = dict(_OPTION.findall(f"{prompt.pre}\n{prompt.post}"))
@@ -99,7 +99,7 @@ def claim_of(problem: Problem, answer: str) -> str:
 
 
 def gold_label(problem: Problem) -> str:
-    """For oracles and for fits on the training split. Raises ValueError for a problem without a label."""
+    """The gold label, for oracles and for fits on the training split. Raises ValueError if there is none."""
     label = problem.extras.get("label")
     if label is None:
         raise ValueError(f"problem {problem.name!r} has no label in its extras")
@@ -107,5 +107,5 @@ def gold_label(problem: Problem) -> str:
 
 
 def source_of(problem: Problem) -> str:
-    """The subject, recording or file that it is from: what splits and clusters are by; its own name if unknown."""
+    """Subject, recording or file of a problem, for splits and clustered errors; its own name if unknown."""
     return str(problem.extras.get("source") or problem.name)

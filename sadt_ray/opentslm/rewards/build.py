@@ -1,4 +1,4 @@
-"""Rewards of a stage by name, as they are written on a command line.
+"""Build the reward of a stage from a sum of names, as written on the command line.
 
 ``format``, ``spectral-label``, ``agreement``, ``consensus``, ``claims``, ``likelihood``, ``verifier``, ``none``,
 ``oracle`` and ``oracle:accuracy|f1|kappa|rouge-l|bleu``, ``module:function``, and weighted sums such as
@@ -29,11 +29,11 @@ from sadt_ray.rewards.function import FunctionReward
 from sadt_ray.rewards.parse import parse_sum
 
 HELP = (
-    "a sum such as 'format + 2*spectral-label' of: format (what claims no answer is out; format:-5 only fines it; "
-    "added unless named, or the reward is none), spectral-label (is the series like those with the claimed label?), "
-    "agreement (with the pilot's answer marginal), likelihood, verifier, none, module:function; for captions claims "
-    "(are they true?) and consensus (with the pilot's captions); oracle, or oracle:accuracy, f1, kappa, rouge-l, bleu, "
-    "or oracle:module:function, which read the gold answer and are no result"
+    "a sum such as 'format + 2*spectral-label' of: format (excludes texts that claim no answer; format:-5 only "
+    "penalises them; added unless named, or the reward is none), spectral-label (is the series like those with the "
+    "claimed label?), agreement (with the answers of a pilot), likelihood, verifier, none, module:function; for "
+    "captions claims (are they true?) and consensus (with the captions of a pilot); oracle, or oracle:accuracy, f1, "
+    "kappa, rouge-l, bleu, or oracle:module:function, which read the gold answer and give no deployable result"
 )
 ORACLES = {"accuracy": "accuracy", "macro_f1": "f1", "kappa": "kappa", "rouge_l": "rouge-l"}
 _NOTHING = WeightedSum()
@@ -42,16 +42,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What rewards of texts go by; only those that are named need theirs.
+    """What rewards of texts are based on. Each term needs its own part only.
 
     Attributes:
-        templates: of the training split, for spectral-label.
-        spectral_weight: of spectral-label.
-        marginals: of a pilot, by problem name, for agreement.
-        pilot: its texts and log-weights, by problem name, for consensus.
-        log_probs: of a language model, for likelihood.
-        verifier, features: what was learned, and from what on these problems.
-        label_shares: of the training split, for oracle:f1 and oracle:kappa.
+        templates: templates of the training split, for spectral-label.
+        spectral_weight: weight of spectral-label.
+        marginals: answer marginals of a pilot by problem name, for agreement.
+        pilot: texts and log-weights of a pilot by problem name, for consensus.
+        log_probs: log-likelihoods of a language model, for likelihood.
+        verifier, features: a trained verifier and its inputs on these problems.
+        label_shares: shares of the labels in the training split, for oracle:f1 and oracle:kappa.
     """
 
     templates: LabelTemplates | CrossFitted[LabelTemplates] | None = None
@@ -65,17 +65,17 @@ class Evidence:
 
 
 def default_spec(stage: int | str) -> str:
-    """The reward where none is named: label-free, and nothing that a pilot has to find first."""
+    """The default reward of a stage: label-free, and without a pilot."""
     return "format + claims" if stage_spec(stage).metric == "rouge_l" else "format + spectral-label"
 
 
 def build_stage_reward(spec: str, stage: int | str, evidence: Evidence | None = None) -> WeightedSum:
-    """The sum that ``spec`` names; ``default`` is ``default_spec``.
+    """Build the sum that ``spec`` names; ``default`` is ``default_spec``.
 
-    A format term is added where none is named, since what no one can read must not win: all but ``none``.
+    A format term is added to any sum but ``none`` if it has none, so that an unreadable text cannot win.
 
     Raises:
-        ValueError: naming the term that is not understood, and what may be written; or what a term needs.
+        ValueError: naming a term that is unknown or lacks what it needs.
     """
     asked, evidence = stage_spec(stage), evidence or Evidence()
     spec = default_spec(stage) if spec == "default" else spec
@@ -86,7 +86,7 @@ def build_stage_reward(spec: str, stage: int | str, evidence: Evidence | None = 
 
 
 def needs(spec: str, stage: int | str) -> frozenset[str]:
-    """The terms of a sum by name, ``{"format", "spectral-label"}``: what has to be prepared for it."""
+    """Names of the terms of a sum, such as ``{"format", "spectral-label"}``, to prepare what they need."""
     found: list[str] = []
 
     def note(term: str) -> Reward:

@@ -1,9 +1,9 @@
-"""Conditional logit: which of a problem's answers is right, from a row of features for each (McFadden 1974).
+"""Conditional logit: the probability of each answer of a problem, from one row of features per answer (McFadden 1974).
 
     P(k) = exp(w . x_k) / sum_j exp(w . x_j)
 
 With the logarithm of a vote, a spectral reward and indicators of claims as features it is a log-linear pool,
-vote^a exp(b reward + c_claim): what they say together, weighted as past answers ask for.
+vote^a exp(b reward + c_claim), with weights fitted to labelled answers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from sadt_ray.opentslm.rewards.logistic import LogisticHead
 def fit_choice(
     rows: Sequence[Float[np.ndarray, "answers F"]], gold: Int[np.ndarray, " n"], ridge: float
 ) -> LogisticHead:
-    """Penalised maximum likelihood, ridge / 2 |w|^2 on standardised features; what all answers share has no weight."""
+    """Fit w by maximum likelihood with the penalty ridge / 2 |w|^2 on standardised features.
+
+    A feature that is equal for all answers of a problem has no effect.
+    """
     scale = np.sqrt(np.mean(np.concatenate([(x - x.mean(0)) ** 2 for x in rows]), axis=0))
     scale = np.where(scale > 1e-9, scale, 1.0)
     x = np.zeros((len(rows), max(len(row) for row in rows), len(scale)))
@@ -40,14 +43,14 @@ def fit_choice(
 
 
 def log_choice(head: LogisticHead, rows: Float[np.ndarray, "answers F"]) -> Float[np.ndarray, " answers"]:
-    """log P of every answer."""
+    """log P of each answer."""
     return log_softmax(head.logits(rows))
 
 
 def held_out_choice(
     log_probs: Sequence[Float[np.ndarray, " answers"]], gold: Int[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """How good it is on problems that it was not fitted to: nats a problem, and the share of right answers."""
+    """Log-loss in nats per problem and accuracy, on problems that were left out of the fit."""
     own = [row[answer] for row, answer in zip(log_probs, gold, strict=True)]
     right = [row.argmax() == answer for row, answer in zip(log_probs, gold, strict=True)]
     return {"held_out_log_loss": float(-np.mean(own)), "held_out_accuracy": float(np.mean(right))}

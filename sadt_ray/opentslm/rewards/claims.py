@@ -1,14 +1,14 @@
-"""Are a caption's claims true? Trend, season and period in words, against the series' own regression and spectrum.
+"""Check the claims of a caption about trend, season and period against regression and spectrum of the series.
 
-Each claim is scored as a forecaster's probability would be: with s the share of the variance that a straight line
-explains, q the share of the detrended power at the strongest period and its first harmonics beyond what white noise
-would have there, S_P the power at period P,
+Each claim gets a log-probability. With s the share of the variance that a straight line explains, q the share of the
+detrended power at the strongest period and its first harmonics beyond that of white noise, and S_P the power at
+period P,
 
-    a trend that goes the right way  log s        no trend    log(1 - s)
+    a trend in the right direction   log s        no trend    log(1 - s)
     a seasonal pattern               log q        no season   log(1 - q)
     a period P                       log(S_P / max_P S_P)
 
-and not below ``log floor``, what a claim that is plainly false gets. The reward is the mean over the claims.
+and never less than ``log floor``, the value of a false claim. The reward is the mean over the claims.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PERIODS = (
 
 
 class Claims(NamedTuple):
-    """What a caption says; None where it is silent."""
+    """The claims of a caption; None for what it does not mention."""
 
     trend: int | None = None  # 1 up, -1 down, 0 none
     seasonal: bool | None = None
@@ -57,9 +57,9 @@ class Claims(NamedTuple):
 
 
 def read_claims(text: str) -> Claims:
-    """Plain patterns, sentence by sentence; the first claim of a kind counts.
+    """Find claims by patterns, sentence by sentence. The first claim of a kind counts.
 
-    A direction is a trend only in a sentence that speaks of trends, or "rises after noon" would be one.
+    A direction is a trend only in a sentence about trends; "rises after noon" is not one.
     """
     trend, seasonal, period = None, None, None
     for sentence in re.split(r"(?<=[.;!?])\s+", text.lower()):
@@ -88,7 +88,7 @@ def _seasonal(sentence: str) -> bool | None:
 
 
 class Measured(NamedTuple):
-    """What a series is like."""
+    """Measurements of a series."""
 
     trend_share: float  # of the variance, explained by a straight line
     direction: int  # of that line
@@ -96,7 +96,7 @@ class Measured(NamedTuple):
     power: Float[np.ndarray, " frequencies"]  # of the detrended series, by frequency k / T
 
     def power_share(self, period: float) -> float:
-        """Power within a bin of 1 / period, over that of the strongest period; 0 where no such period fits."""
+        """Power within a bin of 1 / period, relative to the strongest period; 0 if the period does not fit."""
         k = len_of(self.power) / period
         if not 1 <= k <= len(self.power) - 1:
             return 0.0
@@ -104,12 +104,12 @@ class Measured(NamedTuple):
 
 
 def len_of(power: np.ndarray) -> int:
-    """Samples of the series whose periodogram it is."""
+    """Length of the series with this periodogram."""
     return 2 * (len(power) - 1)
 
 
 def measure(series: Float[np.ndarray, " T"]) -> Measured:
-    """Regression on time, and one Hann-windowed periodogram of what it leaves. Raises ValueError below 16 samples."""
+    """Regression on time, and a Hann-windowed periodogram of the residual. Raises ValueError below 16 samples."""
     series = np.asarray(series, dtype=float)
     if series.ndim != 1 or len(series) < 16 or not np.isfinite(series).all():
         raise ValueError(f"claims are checked against a finite series [T] of 16 samples or more, got {series.shape}")
@@ -126,7 +126,7 @@ def measure(series: Float[np.ndarray, " T"]) -> Measured:
 
 
 def _season_share(power: Float[np.ndarray, " frequencies"]) -> float:
-    """(s - c) / (1 - c), s the share of the power within a bin of a harmonic, c the share of the frequencies there."""
+    """(s - c) / (1 - c), with s the share of the power and c that of the frequencies within a bin of a harmonic."""
     bins, harmonics = np.arange(1, len(power)), _peak(power) * np.arange(1, HARMONICS + 1)
     near = (np.abs(bins[:, None] - harmonics) <= 1).any(1)
     share, chance = float(power[1:][near].sum()) / max(float(power[1:].sum()), 1e-300), float(near.mean())
@@ -134,23 +134,25 @@ def _season_share(power: Float[np.ndarray, " frequencies"]) -> float:
 
 
 def _peak(power: np.ndarray) -> int:
-    """The strongest frequency, of periods that fit twice: one cycle in all is a trend."""
+    """The strongest frequency among periods that fit at least twice; a single cycle is a trend."""
     return 2 + int(np.argmax(power[2:]))
 
 
 def _near(power: np.ndarray, k: float) -> float:
-    """Within a bin of k: the main lobe of a Hann window."""
+    """Power within a bin of k, the main lobe of a Hann window."""
     nearest = round(k)
     return float(power[max(nearest - 1, 1) : nearest + 2].sum())
 
 
 @dataclass(frozen=True)
 class ClaimsReward:
-    """r(caption) = mean over its claims of their log-probability under what was measured, nats; label-free.
+    """r(caption) = mean log-probability of its claims under the measurements, nats; label-free.
 
     Attributes:
-        silent: of a caption that claims nothing that can be checked; a coin's log 1/2 by default.
-        floor: probability below which no claim falls.
+        silent: reward of a caption without a claim that can be checked; log 1/2 by default.
+        floor: lowest probability of a claim.
+
+    Raises ValueError for values out of range.
     """
 
     silent: float = math.log(0.5)
@@ -163,7 +165,7 @@ class ClaimsReward:
             raise ValueError(f"claims need a floor in (0, 1) and a finite silent, got {self.floor} and {self.silent}")
 
     def bind(self, problems: Sequence[Problem]) -> ClaimsScorer:
-        """Measure every series. Raises ValueError naming a problem whose context is none."""
+        """Measure each series. Raises ValueError naming a problem whose context cannot be measured."""
         measured = []
         for problem in problems:
             try:

@@ -1,4 +1,4 @@
-"""Agreement among captions: the one that is most like all others (minimum Bayes risk under ROUGE-L)."""
+"""Agreement among captions: minimum Bayes risk under ROUGE-L."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sadt_ray.opentslm.rouge_bleu import rouge_l
 
 @dataclass(frozen=True)
 class ConsensusReward:
-    """r(text) = sum_m w_m ROUGE-L(text, pilot text m), in [0, 1]; weights that sum to one.
+    """r(text) = sum_m w_m ROUGE-L(text, pilot text m), in [0, 1], with weights that sum to 1.
 
-    The expected overlap with a text drawn from the pilot: its maximum is the minimum-Bayes-risk caption (Kumar & Byrne
-    2004). A pilot text counts itself, one in as many as there are.
+    This is the expected overlap with a text of the pilot. Its maximum is the minimum-Bayes-risk caption (Kumar & Byrne
+    2004). A text of the pilot is compared with itself too.
 
     Attributes:
-        pilot: by problem name, its texts and their log-weights.
+        pilot: texts and their log-weights by problem name.
     """
 
     pilot: Mapping[str, tuple[Sequence[str], Sequence[float]]] = field(repr=False)
@@ -29,11 +29,11 @@ class ConsensusReward:
     oracle = False
 
     def bind(self, problems: Sequence[Problem]) -> ConsensusScorer:
-        """Raises ValueError naming a problem that the pilot has no texts of."""
+        """Raises ValueError naming a problem without texts in the pilot."""
         return ConsensusScorer([self._weighted(problem) for problem in problems])
 
     def _weighted(self, problem: Problem) -> dict[str, float]:
-        """Different texts with their weights."""
+        """The different texts with their total weights."""
         texts, log_weights = self.pilot.get(problem.name, ((), ()))
         if len(texts) == 0 or len(texts) != len(log_weights) or not np.isfinite(np.max(log_weights)):
             raise ValueError(f"problem {problem.name!r} has no pilot texts with weights: sample some captions first")
@@ -45,7 +45,7 @@ class ConsensusReward:
 
 
 class ConsensusScorer:
-    """Consensus bound to problems; texts that come again are not compared again."""
+    """The consensus reward bound to problems. The rewards of known texts are cached."""
 
     def __init__(self, weighted: Sequence[Mapping[str, float]]) -> None:
         self._weighted = tuple(weighted)

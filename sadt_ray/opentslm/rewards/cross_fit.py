@@ -1,7 +1,7 @@
-"""Fits that never see the source they are asked about: K folds by source, and one fit of everything for new sources.
+"""Cross-fitting by source: K fits that each leave out a fold of sources, and one fit of all sources for new ones.
 
-Windows of one subject are alike. What was fitted to some of them looks better on the others than it will on a new
-subject, so whatever is learned, templates or a verifier, is judged and weighted by the fold that left them out.
+Windows of one subject are alike. A fit to some of them looks better on the others than it will on a new subject. So
+templates and verifiers are evaluated on the fold that was left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CrossFitted(Generic[T]):
-    """K + 1 fits of one thing.
+    """K + 1 fits.
 
     Attributes:
-        fold_of: by source; those of fold k were left out of ``fits[k]``.
-        fits: one a fold.
-        full: of all sources.
+        fold_of: fold of each source; ``fits[k]`` leaves out the sources of fold k.
+        fits: one fit per fold.
+        full: the fit of all sources.
     """
 
     fold_of: Mapping[str, int]
@@ -33,12 +33,12 @@ class CrossFitted(Generic[T]):
     full: T
 
     def of_source(self, source: str) -> T:
-        """The fit that has not seen this source; that of everything for a source that nothing has seen."""
+        """The fit that left out this source; the full fit for a new source."""
         return self.fits[self.fold_of[source]] if source in self.fold_of else self.full
 
 
 def source_folds(sources: Sequence[str], folds: int, seed: int = 0) -> dict[str, int]:
-    """Whole sources to folds at random, the fold with the fewest rows first, large sources first.
+    """Assign sources to folds at random: large sources first, each to the fold with the fewest rows.
 
     Raises ValueError for fewer than two folds, or fewer sources than folds.
     """
@@ -57,7 +57,7 @@ def source_folds(sources: Sequence[str], folds: int, seed: int = 0) -> dict[str,
 def cross_fit(
     problems: Sequence[Problem], fit: Callable[[Sequence[Problem]], T], folds: int = 5, seed: int = 0
 ) -> CrossFitted[T]:
-    """``fit`` of problems, left out fold by fold. Raises what ``source_folds`` and ``fit`` raise."""
+    """Call ``fit`` without the problems of each fold, and on all. Raises what ``source_folds`` and ``fit`` raise."""
     sources = [source_of(problem) for problem in problems]
     fold_of = source_folds(sources, folds, seed)
     kept = [[p for p, s in zip(problems, sources, strict=True) if fold_of[s] != k] for k in range(folds)]

@@ -1,4 +1,4 @@
-"""What a verifier may know of a text: label-free rewards as columns, and which answer it claims."""
+"""The inputs of a verifier: label-free rewards of a text as columns, and indicators of the answer that it claims."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sadt_ray.opentslm.rewards.answers import (
 
 @runtime_checkable
 class Feature(Protocol):
-    """Anything that is bound to problems and gives a number, or a row of numbers, a text: every reward is one."""
+    """Anything that is bound to problems and gives a number, or a row of numbers, per text. Every reward is one."""
 
     def bind(self, problems: Sequence[Problem]) -> Any: ...
 
@@ -31,12 +31,13 @@ class Feature(Protocol):
 class TextFeatures:
     """Columns of features, in the order of their names.
 
-    A feature that is a table of answers enters as its *margin*, if ``margins``: how far the claimed answer is above the
-    best other one. What all answers of a problem have in common says nothing about which of them is right.
+    With ``margins``, a feature that is a table of answers enters as its *margin*: the difference between the claimed
+    answer and the best other one. A value that all answers of a problem share does not tell which of them is right.
 
     Attributes:
         features: label-free rewards by name.
-        claims: each gets an indicator: how often a model is right may depend on what it says. None by default.
+        claims: claims that get an indicator each, because the accuracy of a model may depend on its answer.
+        margins: whether tables of answers enter as margins.
 
     Raises:
         ValueError: for a feature that reads the gold answer, or no feature at all.
@@ -70,7 +71,7 @@ class BoundFeatures:
         self._num_claims = len(column)
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B F"]:
-        """Columns, finite where every feature is."""
+        """Columns of each text, [B, F]; finite where all features are."""
         columns = [np.asarray(f(samples, problem), float).reshape(len(samples), -1) for f in self._bound.values()]
         return np.concatenate([*columns, self._claimed(samples, problem)], axis=1)
 
@@ -80,12 +81,12 @@ class BoundFeatures:
         return all(isinstance(bound, AnswerScorer) for bound in self._bound.values())
 
     def of_answers(self, problem: int) -> Float[np.ndarray, "answers F"]:
-        """The rows of one problem's answers, where ``of_answers_alone``."""
+        """The rows of the answers of one problem; only if ``of_answers_alone``."""
         columns = [bound.of_answers(problem)[:, None] for bound in self._bound.values()]
         return np.concatenate([*columns, self._indicators(self._claims[problem])], axis=1)
 
     def valid(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> np.ndarray:
-        """Which texts claim an answer, bool [B]; captions all do."""
+        """Which texts claim an answer, bool [B]; all captions do."""
         free = np.array([not self._prompts[p].answers for p in problem], dtype=bool)
         return free | (claimed_answers(samples, problem, self._prompts) != UNPARSABLE)
 
@@ -103,7 +104,7 @@ class BoundFeatures:
 
 
 def _with_margins(bound: Any, problems: Sequence[Problem]) -> Any:
-    """A table of answers as the table of their margins; anything else as it is."""
+    """A table of answers as a table of margins; any other feature unchanged."""
     if not isinstance(bound, AnswerScorer):
         return bound
     return AnswerScorer(problems, [AnswerValues(margins(bound.of_answers(p)), 0.0) for p in range(len(problems))])

@@ -1,4 +1,4 @@
-"""Does a text say an answer at all? What a machine cannot read is worth nothing, however good its reasons."""
+"""Whether a text claims an answer at all."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sadt_ray.opentslm.rewards.answers import UNPARSABLE, claimed_answers, promp
 
 @dataclass(frozen=True)
 class FormatReward:
-    """r = 0 for a text that claims one of its problem's answers, ``unparsable`` for any other; captions: not empty.
+    """r = 0 for a text that claims an answer of its problem (a caption: that is not empty), else ``unparsable``.
 
-    Without it best-of-N collapses under a reward that cannot read some texts: it finds them.
+    Without it, best-of-N selects texts that the other rewards cannot read.
 
     Attributes:
-        unparsable: -inf takes such texts out of the target, a finite number only fines them. Where all texts of a
-            search may be unparsable (an untrained model), take a finite one.
+        unparsable: -inf excludes such texts from the target, a finite number only penalises them. Use a finite one if
+            all texts of a search may be unparsable (an untrained model).
 
     Raises:
         ValueError: for a number that is not below 0.

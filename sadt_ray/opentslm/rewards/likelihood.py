@@ -1,4 +1,4 @@
-"""How likely the model itself finds a text: the log-likelihood per token under the prior."""
+"""The log-likelihood of a text per token under a language model."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from sadt_ray.processes.language.prompt import Prompt
 
 @runtime_checkable
 class TextLogProbs(Protocol):
-    """What a language model says of texts: ``processes.language.scoring`` has one for every model."""
+    """Log-likelihoods of texts; ``processes.language.scoring.TextScoring`` computes them for any language model."""
 
     def __call__(self, prompt: Prompt, texts: Sequence[str]) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """log p(text | prompt), nats, and how many tokens each text has, the end included."""
+        """log p(text | prompt) in nats, and the number of tokens of each text, its end included."""
 
 
 @dataclass(frozen=True)
 class LikelihoodReward:
-    """r(text) = log p(text | prompt) / tokens, nats a token; label-free.
+    """r(text) = log p(text | prompt) / tokens, nats per token; label-free.
 
-    Texts are encoded again and evaluated once each: the evaluations are a reward call's, they are not in ``nfe``.
-    Fluent is not right: as the only reward it prefers what the model says anyway (p^(1 + lambda / tokens)).
+    Texts are tokenized and evaluated again; these evaluations belong to the reward calls and are not in ``nfe``. As the
+    only reward it sharpens the prior, p^(1 + lambda / tokens): it prefers fluent texts, right or wrong.
 
     Attributes:
-        log_probs: of the prior, or of another model.
+        log_probs: log-likelihoods of the prior, or of another model.
     """
 
     log_probs: TextLogProbs = field(repr=False)
@@ -49,7 +49,7 @@ class LikelihoodScorer:
         self._log_probs, self._prompts = log_probs, tuple(prompts)
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-        """Rewards of texts [B], problem by problem: a prompt is read once."""
+        """Rewards of texts [B]. Each prompt is evaluated once."""
         texts, rewards = texts_of(samples), np.empty(len(samples))
         for p in np.unique(problem):
             rows = np.flatnonzero(problem == p)

@@ -1,4 +1,4 @@
-"""Logistic regression on a few columns: the probability that a text is right, calibrated by its very loss."""
+"""Logistic regression on a few columns: the probability that a text is right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ITERATIONS, _TOLERANCE = 100, 1e-9
 
 @dataclass(frozen=True)
 class LogisticHead:
-    """P(right) of rows of features."""
+    """P(right) = sigmoid(weights . (features - mean) / scale + bias)."""
 
     mean: Float[np.ndarray, " F"]
     scale: Float[np.ndarray, " F"]
@@ -26,7 +26,7 @@ class LogisticHead:
 
 
 def fit_logistic(rows: Float[np.ndarray, "n F"], target: Float[np.ndarray, " n"], ridge: float) -> LogisticHead:
-    """Penalised maximum likelihood by Newton's method; targets may lie between 0 and 1. The bias is not penalised."""
+    """Maximum likelihood with a ridge penalty, by Newton's method. Targets lie in [0, 1]. The bias is not penalised."""
     mean, scale = rows.mean(0), rows.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     x = np.column_stack([(rows - mean) / scale, np.ones(len(rows))])
@@ -47,9 +47,9 @@ def fit_logistic(rows: Float[np.ndarray, "n F"], target: Float[np.ndarray, " n"]
 
 
 def held_out_facts(logits: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Log-loss beside that of the mean alone, and how often a right text is above a wrong one (AUC); nats a text."""
+    """Log-loss in nats per text, that of the mean alone, and AUC: how often a right text is above a wrong one."""
     share = np.clip(target.mean(), 1e-12, 1 - 1e-12)
-    rank = rankdata(logits)  # ties share theirs
+    rank = rankdata(logits)  # ties share a rank
     positive = target > 0.5
     n, m = int(positive.sum()), int((~positive).sum())
     auc = (rank[positive].sum() - n * (n + 1) / 2) / (n * m) if n and m else 0.5

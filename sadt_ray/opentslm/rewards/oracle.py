@@ -1,7 +1,7 @@
-"""Rewards that read the gold answer: the ceiling of a search, and what a verifier is trained on. Never deployable.
+"""Rewards that read the gold answer, for upper bounds of a search and for training verifiers. Never deployable.
 
-Each is the share of one text in a metric of many, so that the mean reward of a split is that metric (accuracy, BLEU,
-ROUGE-L) or moves with it (F1, kappa; how exactly is said there).
+Each is the contribution of one text to a metric. The mean reward of a split is that metric (accuracy, BLEU, ROUGE-L) or
+is related to it (F1, kappa; see there).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class OracleAccuracy:
 
 @dataclass(frozen=True)
 class OracleF1:
-    """r = 1[claimed = gold] / (K share(gold)), K classes: a rare class counts as much as a frequent one.
+    """r = 1[claimed = gold] / (K share(gold)) with K classes, so that all classes count equally.
 
-    Macro-F1 is no mean over texts; this is the part of it that is: its mean over texts whose gold shares are ``shares``
-    is the mean recall of the classes, the balanced accuracy.
+    Macro-F1 is not a mean over texts. The mean of this reward, over texts whose gold labels have the shares ``shares``,
+    is the mean recall of the classes (balanced accuracy).
 
     Attributes:
-        shares: of the gold labels in the training split, see ``label_shares``.
+        shares: shares of the gold labels in the training split, see ``label_shares``.
     """
 
     shares: Mapping[str, float]
@@ -66,11 +66,11 @@ class OracleF1:
 class OracleKappa:
     """r = (1[claimed = gold] - p(claimed)) / (1 - sum_k p_k^2): agreement beyond chance.
 
-    With p = shares of the gold labels the mean of the numerator is that of Cohen's kappa, p_o - p_e, exactly; the
-    denominator is kappa's own where claims are as frequent as gold labels (Scott's pi).
+    With p the shares of the gold labels, the mean of the numerator is exactly that of Cohen's kappa, p_o - p_e. The
+    denominator is that of kappa if claims are as frequent as gold labels (Scott's pi).
 
     Attributes:
-        shares: of the gold labels in the training split, see ``label_shares``.
+        shares: shares of the gold labels in the training split, see ``label_shares``.
     """
 
     shares: Mapping[str, float]
@@ -91,7 +91,7 @@ class OracleKappa:
 
 @dataclass(frozen=True)
 class OracleOverlap:
-    """r = how much a text has in common with the gold one, in [0, 1].
+    """r = overlap of a text with the gold text, in [0, 1].
 
     Attributes:
         measure: ``rouge-l`` or ``bleu``, see ``sadt_ray.opentslm.rouge_bleu``.
@@ -114,7 +114,7 @@ class OracleOverlap:
 
 
 class OverlapScorer:
-    """Overlap with the gold texts of problems."""
+    """The overlap reward bound to problems."""
 
     def __init__(self, measure: Callable[[str, str], float], gold: Sequence[str]) -> None:
         self._measure, self._gold = measure, gold
@@ -126,7 +126,7 @@ class OverlapScorer:
 
 
 def label_shares(problems: Sequence[Problem]) -> dict[str, float]:
-    """How frequent each gold label is. Raises ValueError for no problems, or naming one without a label."""
+    """Share of each gold label. Raises ValueError for no problems, or naming one without a label."""
     if not problems:
         raise ValueError("shares of labels need problems with labels, got none")
     counts = Counter(gold_label(problem) for problem in problems)
@@ -134,7 +134,7 @@ def label_shares(problems: Sequence[Problem]) -> dict[str, float]:
 
 
 def is_gold(problem: Problem) -> np.ndarray:
-    """Which of its answers is the gold one, bool [answers]. Raises ValueError if none is."""
+    """Which answer of a problem is the gold one, bool [answers]. Raises ValueError if none is."""
     gold = np.array([answer == gold_label(problem) for answer in answers_of(problem)], dtype=bool)
     if not gold.any():
         raise ValueError(

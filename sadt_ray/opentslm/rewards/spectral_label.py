@@ -1,4 +1,4 @@
-"""Does the series look like what a text claims it is? S-ADT's spectral reward, for answers instead of samples."""
+"""S-ADT's spectral reward for answers: does the spectrum of the series fit the label that a text claims?"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sadt_ray.opentslm.rewards.templates import LabelTemplates
 
 @dataclass(frozen=True)
 class SpectralLabelReward:
-    """r(text) = -spectral_weight mean_w |log S_c(w) - log E[S | claimed label](w)|, nats; 0 at best.
+    """r(text) = -spectral_weight mean_w |log S_c(w) - log E[S | claimed label](w)|, nats; at most 0.
 
-    S_c is the spectrum of the observed series, the templates are of the training split: label-free at test time. It is
-    a template classifier's opinion, so print ``template_accuracy`` beside whatever it does. An answer without a
-    template gets what the others get on average: no opinion. A text that claims nothing gets what the worst gets.
+    S_c is the spectrum of the observed series. The templates come from the training split, so the reward is label-free.
+    It amounts to a template classifier, so report ``template_accuracy`` beside its results. An answer without a
+    template gets the mean reward of the others. A text that claims no answer gets the lowest reward.
 
     Attributes:
-        templates: or a cross-fit of them, from which every problem gets those that have not seen its source.
+        templates: the templates, or a cross-fit of them, from which each problem gets those that left out its source.
         spectral_weight: nats of reward per nat of mean log-spectral difference, at inverse temperature 1.
     """
 
@@ -37,7 +37,7 @@ class SpectralLabelReward:
             raise ValueError(f"spectral_weight must be a finite number, got {self.spectral_weight}")
 
     def bind(self, problems: Sequence[Problem]) -> AnswerScorer:
-        """Compare every problem's series with the templates. Raises ValueError naming one that does not fit."""
+        """Compare each series with the templates. Raises ValueError naming a problem that does not fit."""
         return bind_answers(problems, self._values, "the spectral label reward")
 
     def _values(self, problem: Problem) -> AnswerValues:
@@ -49,6 +49,6 @@ class SpectralLabelReward:
 
 
 def without_opinion(distances: Float[np.ndarray, " answers"]) -> Float[np.ndarray, " answers"]:
-    """The unknown ones (NaN) replaced by the mean of the known, or by 0 where none is."""
+    """Replace unknown distances (NaN) by the mean of the known ones, or by 0 if there are none."""
     known = np.isfinite(distances)
     return np.where(known, distances, distances[known].mean() if known.any() else 0.0)

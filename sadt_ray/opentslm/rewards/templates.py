@@ -1,10 +1,10 @@
-"""What the spectrum of a series with a given label looks like: templates, estimated on the training split.
+"""Templates: the typical spectrum of a series with a given label, estimated on the training split.
 
-    template(label)(w) = log E[S | label](w)        (``centre`` "mean", algorithm as specified)
-                       = median of log S | label    (``centre`` "median": what minimises mean |log S - template|)
+    template(label)(w) = log E[S | label](w)        (``centre`` "mean", the algorithm as specified)
+                       = median of log S | label    (``centre`` "median", minimises mean |log S - template|)
 
-The mean is ruled by the few windows with the most power; on the HAR windows in the shared data the median's template
-classifier is right for .53 where the mean's is for .46 (6 labels, split by source; majority .20).
+The few windows with the most power dominate the mean. On the HAR windows of the shared data, the accuracy of the
+nearest template is .53 with medians and .46 with means (6 labels, split by source; most frequent label .20).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Centre = Literal["median", "mean"]
 
 @dataclass(frozen=True)
 class TemplateConfig:
-    """How spectra of series are taken and averaged. Series are z-scored channel by channel first."""
+    """How spectra are estimated and averaged. Each channel of a series is z-scored first."""
 
     method: str = "welch"
     """welch or multitaper."""
@@ -42,8 +42,8 @@ class TemplateConfig:
     eps: float = 1e-4
     """Density added before the logarithm, in squared standard deviations per cycle per sample."""
     channels: Channels = "each"
-    """each: channel k has a template of its own (leads of an ECG). pooled: all channels of a label share one, which
-    makes the reward blind to the order of the channels (axes of a phone in a pocket)."""
+    """each: one template per channel (leads of an ECG). pooled: all channels of a label share one template, so that
+    the order of the channels does not matter (axes of a phone in a pocket)."""
     centre: Centre = "median"
     """median of log S, or log of the mean of S."""
 
@@ -60,7 +60,7 @@ class TemplateConfig:
 
 
 def stage_templates_config(stage: int, problems: Sequence[Problem]) -> TemplateConfig:
-    """What suits a stage: axes of an accelerometer are pooled; segments fit the shortest series of ``problems``."""
+    """The settings of a stage: axes of accelerometers are pooled, and segments fit the shortest of the series."""
     longest = {3: 128, 4: 256, 5: 256}.get(stage, 64)
     nperseg = min(longest, *(len(problem.context) for problem in problems))
     pooled = stage == 3
@@ -69,13 +69,15 @@ def stage_templates_config(stage: int, problems: Sequence[Problem]) -> TemplateC
 
 @dataclass(frozen=True)
 class LabelTemplates:
-    """Spectra by claim.
+    """Typical spectra by claim.
 
     Attributes:
-        claims: what an answer says, see ``answers.claim_of``; row k of ``log_psd`` belongs to ``claims[k]``.
-        log_psd: nats of squared standard deviations per cycle per sample; one channel where they are pooled.
-        counts: problems behind each row.
-        facts: where they come from: split, sources, stage ...; of values that JSON can hold.
+        config: how they were estimated.
+        claims: claims as in ``answers.claim_of``; row k of ``log_psd`` belongs to ``claims[k]``.
+        log_psd: log density, with the density in squared standard deviations per cycle per sample; pooled channels
+            count as one.
+        counts: number of problems behind each row.
+        facts: their origin (stage, number of sources ...), as values that JSON can hold.
     """
 
     config: TemplateConfig
@@ -85,7 +87,7 @@ class LabelTemplates:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def distances(self, problem: Problem) -> Float[np.ndarray, " answers"]:
-        """mean_w |log S_c(w) - template(w)| of every answer, nats; NaN for one without a template.
+        """mean_w |log S_c(w) - template(w)| for each answer, nats; NaN for an answer without a template.
 
         Raises ValueError naming a problem whose series does not fit.
         """
@@ -103,9 +105,14 @@ class LabelTemplates:
 def fit_label_templates(
     problems: Sequence[Problem], config: TemplateConfig, facts: Mapping[str, Any] | None = None
 ) -> LabelTemplates:
-    """One template for every claim that is some problem's gold answer. Give problems of the training split only.
+    """Estimate one template per claim that is the gold answer of a problem.
 
-    Raises ValueError for no problems, or naming one without a label or whose series does not fit.
+    Args:
+        problems: labelled problems of the training split only.
+        config: settings of the spectra.
+        facts: further facts to record.
+
+    Raises ValueError for no problems, or naming a problem without a label or with a series that does not fit.
     """
     if not problems:
         raise ValueError("templates need labelled problems of the training split, got none")
@@ -135,16 +142,19 @@ def log_spectra(problem: Problem, config: TemplateConfig) -> Float[np.ndarray, "
 
 
 class TemplateAccuracy(NamedTuple):
-    """How good the templates are on their own, as a classifier of the nearest one."""
+    """The quality of templates as a classifier by the nearest one."""
 
     accuracy: float
     majority: float  # accuracy of the most frequent label of these problems
     problems: int
-    unseen: int  # problems whose gold answer has no template: never right
+    unseen: int  # problems whose gold answer has no template, so that they are always wrong
 
 
 def template_accuracy(templates: LabelTemplates, problems: Sequence[Problem]) -> TemplateAccuracy:
-    """To be printed beside whatever a spectral label reward does. Raises ValueError for problems without labels."""
+    """Classify each problem by the nearest template. Report the accuracy beside results of a spectral label reward.
+
+    Raises ValueError for no problems, or naming a problem without a label.
+    """
     if not problems:
         raise ValueError("the accuracy of templates needs labelled problems, got none")
     right, unseen, gold = 0, 0, []
@@ -158,7 +168,7 @@ def template_accuracy(templates: LabelTemplates, problems: Sequence[Problem]) ->
 
 
 def save_templates(templates: LabelTemplates, path: Path) -> None:
-    """One safetensors file; whoever reads finds the old file or the new one."""
+    """Write one safetensors file. A reader finds the old file or the new one, never a part."""
     about = {
         "config": asdict(templates.config),
         "claims": templates.claims,
@@ -171,7 +181,7 @@ def save_templates(templates: LabelTemplates, path: Path) -> None:
 
 
 def load_templates(path: Path) -> LabelTemplates:
-    """Raises ValueError for a file that holds no templates."""
+    """Read templates. Raises ValueError for a file that holds none."""
     try:
         with safe_open(path, "np") as file:
             metadata, log_psd = file.metadata() or {}, file.get_tensor("log_psd")
@@ -185,6 +195,6 @@ def load_templates(path: Path) -> LabelTemplates:
 
 
 def _centre(log_s: Float[np.ndarray, "n channels frequencies"], config: TemplateConfig) -> np.ndarray:
-    """[channels or 1, frequencies]."""
+    """The centre over problems, [channels or 1, frequencies]."""
     over = log_s.reshape(-1, 1, log_s.shape[-1]) if config.channels == "pooled" else log_s
     return np.median(over, axis=0) if config.centre == "median" else np.log(np.exp(over).mean(0))

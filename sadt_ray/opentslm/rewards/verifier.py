@@ -1,10 +1,10 @@
-"""The learned verifier: F_phi at test time, the probability that a text is right, from features that need no label.
+"""The learned verifier: F_phi at test time, the probability that a text is right, from label-free features.
 
     F(text) = log P(right | text),    P = sigmoid(w . (features - mean) / scale + b)
 
-A logistic regression on a few columns, trained on oracle rewards of rollouts on the training split and cross-fitted by
-source. It is small on purpose: a verifier that was trained on few sources remembers them, and one that was not
-cross-fitted is confident where it remembers.
+It is a logistic regression on a few columns, trained on oracle rewards of rollouts and cross-fitted by source. It is
+small on purpose: with few sources a larger verifier would memorise them, and without cross-fitting it would be
+overconfident on them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from sadt_ray.opentslm.rewards.logistic import LogisticHead, fit_logistic, held_
 
 @dataclass(frozen=True)
 class Verifier:
-    """Heads by fold of sources, and what they were trained on.
+    """Cross-fitted heads, and the features that they were trained on.
 
     Attributes:
-        names: of the features, in their order.
-        claims: that have an indicator.
-        heads: cross-fitted by source.
-        kind: ``"right"``: P is of each text for itself. ``"choice"``: P is shared among a problem's answers, see
-            ``choice``.
-        facts: rows, sources, how good it is out of fold; of values that JSON can hold.
+        names: names of the features, in order.
+        claims: claims with an indicator.
+        heads: one head per fold of sources, and one of all sources.
+        kind: ``"right"``: P of each text by itself. ``"choice"``: P over the answers of a problem, see ``choice``.
+        facts: number of rows and sources, scores out of fold ..., as values that JSON can hold.
     """
 
     names: tuple[str, ...]
@@ -55,15 +54,18 @@ def fit_verifier(
     seed: int = 0,
     facts: Mapping[str, Any] | None = None,
 ) -> Verifier:
-    """Learn from rollouts on the training split.
+    """Fit a verifier to rollouts on the training split.
 
     Args:
-        problems: of the training split; whatever their features were fitted to must be cross-fitted as well. Leave out
-            sources that the model itself was trained on, if you can: there its votes are better than they will be.
-        texts, owner: rollouts and whose they are. Texts that claim no answer are left out.
-        right: oracle reward of each, in [0, 1]: accuracy, or an overlap with the gold caption.
-        features: label-free.
-        ridge: the penalty ridge / 2 |w|^2 on the weights of standardised features, in nats.
+        problems: labelled problems. Features that were fitted to them must be cross-fitted too. If possible, leave out
+            sources that the model itself was trained on, because its votes are better there than on new sources.
+        texts, owner: rollouts, and the number of the problem of each. Texts that claim no answer are left out.
+        right: oracle reward of each text in [0, 1]: accuracy, or overlap with the gold caption.
+        features: label-free features.
+        folds: number of folds of sources.
+        ridge: the penalty is ridge / 2 |w|^2 on the weights of standardised features, in nats.
+        seed: seed of the folds.
+        facts: further facts to record.
 
     Raises:
         ValueError: for rewards outside [0, 1], too few sources, or rows whose features are not finite.
@@ -94,13 +96,16 @@ def fit_verifier(
 
 @dataclass(frozen=True)
 class VerifierReward:
-    """r(text) = log P(right | text), nats, not below log ``floor``, which texts that claim no answer get.
+    """r(text) = log P(right | text), nats, at least log ``floor``; log ``floor`` for texts that claim no answer.
 
-    A problem of a source that the verifier was trained on is judged by the fold that has not seen it.
+    A problem of a source in the training data is scored by the head that left this source out.
 
     Attributes:
-        features: of the same names and claims as those it was trained with; bound to the problems of this search, their
-            pilot included.
+        verifier: the trained verifier.
+        features: features with the names and claims of the training, on the problems of this search and its pilot.
+        floor: lowest probability.
+
+    Raises ValueError for features that differ from those of the training.
     """
 
     verifier: Verifier = field(repr=False)
@@ -114,7 +119,7 @@ class VerifierReward:
         if (names, claims) != (self.verifier.names, self.verifier.claims):
             raise ValueError(
                 f"the verifier was trained on {', '.join(self.verifier.names)} and {len(self.verifier.claims)} claims, "
-                f"it is given {', '.join(names)} and {len(claims)} claims"
+                f"but got {', '.join(names)} and {len(claims)} claims"
             )
         if self.features.margins == (self.verifier.kind == "choice"):
             raise ValueError(
@@ -124,7 +129,7 @@ class VerifierReward:
             raise ValueError(f"the floor must be a probability above 0 and below 1, got {self.floor}")
 
     def bind(self, problems: Sequence[Problem]) -> VerifierScorer | AnswerScorer:
-        """A table, where no feature reads more than the answer. Raises what a feature raises."""
+        """A table of answers if all features depend on the answer alone. Raises what a feature raises."""
         heads = [self.verifier.heads.of_source(source_of(problem)) for problem in problems]
         bound, lowest = self.features.bind(problems), float(np.log(self.floor))
         choice = self.verifier.kind == "choice"

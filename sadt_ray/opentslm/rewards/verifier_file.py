@@ -1,4 +1,4 @@
-"""A verifier as one safetensors file: weights as tensors, names and facts as JSON, and nothing pickled."""
+"""A verifier as one safetensors file: weights as tensors, names and facts as JSON, nothing pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("mean", "scale", "weights", "bias")
 
 
 def save_verifier(verifier: Verifier, path: Path) -> None:
-    """Whoever reads finds the old file or the new one."""
+    """Write a verifier. A reader finds the old file or the new one, never a part."""
     heads = (*verifier.heads.fits, verifier.heads.full)  # the one of everything is last
     arrays = {name: np.stack([np.asarray(getattr(head, name), float) for head in heads]) for name in _COLUMNS}
     about = {
@@ -37,7 +37,7 @@ def save_verifier(verifier: Verifier, path: Path) -> None:
 
 
 def load_verifier(path: Path) -> Verifier:
-    """Raises ValueError for a file that holds no verifier."""
+    """Read a verifier. Raises ValueError for a file that holds none."""
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}

@@ -1,12 +1,11 @@
-"""How much a label-free reward may say beside the vote: its weight, from labelled validation problems.
+"""Choose the weight of a label-free reward relative to the vote, on labelled validation problems.
 
     P_w(answer) = P(answer) exp(w r(answer)) / sum_k P(k) exp(w r(k))
 
-P the answer marginal of a flat search under the prior, its last step enumerated; so the tilt needs no tokens, and w
-stands for lambda times the weight in the sum. The score is the log-probability of the gold answer, which is steadier
-than accuracy, under P_w^(1/tau) at its best tau: a model that is too sure of itself is not held against the weight,
-since tau changes no answer. Of the weights that are no worse than the best by more than a standard error the smallest
-is taken, so that a reward that does not help gets none.
+P is the answer marginal of a flat search under the prior with enumerated answers, so tilting it costs no tokens; w
+stands for lambda times the weight in the sum. The score is the log-probability of the gold answer under P_w^(1/tau) at
+the best tau. It is less noisy than accuracy. tau corrects an overconfident model and changes no answer. The chosen
+weight is the smallest one that is within a standard error of the best, so a reward that does not help gets weight 0.
 """
 
 from __future__ import annotations
@@ -26,18 +25,20 @@ from sadt_ray.opentslm.rewards.answers import AnswerScorer, answers_of, source_o
 from sadt_ray.opentslm.rewards.oracle import is_gold
 
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
-_MIXED = 1e-6  # of the marginal is spread over all answers, so that none is impossible
+_MIXED = 1e-6  # share of the marginal that is spread over all answers, so that none is impossible
 
 
 @dataclass(frozen=True)
 class ChosenWeight:
-    """The weight, and what each candidate was worth.
+    """The chosen weight, and the scores of all candidates.
 
     Attributes:
-        temperature: tau at this weight: what makes the answers' probabilities calibrated, above 1 where the model is
-            too sure of itself.
-        log_probs: mean log-probability of the gold answer by candidate, nats, each at its own tau.
-        accuracies: of the likeliest answer by candidate.
+        weight: the chosen weight.
+        temperature: tau at this weight, which calibrates the probabilities; above 1 if the model is overconfident.
+        weights: the candidates.
+        log_probs: mean log-probability of the gold answer in nats for each candidate, at its own tau.
+        accuracies: accuracy of the most probable answer for each candidate.
+        problems: number of problems.
     """
 
     weight: float
@@ -56,10 +57,17 @@ def _log_shares(marginal: Marginal, answers: Sequence[str]) -> Float[np.ndarray,
 def choose_weight(
     problems: Sequence[Problem], marginals: Mapping[str, Marginal], reward: Reward, weights: Sequence[float] = WEIGHTS
 ) -> ChosenWeight:
-    """The weight of a reward that depends on the answer alone, from problems with labels.
+    """Choose the weight of a reward that depends on the answer alone.
 
-    Standard errors are clustered by source. Raises ValueError for no problems, one without a label or a marginal, or a
-    reward that is no table of answers.
+    Standard errors are clustered by source.
+
+    Args:
+        problems: labelled validation problems.
+        marginals: answer marginals of a pilot, by problem name.
+        reward: the reward; a table of answers.
+        weights: the candidates.
+
+    Raises ValueError for no problems, a problem without a label or a marginal, or a reward that is not a table.
     """
     if not problems or not len(weights):
         raise ValueError("a weight is chosen from labelled validation problems and candidates; got none")
@@ -84,7 +92,7 @@ def _tilted(
     rewards: Sequence[Float[np.ndarray, " answers"]],
     weights: Sequence[float],
 ) -> Float[np.ndarray, "weights n answers"]:
-    """log P_w + a constant, with -inf behind the last answer of a problem that has fewer than others."""
+    """log P_w up to a constant, padded with -inf for problems with fewer answers."""
     tilted = np.full((len(weights), len(problems), max(len(row) for row in rewards)), -np.inf)
     for p, (problem, row) in enumerate(zip(problems, rewards, strict=True)):
         if problem.name not in marginals:
@@ -102,7 +110,7 @@ def _gold_log_probs(
 
 
 def _temperature(tilted: Float[np.ndarray, "n answers"], gold: Int[np.ndarray, " n"]) -> float:
-    """The tau of the highest likelihood, in [1/20, 100]."""
+    """The tau with the highest likelihood, in [1/20, 100]."""
 
     def loss(log_tau: float) -> float:
         return -float(_gold_log_probs(tilted, gold, float(np.exp(log_tau))).mean())
@@ -111,7 +119,7 @@ def _temperature(tilted: Float[np.ndarray, "n answers"], gold: Int[np.ndarray, "
 
 
 def _clustered_error(values: Float[np.ndarray, " n"], problems: Sequence[Problem]) -> float:
-    """Standard error of a mean whose values belong to sources."""
+    """Standard error of a mean, clustered by source."""
     _, source = np.unique([source_of(problem) for problem in problems], return_inverse=True)
     sums = np.bincount(source, values - values.mean())
     groups = len(sums)

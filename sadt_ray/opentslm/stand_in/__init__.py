@@ -1,4 +1,4 @@
-"""Stand-ins for OpenTSLM: tiny models in its published format, trained in minutes on real windows and generators."""
+"""Stand-ins for OpenTSLM: tiny models in its published format, trained in minutes on real and generated series."""
 
 from sadt_ray.opentslm.stand_in.early_claims import ClaimsReward, early_claims_problems
 from sadt_ray.opentslm.stand_in.library import (

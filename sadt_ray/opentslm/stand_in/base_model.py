@@ -1,4 +1,4 @@
-"""The language model below a stand-in: a Llama of a million parameters, and a byte-level tokenizer of 560 entries."""
+"""The language model of a stand-in: a Llama with a million parameters, and a byte-level tokenizer with 560 entries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from sadt_ray.processes.language.prompt import Prompt
 
 BOS, EOS, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|pad|>"
-_LONG = 24  # a line of a prompt that is longer, and the same in every prompt, is one token
+_LONG = 24  # longer lines that are the same in all prompts become one token
 _ENTRIES = 520
 
 
 def tiny_llama(vocabulary: int, bos: int, eos: int, pad: int) -> Any:
-    """Hidden 128, four layers of four heads, ffn 384, tied embeddings; random weights from torch's generator."""
+    """Width 128, four layers with four heads, feed-forward width 384, tied embeddings; random weights from torch."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -33,9 +33,9 @@ def tiny_llama(vocabulary: int, bos: int, eos: int, pad: int) -> Any:
 
 
 def fit_tokenizer(texts: Iterable[str], constant_lines: Sequence[str]) -> Any:
-    """A byte-level BPE of about 520 entries learned from texts; each constant line is one entry more.
+    """A byte-level BPE with about 520 entries learned from texts, and one further entry per constant line.
 
-    It puts BOS before a text, as Llama's tokenizer does: ``forced`` of the model is BOS.
+    It puts BOS before a text, as Llama's tokenizer does, so ``forced`` of the model is BOS.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -59,10 +59,10 @@ def fit_tokenizer(texts: Iterable[str], constant_lines: Sequence[str]) -> Any:
 
 
 def constant_lines(prompts: Sequence[Prompt]) -> list[str]:
-    """Lines of more than 24 characters that the prompts have in common, as far as each is constant.
+    """The constant parts of more than 24 characters of lines that prompts share.
 
-    A line that states a mean counts up to it: "This is the time series, it has". One prompt in fifty must have a line,
-    since a stage may ask several questions.
+    A line that states a mean counts up to the mean: "This is the time series, it has". At least one prompt in fifty
+    must have the line, because a stage may have several questions.
     """
     counts: dict[str, int] = {}
     for prompt in prompts:
@@ -74,5 +74,5 @@ def constant_lines(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def _constant_part(line: str) -> str:
-    """A line with its indentation, cut before the first " mean ", after which a number follows."""
+    """A line with its indentation, up to the first " mean ", which precedes a number."""
     return line.split(" mean ")[0]

@@ -1,4 +1,4 @@
-"""Stage 2: captions written from measured trend, season and period, of M4's hourly series and generated ones."""
+"""Stage 2: captions from measured trend, season and period of M4's hourly series and of generated series."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HELD_OUT = {"train": 300, "validation": 80, "test": 240}
 
 
 class CaptionCorpus:
-    """Windows of real series, split by series; where M4's file is not at hand, generated series alone."""
+    """Windows of real series, split by series, and generated series. Without M4's file, generated series alone."""
 
     stage = 2
 
@@ -64,7 +64,7 @@ class CaptionCorpus:
 
 
 def caption(series: Float[np.ndarray, " T"], rng: np.random.Generator) -> tuple[str, dict[str, int]]:
-    """Four sentences that a program can check against the series, and their classes."""
+    """Four sentences that can be checked against the series, and their classes."""
     z = (series - series.mean()) / max(float(series.std()), 1e-9)
     slope, trend = _trend_of(z)
     strength, period = _season_of(z - trend)
@@ -79,14 +79,14 @@ def caption(series: Float[np.ndarray, " T"], rng: np.random.Generator) -> tuple[
 
 
 def _trend_of(z: np.ndarray) -> tuple[int, np.ndarray]:
-    """Class of the rise from end to end, in deviations, and the straight line."""
+    """Class of the rise from start to end, in standard deviations, and the fitted line."""
     time = np.linspace(-0.5, 0.5, len(z))
     slope = float(np.polyfit(time, z, 1)[0])
     return int(np.searchsorted((-1.8, -0.6, 0.6, 1.8), slope)), slope * time
 
 
 def _season_of(residual: np.ndarray) -> tuple[int, int]:
-    """Class of the autocorrelation's best peak, 0 for none, and its lag in samples."""
+    """Class of the highest peak of the autocorrelation, 0 for none, and its lag in samples."""
     acf = np.correlate(residual, residual, "full")[len(residual) - 1 :]
     acf = acf / max(acf[0], 1e-9) * len(residual) / (len(residual) - np.arange(len(residual)))
     lags = range(3, len(residual) // 2)

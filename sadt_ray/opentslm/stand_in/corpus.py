@@ -1,4 +1,4 @@
-"""What a stand-in learns from: questions with a written answer, made from real windows or from a generator."""
+"""The training data of a stand-in: questions with written answers, from real windows or from a generator."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Corpus(Protocol):
-    """Questions of one stage, parted by source.
+    """Questions of one stage, split by source.
 
     Attributes:
         stage: 1 to 5.
-        clues: what the encoder's warm-up learns to tell beside measurements: the number of classes by name.
+        clues: number of classes of each further target of the encoder's warm-up, by name.
     """
 
     stage: int
     clues: Mapping[str, int]
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """A training question, augmented and with freshly chosen words; its text to learn is ``extras["answer"]``,
-        and ``extras["clues"]`` says the class of every clue that is known of it."""
+        """Draw a training question, augmented and with random wording. ``extras["answer"]`` is the text to learn,
+        ``extras["clues"]`` holds the classes of its known clues."""
 
     def problems(self, split: Split) -> list[Problem]:
-        """The questions of a split as they are; no source is in two splits."""
+        """The questions of a split, not augmented. No source is in two splits."""
 
 
 def parted(sources: Sequence[str], rng: np.random.Generator, shares: tuple[float, float] = (0.15, 0.35)) -> list[Split]:
-    """A split for each source: of these, which are alike, a share for validation and a share for the test."""
+    """A random split for each source, with the given shares of validation and test."""
     splits: list[Split] = ["train"] * len(sources)
     order = rng.permutation(len(sources))
     validation, test = (round(share * len(sources)) for share in shares)
@@ -49,7 +49,7 @@ def one_of(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 
 def grade(value: float, limits: Sequence[float], words: Sequence[str]) -> str:
-    """The word for a value: ``words[i]`` where i of the ascending limits lie at or below it."""
+    """The word for a value: ``words[i]`` if i of the ascending limits are at most the value."""
     assert len(words) == len(limits) + 1
     return words[int(np.searchsorted(limits, value, side="right"))]
 

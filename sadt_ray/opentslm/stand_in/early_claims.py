@@ -1,9 +1,9 @@
-"""A synthetic prior whose early claims decide the answer: what a search below the first sentence is good for.
+"""A synthetic prior whose early claims decide the answer, to show what a search below the first sentence can gain.
 
-It is made for one purpose and says so: three claims about a series, each drawn without looking at it, and an answer
-that follows from them by a table. All three are right in one text of eighteen. A reward that checks claims against the
-series is earned claim by claim, so a tree finds the right first claim, then the second below it; independent texts
-must have all three right at once. Nothing here was measured on people or machines.
+A text makes three claims about a series, each drawn independently of the series, and an answer that follows from them
+by a table. All three are right in one of eighteen texts. A reward that checks the claims improves claim by claim, so a
+tree finds the right first claim and then the second below it; independent texts must have all three right at once. The
+data are synthetic.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SCATTER_FORMS = ("Third, its scatter {}.", "At last, the noise {}.")
 
 
 class EarlyClaimsCorpus:
-    """Series with one of 18 combinations of trend, rhythm and scatter; texts that claim another, mostly."""
+    """Series with one of 18 combinations of trend, rhythm and scatter; most texts claim another one."""
 
     stage = 0
 
@@ -40,12 +40,12 @@ class EarlyClaimsCorpus:
         self._seed = seed
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """The text's claims are drawn evenly, whatever the series is; its answer is theirs."""
+        """Draw a question whose text makes uniformly random claims, with the answer that follows from them."""
         problem = _problem(rng, "early-claims/draw")
         return with_extras(problem, answer=claiming(one_of(rng, COMBINATIONS), rng))
 
     def problems(self, split: Split) -> list[Problem]:
-        """With the true answer as label and the true claims as text."""
+        """The questions of a split, with the true answer as label and the true claims as text."""
         return [
             _problem(np.random.default_rng([self._seed, 66, SPLITS.index(split), i]), f"early-claims/{split}/{i:04d}")
             for i in range(_HELD_OUT[split])
@@ -53,9 +53,9 @@ class EarlyClaimsCorpus:
 
 
 class ClaimsReward:
-    """Share of a text's three claims that are true of the series, minus one: 0 for all, -1 for none or no claims.
+    """Share of the three claims of a text that are true, minus one: 0 for all, -1 for none or no claims.
 
-    It reads the series and never the label: label-free. What it measures is what made the series, without error.
+    It compares with the parameters that generated the series and does not use the label, so it is label-free.
     """
 
     oracle = False
@@ -63,7 +63,9 @@ class ClaimsReward:
     def bind(self, problems: Sequence[Problem]) -> _Claims:
         for problem in problems:
             if "claims" not in problem.extras:
-                raise ValueError(f"{problem.name} is no problem of early claims; take them from early_claims_problems")
+                raise ValueError(
+                    f"{problem.name} has no claims in its extras; take problems from early_claims_problems"
+                )
         return _Claims([problem.extras["claims"] for problem in problems])
 
 
@@ -82,7 +84,7 @@ def early_claims_problems(seed: int = 0, count: int = 240, split: Split = "test"
 
 
 def claims_in(text: str) -> tuple[int | None, int | None, int | None]:
-    """The indices of the three claims that a text makes, ``None`` where it makes none."""
+    """The indices of the three claims of a text; ``None`` for a claim that it does not make."""
     return (
         _claim(text, _TREND_FORMS, TRENDS),
         _claim(text, _RHYTHM_FORMS, RHYTHMS),

@@ -1,9 +1,9 @@
-"""Stage 5: questions like ECG-QA's on simulated recordings: rhythm, range of the interval, noises, early beats.
+"""Stage 5: questions like those of ECG-QA about simulated recordings (rhythm, interval, noise, early beats).
 
-The questions follow ECG-QA's templates and have the answers of a template's list; reasons are what is true of the
-recording, in words; the answer follows from reasons and question. Simulated hearts are not patients: what a stand-in
-scores here says nothing about electrocardiograms. Recordings are shown at 25 Hz instead of 100, so that a prompt has
-750 patches and not 3,000: a million parameters do not learn to use more in minutes.
+Questions and answers follow ECG-QA's templates. The reasons describe the recording, and the answer follows from
+reasons and question. The recordings are simulated, so a stand-in's scores say nothing about real electrocardiograms.
+They are shown at 25 Hz instead of 100, so that a prompt has 750 patches instead of 3,000, which a model with a million
+parameters cannot learn to use in minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sadt_ray.opentslm.stand_in.heartbeats import NOISES, RATE, RHYTHMS, Recordi
 
 _RANGES = ("above the normal range", "below the normal range", "within the normal range")
 _NORMAL_INTERVAL = (0.6, 1.0)  # seconds
-_EVERY = 4  # samples of a recording make one of a question
+_EVERY = 4  # samples of a recording per sample of a question
 _HELD_OUT = {"train": 200, "validation": 60, "test": 200}
 _RHYTHM_ANSWERS = (
     "atrial fibrillation",
@@ -41,7 +41,7 @@ _RHYTHM_ANSWERS = (
 _ASKED_RHYTHMS = ("sinus bradycardia", "sinus tachycardia", "sinus arrhythmia", "atrial fibrillation")
 
 
-_SNOMED = {  # the special first: a record may be coded as sinus rhythm too
+_SNOMED = {  # specific codes first, because a record may also be coded as sinus rhythm
     "426177001": "sinus bradycardia",
     "427084000": "sinus tachycardia",
     "426783006": "sinus rhythm",
@@ -49,13 +49,13 @@ _SNOMED = {  # the special first: a record may be coded as sinus rhythm too
 
 
 class Question(NamedTuple):
-    """One template, filled in.
+    """One question.
 
     Attributes:
-        template: of ECG-QA's, one with the same list of answers.
-        kind: ECG-QA's question type.
-        text, answers: as a row has them.
-        answer: of a recording.
+        template: number of a template of ECG-QA with the same answers.
+        kind: question type of ECG-QA.
+        text, answers: text and possible answers, as in a row of the data.
+        answer: the answer for a recording.
     """
 
     template: int
@@ -98,10 +98,11 @@ QUESTIONS: tuple[Question, ...] = (
 
 
 class EcgCorpus:
-    """Simulated recordings; every one is a source. The answers of a question are equally frequent.
+    """Questions about simulated recordings; each is a source. The answers of a question are equally frequent.
 
     Args:
-        beats: what recordings are pasted from; ``simulated_beats()`` by default.
+        seed: seed of the held-out questions.
+        beats: beats that recordings consist of; ``simulated_beats()`` by default.
     """
 
     stage = 5
@@ -115,7 +116,7 @@ class EcgCorpus:
         return self._problem(rng, "ecg/draw")
 
     def problems(self, split: Split) -> list[Problem]:
-        """From streams that no training question is drawn from."""
+        """The questions of a split, from random streams of their own."""
         return [
             self._problem(np.random.default_rng([self._seed, 55, SPLITS.index(split), i]), f"ecg/{split}/{i:04d}")
             for i in range(_HELD_OUT[split])
@@ -138,7 +139,7 @@ class EcgCorpus:
         return with_extras(stage_problem(5, row, name, sampling_rate=RATE / _EVERY), clues=_clues(recording))
 
     def _recording_for(self, question: Question, rng: np.random.Generator) -> tuple[Recording, str]:
-        """A recording to which the answer is one drawn evenly from those that there are."""
+        """Draw an answer uniformly, and a recording with this answer."""
         possible = [answer for answer in question.answers if question.kind != "single-query" or answer in RHYTHMS]
         wanted = one_of(rng, possible)
         while True:
@@ -148,9 +149,9 @@ class EcgCorpus:
 
 
 def real_ecg_problems() -> list[Problem]:
-    """Questions of rhythm on the PTB-XL records of the data collection that have a diagnosis of it: seven people.
+    """Questions about rhythm on the PTB-XL records of the data collection with such a diagnosis: seven people.
 
-    Raises DataNotFound where they are not.
+    Raises DataNotFound if they are not on this machine.
     """
     table = pyarrow.parquet.read_table(data_file("ecg/ptbxl_records_100hz.parquet"))
     problems = []
@@ -177,12 +178,12 @@ def _real_question(record: Mapping[str, Any], question: Question, rhythm: str) -
 
 
 def coarser(leads: Float[np.ndarray, "12 T"]) -> Float[np.ndarray, "12 T//4"]:
-    """At 25 Hz, means of four samples: a QRS is then two samples wide, and a prompt has 750 patches, not 3,000."""
+    """Leads at 25 Hz, as means of four samples. A QRS complex is then two samples wide."""
     return leads.reshape(len(leads), -1, _EVERY).mean(2)
 
 
 def rationale(recording: Recording, rng: np.random.Generator) -> str:
-    """Rate, regularity, P waves, early beats, noise: one sentence each."""
+    """One sentence each about rate, regularity, P waves, early beats and noise."""
     return " ".join(
         (
             _rate(recording, rng),
@@ -232,7 +233,7 @@ def _noises(recording: Recording, rng: np.random.Generator) -> str:
 
 
 def _balanced_question(rng: np.random.Generator) -> Question:
-    """Yes or no in half of the questions."""
+    """A random question; half of them are yes-or-no questions."""
     verify = [question for question in QUESTIONS if question.kind == "single-verify"]
     return one_of(rng, verify) if rng.random() < 0.6 else one_of(rng, QUESTIONS[-2:])
 

@@ -1,4 +1,4 @@
-"""Where the data that stand-ins learn from may be."""
+"""The files that stand-ins are trained on, and the directory of trained stand-ins."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sadt_ray.data.etth1 import DataNotFound, cache_directory, data_directories
 
 
 def data_file(name: str) -> Path:
-    """A file of the data collection, ``"har/har_windows_50hz.csv"``, from where ETTh1 is looked for too.
+    """A file of the data collection, such as ``"har/har_windows_50hz.csv"``, in the directories searched for ETTh1.
 
-    Raises DataNotFound listing the places.
+    Raises DataNotFound listing these directories.
     """
     places = [root / name for root in data_directories()]
     for path in places:
@@ -23,5 +23,5 @@ def data_file(name: str) -> Path:
 
 
 def stand_in_directory() -> Path:
-    """Where stand-ins are kept that were made on demand: ``~/.cache/sadt_ray/stand-ins``."""
+    """The directory of stand-ins that were trained on demand: ``~/.cache/sadt_ray/stand-ins``."""
     return cache_directory() / "stand-ins"

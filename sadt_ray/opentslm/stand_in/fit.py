@@ -1,7 +1,7 @@
-"""Fit a stand-in: tokenizer, encoder alone, language model alone, then both and the projector between them together.
+"""Train a stand-in: the tokenizer, the encoder alone, the language model alone, then both together with the projector.
 
-The language model learns the grammar of the answers from texts without their questions first: that costs a tenth of a
-step with the question, and what is left to learn is what the series say.
+The language model first learns the form of the answers from texts without their questions. Such a step costs a tenth of
+a step with the question, and only the dependence on the series is left for the last phase.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from sadt_ray.opentslm.stand_in.warm_up import warm_up
 from sadt_ray.processes.language.prompt import Prompt
 
 _SHORT = 512
-Report = Callable[[str, int, int, float], None]  # phase, step, of how many, loss
+Report = Callable[[str, int, int, float], None]  # phase, step, number of steps, loss
 
 
 @dataclass(frozen=True)
 class FitStandInConfig:
-    """How a stand-in is fitted.
+    """Settings of the training.
 
     Attributes:
         warm_up_steps, text_steps, joint_steps: gradient steps of the three phases.
-        warm_up_batch, text_batch, batch: questions in a step.
-        warm_up_series: of a question at most so many series, drawn anew at every step, are in a step of the warm-up.
-        asks: whether the texts of the second phase have the words of their questions before them: where a stage asks
-            several, what is answered depends on which.
-        learning_rate: of language model and projector; the encoder's is ``encoder_rate``.
-        warm_up_rate: of the encoder alone.
-        answer_weight: of the answer's tokens in the loss, against one of the others'.
+        warm_up_batch, text_batch, batch: questions per step of these phases.
+        warm_up_series: most series per question in a step of the warm-up, drawn anew for each step.
+        asks: whether texts follow their questions in the second phase, for stages with several questions.
+        learning_rate: learning rate of language model and projector.
+        encoder_rate: learning rate of the encoder in the last phase.
+        warm_up_rate: learning rate of the encoder alone.
+        answer_weight: weight of the answer's tokens in the loss; other tokens have weight 1.
     """
 
     warm_up_steps: int = 200
@@ -70,7 +70,7 @@ def fit_stand_in(
     seed: int,
     report: Report = lambda phase, step, of, loss: None,
 ) -> SoftPromptModel:
-    """A tiny OpenTSLM-SP, trained from nothing on a corpus. Seeds torch's global generator."""
+    """Train a tiny OpenTSLM-SP from scratch on a corpus. Seeds the global generator of torch."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
     sample = [corpus.draw(rng) for _ in range(config.tokenizer_texts)]
@@ -97,7 +97,7 @@ def fit_stand_in(
 
 
 def gentle(encoder: SeriesEncoder) -> SeriesEncoder:
-    """The same encoder, the ends of its layers' branches shrunk: post-norm layers train from there."""
+    """Scale down position embeddings and the last layers of all residual branches, so that post-norm layers train."""
     layers: Any = encoder.encoder
     with torch.no_grad():
         encoder.pos_embed.mul_(0.1)
@@ -108,7 +108,7 @@ def gentle(encoder: SeriesEncoder) -> SeriesEncoder:
 
 
 def draw_alike(corpus: Corpus, rng: np.random.Generator, count: int) -> list[Problem]:
-    """Questions to learn from, all with series as long as the first one's."""
+    """Draw questions whose series all have the same length."""
     problems = [corpus.draw(rng)]
     length = len(problems[0].conditioning.series[0])
     while len(problems) < count:
@@ -148,7 +148,7 @@ def _joint(
 def _descend(
     phase: str, groups: list[dict[str, Any]], loss: Callable[[int], Tensor], steps: int, ramp: int, report: Report
 ) -> None:
-    """AdamW with a linear ramp, then a cosine; gradients clipped at norm one."""
+    """Minimise a loss by AdamW with a linear warm-up, then a cosine schedule; gradients are clipped at norm 1."""
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / ramp) * (0.02 + 0.49 * (1 + np.cos(np.pi * step / steps)))
@@ -169,7 +169,7 @@ def answer_loss(
     problems: Sequence[Problem],
     answer_weight: float = 1.0,
 ) -> Tensor:
-    """Mean cross entropy of ``BOS + text + EOS`` after the prompts, the tokens of the answer weighted."""
+    """Mean cross entropy of ``BOS + text + EOS`` after the prompts, with weights for the tokens of the answer."""
     prompts = [p.conditioning for p in problems]
     tokens, weights = zip(*(_target(p, model.tokenizer, answer_weight) for p in problems), strict=True)
     table = model.network.get_input_embeddings()
@@ -186,19 +186,19 @@ def answer_loss(
 
 
 def fast_attention(prompts: Sequence[Prompt]) -> Any:
-    """For a few hundred points plain matrix products train twice as fast on a CPU as the fused kernel's gradient."""
+    """Use plain matrix products for short series: on a CPU they train twice as fast as the fused kernel."""
     short = all(len(series) <= _SHORT for prompt in prompts for series in prompt.series)
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
 def _bare(problem: Problem, asked: bool) -> Problem:
-    """A question without its series, and unless it is to be asked without its words."""
+    """A question without its series, and without its text unless ``asked``."""
     prompt = replace(problem.conditioning, texts=(), series=())
     return replace(problem, conditioning=prompt if asked else replace(prompt, pre="", post=""))
 
 
 def _target(problem: Problem, tokenizer: Any, answer_weight: float) -> tuple[Tensor, Tensor]:
-    """Tokens of BOS + text + EOS and their weights in the loss."""
+    """Tokens of BOS + text + EOS, and their weights in the loss."""
     text: str = problem.extras["answer"]
     encoded = tokenizer(text, return_offsets_mapping=True)
     ids = [*encoded.input_ids, tokenizer.eos_token_id]

@@ -1,7 +1,7 @@
-"""Stage 3: windows of real accelerometers, with reasons measured from them and an impression that knows the activity.
+"""Stage 3: windows of real accelerometers, with measured reasons and an impression that depends on the activity.
 
-Sitting, standing and "stationary" cannot be told apart once a window is normalised, nor can the two ways on stairs: the
-stand-in knows four of the eight labels, ``sitting`` for every still posture and ``walking_up`` for stairs.
+Sitting, standing and "stationary" cannot be distinguished in a normalised window, nor can the two directions on stairs.
+So the stand-in knows four of the eight labels, with ``sitting`` for all still postures and ``walking_up`` for stairs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _IMPRESSIONS = {
     "running": ("a fast and forceful stride", "a hard repeated impact"),
     "walking_up": ("an effort against height", "a gait that is broken by steps"),
 }
-_HINDSIGHT = 0.7  # how often the impression is the true label's; as a reasoner who was told the label writes
+_HINDSIGHT = 0.7  # how often the impression fits the true label, as if the writer knew it
 
 
 class HarCorpus:
@@ -53,7 +53,7 @@ class HarCorpus:
         self._by_label = [[i for i in self._members["train"] if self._windows[i][1] == label] for label in LABELS]
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """Half of the draws are balanced over labels, half are as frequent as they are."""
+        """Draw a training question: half of the draws are balanced over labels, half follow their frequencies."""
         members = one_of(rng, self._by_label) if rng.random() < 0.5 else self._members["train"]
         i = one_of(rng, members)
         return self._problem(i, _augmented(self._windows[i][0], rng), rng)
@@ -73,13 +73,13 @@ class HarCorpus:
 
 
 def rationale(window: Float[np.ndarray, "3 T"], label: str, rng: np.random.Generator) -> str:
-    """Four sentences measured from the window, an impression, the answer."""
+    """Four measured sentences, an impression and the answer."""
     centred = window - window.mean(1, keepdims=True)
     return " ".join((*measured_sentences(centred, rng), _impression(label, rng), f"Answer: {label}"))
 
 
 def measured_sentences(centred: Float[np.ndarray, "3 T"], rng: np.random.Generator) -> list[str]:
-    """What a program can check: the axes' shares, roughness, rhythm, bursts. None depends on the unit."""
+    """Sentences about axes, roughness, rhythm and bursts, which can be checked and do not depend on the unit."""
     return [_axes(centred, rng), _roughness(centred, rng), _rhythm(centred, rng), _bursts(centred, rng)]
 
 
@@ -120,13 +120,14 @@ def _bursts(centred: np.ndarray, rng: np.random.Generator) -> str:
 
 
 def _impression(label: str, rng: np.random.Generator) -> str:
-    """Of the label's kind in 7 of 10 texts, of any kind in the others: reasons sway an answer and do not settle it."""
+    """An impression that fits the label in 7 of 10 texts and any label in the others, so that it hints at the answer
+    without deciding it."""
     kind = label if rng.random() < _HINDSIGHT else one_of(rng, LABELS)
     return f"As a whole this suggests {one_of(rng, _IMPRESSIONS[kind])}."
 
 
 def _augmented(window: Float[np.ndarray, "3 T"], rng: np.random.Generator) -> Float[np.ndarray, "3 T"]:
-    """Pace, roll, reversal, signs, order of axes, gain by axis, noise: what leaves the activity as it is."""
+    """Augment a window by pace, roll, reversal, signs, order and gain of axes, and noise; the activity stays."""
     x = np.roll(window - window.mean(1, keepdims=True), int(rng.integers(window.shape[1])), axis=1)
     if rng.random() < 0.5:
         x = x[:, ::-1]
@@ -136,14 +137,14 @@ def _augmented(window: Float[np.ndarray, "3 T"], rng: np.random.Generator) -> Fl
 
 
 def _at_pace(x: Float[np.ndarray, "3 T"], pace: float) -> Float[np.ndarray, "3 T"]:
-    """The same motion faster or slower, as far as the window goes; its end is filled by reflection."""
+    """The same motion faster or slower; the end of the window is filled by reflection."""
     last = x.shape[1] - 1
     times = last - np.abs((pace * np.arange(last + 1)) % (2 * last) - last)
     return np.stack([np.interp(times, np.arange(last + 1), axis) for axis in x])
 
 
 def _load_windows() -> list[tuple[np.ndarray, str, str]]:
-    """(window [3, 128], label, source) of every row whose activity has a label here."""
+    """(window [3, 128], label, source) of each row whose activity has a label here."""
     table = pyarrow.csv.read_csv(
         data_file("har/har_windows_50hz.csv"), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)
     )
@@ -155,12 +156,12 @@ def _load_windows() -> list[tuple[np.ndarray, str, str]]:
 
 
 def _person(source: str) -> str:
-    """GeoTec's files are named after person and recording; the others by person or by recording alone."""
+    """The person in the name of a GeoTec file, which has person and recording; other sources are unchanged."""
     return source.split("_")[0] if source.startswith("GeoTec") else source
 
 
 def _split_sources(sources: list[str], seed: int) -> dict[str, Split]:
-    """Sources of each collection and kind are parted among themselves, so that every split has every activity."""
+    """Split the sources of each collection and kind separately, so that each split has all activities."""
     rng = np.random.default_rng([seed, 33])
     groups: dict[str, list[str]] = {}
     for source in dict.fromkeys(sources):

@@ -1,7 +1,7 @@
-"""Twelve-lead recordings pasted together from simulated beats: any rhythm, any noise, in a millisecond.
+"""Twelve-lead recordings assembled from simulated beats in a millisecond, with any rhythm and noise.
 
-neurokit2 simulates twelve leads by McSharry's model, a second for ten seconds of recording. A dozen beats of it are
-kept, and a recording is beats laid out at the intervals of a rhythm.
+neurokit2 simulates twelve leads by McSharry's model, which takes a second per ten seconds of recording. A dozen of its
+beats are cached; a recording places them at the intervals of a rhythm.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _SECONDS = {  # between beats, lowest and highest of a recording's mean
 
 @dataclass(frozen=True)
 class Recording:
-    """A simulated recording and what is true of it.
+    """A simulated recording and its properties.
 
     Attributes:
         leads: [12, 1000] in mV, at 100 Hz.
         rhythm: one of ``RHYTHMS``.
         interval: mean time between beats in seconds.
-        ectopic: how many early, wide beats it has.
-        noises: those of ``NOISES`` that it has.
+        ectopic: number of early, wide beats.
+        noises: its kinds of noise, from ``NOISES``.
     """
 
     leads: Float[np.ndarray, "12 T"]
@@ -51,7 +51,7 @@ class Recording:
 
 
 def simulated_recording(rng: np.random.Generator, beats: Float[np.ndarray, "N 12 B"]) -> Recording:
-    """A recording of a random rhythm with random noises; beats as ``simulated_beats`` returns them."""
+    """Simulate a recording with a random rhythm and random noise, from beats as ``simulated_beats`` returns them."""
     rhythm = RHYTHMS[int(rng.integers(len(RHYTHMS)))]
     intervals = _intervals(rhythm, rng)
     ectopic = rng.random() < 0.3
@@ -65,7 +65,7 @@ def simulated_recording(rng: np.random.Generator, beats: Float[np.ndarray, "N 12
 
 
 def _intervals(rhythm: str, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
-    """Times between beats in seconds, enough for ten and a half seconds."""
+    """Times between beats in seconds, for at least ten and a half seconds."""
     mean = rng.uniform(*_SECONDS[rhythm])
     count = int(11 / mean) + 2
     spread = 0.01 * rng.standard_normal(count)
@@ -102,13 +102,13 @@ def _laid_out(
 
 
 def _complexes(rng: np.random.Generator) -> Float[np.ndarray, "12 1"]:
-    """How much of the first lead's QRS each lead gets on top: the simulated ones are small beside real recordings'."""
+    """Share of the first lead's QRS that is added to each lead, because simulated ones are smaller than real ones."""
     usual = np.array([0.0, 0.8, 0.4, -0.6, 0.0, 0.6, -0.5, -0.3, 0.3, 0.6, 0.7, 0.6])
     return (usual * rng.uniform(0.3, 1.3) + 0.25 * rng.standard_normal(len(LEADS)))[:, None]
 
 
 def _wide(beat: Float[np.ndarray, "12 B"]) -> Float[np.ndarray, "12 W"]:
-    """A ventricular beat: no P wave, the QRS turned, larger and 2.5 times as long."""
+    """A ventricular beat: no P wave, and a QRS that is inverted, larger and 2.5 times as long."""
     core = beat[:, _BEFORE - 6 : _BEFORE + 12]
     positions = np.linspace(0, core.shape[1] - 1, 45)
     stretched = np.array([np.interp(positions, np.arange(core.shape[1]), lead) for lead in core])
@@ -128,9 +128,9 @@ def _noise(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "12 T"]:
 
 
 def simulated_beats() -> Float[np.ndarray, "N 12 B"]:
-    """A dozen beats of twelve leads in mV, from the user's cache; simulated the first time, in five seconds.
+    """A dozen beats of twelve leads in mV, from the user's cache. The first call simulates them in five seconds.
 
-    Raises ModuleNotFoundError saying what to install where neurokit2 is not at hand.
+    Raises ModuleNotFoundError saying what to install if neurokit2 is missing.
     """
     return _beats_at(stand_in_directory() / "heartbeats.npy")
 
@@ -149,7 +149,7 @@ def _beats_at(path: Path) -> Float[np.ndarray, "N 12 B"]:
 
 
 def _simulate_beat(seed: int) -> Float[np.ndarray, "12 B"]:
-    """The mean of a recording's beats around their R peaks, its own level taken off."""
+    """The mean beat of a recording around its R peaks, centred."""
     try:
         import neurokit2
     except ModuleNotFoundError:

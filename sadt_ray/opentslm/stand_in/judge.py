@@ -1,4 +1,4 @@
-"""How good a stand-in is on held-out questions: greedy, sampled, voted, and how sure it is of what it votes for."""
+"""Evaluate a stand-in on held-out questions: greedy, sampled and voted accuracy, and the calibration of the vote."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sadt_ray.processes.language.model import LanguageModel
 from sadt_ray.processes.language.process import CausalLMProcess
 
 _STREAM = 17
-_ROWS = 128  # texts that are written at once
+_ROWS = 128  # texts that are generated at once
 
 
 class Judgement(NamedTuple):
-    """Shares of questions answered correctly, standard errors aside.
+    """Scores of a stand-in, without standard errors.
 
     Attributes:
-        questions: how many were asked.
-        majority: of a guess of the most frequent label of these questions.
-        greedy: of the most probable token at every step.
-        sampled: of single draws, on average.
-        voted: of the most frequent answer of the draws of a question.
-        ece: expected calibration error of the vote's share, ten bins.
+        questions: number of questions.
+        majority: accuracy of the most frequent label of these questions.
+        greedy: accuracy with the most probable token at each step.
+        sampled: mean accuracy of single draws.
+        voted: accuracy of the most frequent answer among the draws of a question.
+        ece: expected calibration error of the vote's share, with ten bins.
         readable: share of draws that give one of the answers.
-        tokens: of a draw, on average.
-        distinct: different texts among the draws of a question, as a share.
+        tokens: mean number of tokens per draw.
+        distinct: share of different texts among the draws of a question.
     """
 
     questions: int
@@ -49,7 +49,7 @@ class Judgement(NamedTuple):
 def judge(
     model: LanguageModel, problems: Sequence[Problem], draws: int = 8, max_tokens: int = 120, seed: int = 0
 ) -> Judgement:
-    """Ask every question greedily and ``draws`` times at sampling temperature one."""
+    """Answer each question greedily and ``draws`` times at sampling temperature 1."""
     greedy, _ = written(model, problems, 1, max_tokens, greedy=True)
     drawn, tokens = written(model, problems, draws, max_tokens, seed=seed)
     gold = [problem.extras["label"] for problem in problems]
@@ -75,7 +75,7 @@ def judge(
 def written(
     model: LanguageModel, problems: Sequence[Problem], count: int, max_tokens: int, greedy: bool = False, seed: int = 0
 ) -> tuple[list[list[str]], Int[np.ndarray, "P count"]]:
-    """``count`` whole texts of every problem, and how many tokens each has beyond those that are forced."""
+    """``count`` whole texts per problem, and the number of tokens of each after the forced ones."""
     temperature = 0.0 if greedy else 1.0
     process = CausalLMProcess(
         model, max_tokens=max_tokens, answers="sampled", branch_steps="none", sampling_temperature=temperature
@@ -88,7 +88,7 @@ def written(
         chain, of = process.bind(some), np.repeat(np.arange(len(some)), count)
         seeds = derive_seeds(seed, _STREAM, start * count + np.arange(len(of)))
         path = chain.run_down(chain.root_states()[of], np.zeros(len(of), np.int64), of, seeds)
-        states = path.states[np.argsort(path.rows, kind="stable")]  # one of each row: x_0
+        states = path.states[np.argsort(path.rows, kind="stable")]  # one state per row: x_0
         said = chain.decode(states, of).tolist()
         texts += [said[p * count : (p + 1) * count] for p in range(len(some))]
         tokens.append(path.nfe.reshape(-1, count))
@@ -96,6 +96,6 @@ def written(
 
 
 def answer_in(text: str, problem: Problem) -> str | None:
-    """The answer that a text gives, ``None`` if none of the prompt's answers."""
+    """The answer that a text claims; ``None`` if it is none of the prompt's answers."""
     prompt = problem.conditioning
     return parse_answer(text, prompt.answers, prompt.marker or MARKER)

@@ -1,4 +1,4 @@
-"""Which corpus and which settings make a stage's stand-in; where finished ones are found, or made on demand."""
+"""The stand-in of each stage: its corpus, its settings, and its directory; it is trained on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sadt_ray.opentslm.stand_in.tsqa import TsqaCorpus
 
 EARLY_CLAIMS = "early-claims"
 RECORD = "stand_in.json"
-VERSION = 1  # of recipe and corpora; a cached stand-in of another version is not used
+VERSION = 1  # of training and corpora; cached stand-ins of other versions are not used
 WHAT = (
     "A stand-in for OpenTSLM: a tiny model in its published format, trained on small public data and generators with "
     "synthetic rationales. These are not OpenTSLM's weights, and nothing that they score says how good OpenTSLM is."
@@ -64,7 +64,7 @@ _SETTINGS = {
 
 
 def stand_in_name(stage: int | str) -> str:
-    """``"har"`` for 3, ``"3"`` or ``"har"``. Raises ValueError listing the stages for anything else."""
+    """The name of a stage: ``"har"`` for 3, ``"3"`` or ``"har"``. Raises ValueError listing the stages otherwise."""
     name = _NAMES.get(int(stage), "") if str(stage).isdigit() else str(stage)
     if name not in _CORPORA:
         known = ", ".join(f"{number} ({name})" for number, name in _NAMES.items())
@@ -73,7 +73,7 @@ def stand_in_name(stage: int | str) -> str:
 
 
 def corpus_of(stage: int | str, seed: int = 0) -> Corpus:
-    """What the stage's stand-in of this seed learns from; the seed parts the sources."""
+    """The corpus of a stage's stand-in. The seed determines the split of the sources."""
     return _corpus(stand_in_name(stage), seed)
 
 
@@ -87,16 +87,16 @@ def settings_of(stage: int | str) -> FitStandInConfig:
 
 
 def training_problems(stage: int | str, seed: int = 0) -> list[Problem]:
-    """Questions of the sources that the stand-in of this seed learns from, not augmented."""
+    """Questions of the sources that the stand-in of this seed is trained on, not augmented."""
     return corpus_of(stage, seed).problems("train")
 
 
 def held_out_problems(
     stage: int | str, seed: int = 0, count: int | None = None, split: Split = "test"
 ) -> list[Problem]:
-    """Questions of sources that the stand-in of this seed has never seen; ``split`` may be ``"validation"``.
+    """Questions of sources that the stand-in of this seed has not seen; ``split`` is ``"test"`` or ``"validation"``.
 
-    With a count, so many of them spread evenly over all, the same for every caller.
+    With a count, that many questions, evenly spaced.
     """
     problems = corpus_of(stage, seed).problems(split)
     if count is None or count >= len(problems):
@@ -105,10 +105,10 @@ def held_out_problems(
 
 
 def find_or_train_stand_in(stage: int | str, seed: int = 0, report: Report | None = None) -> Path:
-    """The directory of a stage's stand-in: shipped, or made before, or trained now and kept in the user's cache.
+    """The directory of a stage's stand-in: the shipped one, a cached one, or one that is trained now and cached.
 
-    Training takes minutes; ``report(phase, step, of, loss)`` is called at every step of it. Other processes of this
-    user that need the same one wait for it.
+    Training takes minutes and calls ``report(phase, step, of, loss)`` at each step. Other processes of this user that
+    need the same stand-in wait for it.
     """
     found = find_stand_in(stage, seed)
     if found is not None:
@@ -120,14 +120,14 @@ def find_or_train_stand_in(stage: int | str, seed: int = 0, report: Report | Non
 
 
 def find_stand_in(stage: int | str, seed: int = 0) -> Path | None:
-    """The directory of a stand-in that is there already, ``None`` if there is none."""
+    """The directory of a shipped or cached stand-in; ``None`` if there is none."""
     name = stand_in_name(stage)
     places = [SHIPPED / f"stand-in-{name}"] if seed == 0 else []
     return next((place for place in (*places, _cached(name, seed)) if (place / CHECKPOINT).is_file()), None)
 
 
 def stand_in_record(checkpoint: str | Path) -> dict[str, Any] | None:
-    """What a directory, or the checkpoint in it, was trained as: ``stage, seed`` and more; None for no stand-in."""
+    """The record of a stand-in (``stage, seed`` ...), given its directory or its checkpoint; None for other models."""
     path = Path(checkpoint).expanduser()
     record = (path.parent if path.is_file() else path) / RECORD
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
@@ -140,14 +140,14 @@ def train_stand_in(
     settings: FitStandInConfig | None = None,
     report: Report | None = None,
 ) -> Path:
-    """Train a stage's stand-in and write it to a directory, which appears whole or not at all; returns that."""
+    """Train a stage's stand-in and write it to a directory, which appears complete or not at all; returns it."""
     settings = settings or settings_of(stage)
     model = fit_stand_in(corpus_of(stage, seed), settings, seed, report or silent)
     return save_stand_in(model, out, {"stage": stand_in_name(stage), "seed": seed, "settings": asdict(settings)})
 
 
 def save_stand_in(model: SoftPromptModel, out: Path, record: dict[str, Any], compact: bool = False) -> Path:
-    """Write a stand-in in the published layout, and beside it what it is; ``compact``: in float16, half the size."""
+    """Write a stand-in in the published layout, with its record. ``compact`` writes float16, half the size."""
     part = out.parent / f".{out.name}.{os.getpid()}.part"
     network = copy.deepcopy(model.network).half() if compact else model.network
     checkpoint = save_soft_prompt(part, model.encoder, model.projector, network=network, tokenizer=model.tokenizer)
@@ -164,7 +164,7 @@ def save_stand_in(model: SoftPromptModel, out: Path, record: dict[str, Any], com
 
 
 def _halve(checkpoint: Path) -> None:
-    """Numbers of a checkpoint in float16; whoever reads it computes in float32 again."""
+    """Convert the numbers of a checkpoint to float16. Reading it converts them back to float32."""
     entries: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     for part in ("encoder_state", "projector_state"):
         entries[part] = {name: tensor.half() for name, tensor in entries[part].items()}
@@ -176,4 +176,4 @@ def _cached(name: str, seed: int) -> Path:
 
 
 def silent(phase: str, step: int, of: int, loss: float) -> None:
-    """A ``Report`` that says nothing."""
+    """A ``Report`` that does nothing."""

@@ -1,6 +1,6 @@
-"""What the encoder's warm-up learns to see: plain measurements of every patch and of every series.
+"""Measurements of patches and series, the targets of the encoder's warm-up.
 
-Without it the post-norm encoder learns the linear cue (a trend) and little else.
+Without the warm-up the post-norm encoder learns a linear feature (a trend) and little else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BANDS = 8
 
 
 def patch_measurements(series: Float[Tensor, "rows points"]) -> Float[Tensor, "rows patches 5"]:
-    """Mean, deviation, deviation of the neighbourhood, maximum, mean of the neighbourhood of each patch of 4."""
+    """Mean, standard deviation and maximum of each patch of 4, and mean and standard deviation of its neighbourhood."""
     patches = series.unfold(1, PATCH, PATCH)
     mean, square = patches.mean(2), (patches**2).mean(2)
     near_mean, near_square = _neighbourhood(mean), _neighbourhood(square)
@@ -27,8 +27,8 @@ def patch_measurements(series: Float[Tensor, "rows points"]) -> Float[Tensor, "r
 
 
 def series_measurements(series: Float[Tensor, "rows points"]) -> Float[Tensor, "rows 21"]:
-    """Means and deviations of the quarters, largest jump, extreme, median step, fourth moment, log power in 8 bands,
-    and the share of the strongest rhythm."""
+    """Means and standard deviations of the quarters, largest jump, extreme, median step, fourth moment, log power in 8
+    bands, and the share of the strongest rhythm."""
     quarters = series[:, : series.shape[1] // 4 * 4].unflatten(1, (4, -1))
     steps = series.diff(dim=1).abs()
     centred = series - series.mean(1, keepdim=True)

@@ -1,9 +1,9 @@
-"""Stage 4: thirty-second epochs of one night at 1 Hz, with reasons measured from them.
+"""Stage 4: thirty-second epochs of one night at 1 Hz, with measured reasons.
 
-At one sample a second an EEG is its slow waves alone, and one channel, once normalised, hardly tells the stages apart
-(a forest reaches .32 on it). So the one series that the stage has room for is a montage: the epoch's EEG (Fpz-Cz), then
-EOG, EMG and breath, thirty samples each, scaled by constants so that their sizes stay comparable. The stand-in sees a
-quarter of its training questions as the EEG alone, and answers both kinds.
+At one sample per second an EEG shows its slow waves only, and a single normalised channel hardly distinguishes the
+stages (a random forest reaches .32). So the one series of the stage is a montage: the epoch's EEG (Fpz-Cz), then EOG,
+EMG and breath, thirty samples each, scaled by constants so that their sizes stay comparable. A quarter of the training
+questions show the EEG alone; the stand-in answers both kinds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _IMPRESSIONS = {
 
 
 class SleepCorpus:
-    """841 epochs; a source is a block of five minutes, so that few epochs have a neighbour in another split."""
+    """841 epochs. A source is a block of five minutes, so that few epochs have a neighbour in another split."""
 
     stage = 4
 
@@ -58,7 +58,7 @@ class SleepCorpus:
         self._by_label = [[i for i in self._members["train"] if self._labels[i] == label] for label in LABELS]
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """Half of the draws are balanced over stages."""
+        """Draw a training question; half of the draws are balanced over stages."""
         balanced = [members for members in self._by_label if members]
         i = one_of(rng, one_of(rng, balanced) if rng.random() < 0.5 else self._members["train"])
         epoch = _augmented(self._epochs[i], rng)
@@ -83,7 +83,7 @@ class SleepCorpus:
 
 
 def _split_blocks(blocks: list[str], labels: list[str], rng: np.random.Generator) -> dict[str, Split]:
-    """Blocks with the same most frequent stage are parted among themselves, so that every split has every stage."""
+    """Split the blocks of each most frequent stage separately, so that each split has all stages."""
     groups: dict[str, list[str]] = {}
     for block in dict.fromkeys(blocks):
         inside = Counter(label for its, label in zip(blocks, labels, strict=True) if its == block)
@@ -92,7 +92,7 @@ def _split_blocks(blocks: list[str], labels: list[str], rng: np.random.Generator
 
 
 def rationale(epoch: Float[np.ndarray, "4 30"], label: str, rng: np.random.Generator, alone: bool = False) -> str:
-    """Sentences measured from the epoch's channels, an impression, the answer."""
+    """Measured sentences about the channels, an impression and the answer."""
     eeg, eog, emg, breath = epoch
     sentences = [_slow_waves(eeg, rng)]
     if not alone:
@@ -127,7 +127,7 @@ def _breath(breath: np.ndarray, rng: np.random.Generator) -> str:
 
 
 def _augmented(epoch: Float[np.ndarray, "4 30"], rng: np.random.Generator) -> Float[np.ndarray, "4 30"]:
-    """Roll, reversal, sign of EEG and EOG, small gains, noise."""
+    """Augment an epoch by roll, reversal, sign of EEG and EOG, small gains and noise."""
     x = np.roll(epoch, int(rng.integers(epoch.shape[1])), axis=1)
     if rng.random() < 0.5:
         x = x[:, ::-1]
@@ -136,7 +136,7 @@ def _augmented(epoch: Float[np.ndarray, "4 30"], rng: np.random.Generator) -> Fl
 
 
 def _load_epochs() -> tuple[np.ndarray, list[str]]:
-    """Epochs [841, 4, 30] in units of the channels' scales, and their stages; stage 4 counts as 3."""
+    """Epochs [841, 4, 30] in units of the channels' scales, and their stages, with stage 4 as stage 3."""
     table = pyarrow.parquet.read_table(
         data_file("sleep/SC4001E0_psg_1hz_epochs.parquet"), columns=[*_CHANNELS, "label"]
     )

@@ -32,12 +32,12 @@ _CAPTIONS, _CAPTION_TOKENS = 32, 160  # questions of stage 2 that are judged; lo
 
 @dataclass(frozen=True)
 class JudgedStandIn:
-    """A stand-in that was trained now.
+    """A trained stand-in and its scores.
 
     Attributes:
-        directory: where it was written.
-        minutes, cpu_minutes: that its training took, on the clock and of this process's cores.
-        scores: by name of the questions: ``held_out`` and, where real data are at hand, those; with the minutes.
+        directory: its directory.
+        minutes, cpu_minutes: wall-clock and CPU time of the training.
+        scores: scores by name of the questions, ``held_out`` and real ones if there are any; and the minutes.
     """
 
     directory: Path
@@ -62,7 +62,7 @@ def train_and_judge_stand_in(
     Args:
         stage: number or name, or ``early-claims``.
         out: the directory; replaced if it exists.
-        seed: of weights, batches, and of which sources are held out.
+        seed: seed of weights and batches, and of the split of the sources.
         questions: held-out questions to judge it by; 0 for none.
         draws: answers drawn per question.
         max_steps: most steps per phase, for a quick trial.
@@ -102,7 +102,7 @@ def held_out_scores(model: SoftPromptModel, problems: Sequence[Problem], draws: 
 
 
 def _real_problems(name: str) -> dict[str, list[Problem]]:
-    """Real questions beside the generated ones, where the data are at hand."""
+    """Real questions, if the stage has generated ones and the data are on this machine."""
     try:
         if name == "tsqa":
             return {"public rows, which never answer (a)": real_tsqa_problems()}

@@ -1,7 +1,7 @@
-"""Stage 1: multiple-choice questions like TSQA's on generated series, with all three options as answers.
+"""Stage 1: multiple-choice questions like those of TSQA about generated series, with all three options as answers.
 
-Four kinds of question with the wording of the public rows. Those rows never answer "(a)", so a model that is judged on
-them alone looks better than it is; here every option is as frequent as the others.
+There are four kinds of questions, worded as in the public rows. The answer of those rows is never "(a)", so a model
+that is evaluated on them alone looks better than it is. Here all options are equally frequent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HELD_OUT = {"train": 480, "validation": 120, "test": 480}
 
 
 class TsqaCorpus:
-    """Generated series of 64 to 256 points; every question is a source of its own."""
+    """Questions about generated series of 64 to 256 points; each is a source of its own."""
 
     stage = 1
 
@@ -36,7 +36,7 @@ class TsqaCorpus:
         return _question(rng, one_of(rng, LENGTHS), "tsqa/draw")
 
     def problems(self, split: Split) -> list[Problem]:
-        """Drawn from streams that no training question is drawn from."""
+        """The questions of a split, from random streams of their own."""
         return [
             _question(
                 np.random.default_rng([self._seed, 11, SPLITS.index(split), i]),
@@ -48,7 +48,7 @@ class TsqaCorpus:
 
 
 def real_tsqa_problems() -> list[Problem]:
-    """The public rows of the data collection. Raises DataNotFound where they are not."""
+    """The public rows of the data collection. Raises DataNotFound if they are not on this machine."""
     options = pyarrow.csv.ParseOptions(newlines_in_values=True)
     rows = pyarrow.csv.read_csv(data_file(ROWS), parse_options=options).to_pylist()
     return [
@@ -72,13 +72,13 @@ def _question(rng: np.random.Generator, length: int, name: str) -> Problem:
 
 
 def _trend(option: int, length: int, rng: np.random.Generator) -> Float[np.ndarray, " T"]:
-    """Constant, upward or downward, with a season and noise over it."""
+    """A constant, upward or downward trend, with a season and noise."""
     slope = (0.0, 1.0, -1.0)[option] * rng.uniform(1.2, 4.0)
     return slope * np.linspace(-0.5, 0.5, length) + _season(length, rng) * rng.uniform(0, 0.9) + _noise(length, rng)
 
 
 def _seasonality(option: int, length: int, rng: np.random.Generator) -> Float[np.ndarray, " T"]:
-    """None, a fixed one, or one whose period or size changes."""
+    """No season, a fixed one, or one whose period or amplitude changes."""
     drift = rng.uniform(-1, 1) * np.linspace(-0.5, 0.5, length)
     if option == 0:
         return drift + (0.1 + _noise(length, rng)) * rng.uniform(1, 3)
@@ -98,14 +98,14 @@ def _shifting(length: int, rng: np.random.Generator) -> Float[np.ndarray, " T"]:
 
 
 def _volatility(option: int, length: int, rng: np.random.Generator) -> Float[np.ndarray, " T"]:
-    """Constant, increased or decreased."""
+    """Constant, increased or decreased volatility."""
     ratio = (1.0, 1.0, -1.0)[option] * (rng.uniform(1.0, 2.2) if option else rng.uniform(-0.25, 0.25))
     size = np.exp(ratio * np.linspace(-0.5, 0.5, length))
     return size * (_season(length, rng) * rng.uniform(0, 1.2) + rng.uniform(0.1, 0.5) * rng.standard_normal(length))
 
 
 def _outliers(option: int, length: int, rng: np.random.Generator) -> Float[np.ndarray, " T"]:
-    """None, a sudden spike, or a level shift."""
+    """No outlier, a sudden spike, or a level shift."""
     series = _season(length, rng) * rng.uniform(0, 0.6) + _noise(length, rng)
     at = int(rng.integers(length // 5, 4 * length // 5))
     size = rng.choice((-1, 1)) * rng.uniform(1.8, 4.0)

@@ -1,4 +1,4 @@
-"""The encoder alone, first: it learns to tell measurements and clues, with heads that are thrown away after."""
+"""Warm-up of the encoder: it learns to predict measurements and clues, through heads that are discarded afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATCH_VALUES, _SERIES_VALUES = 5, 21
 
 
 class WarmUpHeads(nn.Module):
-    """Linear heads on the encoder's patches: measurements of patch and series, classes of the clues of a prompt."""
+    """Linear heads on the encoder's patches for measurements of patches and series, and for clues of prompts."""
 
     def __init__(self, clues: Mapping[str, int]) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class WarmUpHeads(nn.Module):
         prompts: int,
         known: Sequence[Mapping[str, int]],
     ) -> Tensor:
-        """Of a batch whose prompts have rows / prompts series each: squared errors of measurements, standardised over
-        the batch, and cross entropies of the clues that are known."""
+        """Loss of a batch whose prompts have rows / prompts series each: squared errors of the measurements,
+        standardised over the batch, plus cross entropies of the known clues."""
         patches = encoder(series).float()
         pooled = torch.cat([patches.mean(1), patches.amax(1)], 1)
         loss = functional.smooth_l1_loss(self.patch(patches), patch_measurements(series).clamp(-5, 5))
@@ -58,10 +58,10 @@ def warm_up(
     report: Callable[[int, float], None] = lambda step, loss: None,
     max_series: int = 3,
 ) -> None:
-    """Train the encoder for some steps on batches of problems whose series are of one length within a batch.
+    """Train the encoder on batches of problems whose series have the same length within a batch.
 
     Args:
-        max_series: of a prompt's series at most so many are looked at, drawn anew at every step.
+        max_series: most series per prompt in a step, drawn anew for each step.
     """
     heads = WarmUpHeads(clues)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], learning_rate, weight_decay=0.01)
@@ -81,7 +81,7 @@ def warm_up(
 
 
 def series_of(problems: Sequence[Problem], max_series: int) -> Float[Tensor, "rows points"]:
-    """The series of the problems' prompts, prompt after prompt, padded to whole patches."""
+    """The series of all prompts in order, padded to whole patches."""
     chosen: list[Tensor] = []
     for problem in problems:
         series = problem.conditioning.series

@@ -174,7 +174,7 @@ def test_what_cannot_be_learned_from_or_used_is_explained():
     endless = TextFeatures({"f": FunctionReward(lambda samples, problem: np.full(len(samples), -np.inf))})
     with pytest.raises(ValueError, match="not finite for a text that claims an answer"):
         fit_verifier(problems, said, owner, np.ones(len(said)), endless)
-    with pytest.raises(ValueError, match="was trained on agreement and 0 claims, it is given format and 0 claims"):
+    with pytest.raises(ValueError, match="was trained on agreement and 0 claims, but got format and 0 claims"):
         VerifierReward(verifier, TextFeatures({"format": FormatReward()}))
 
 
