@@ -62,7 +62,7 @@ class Resumed(NamedTuple):
 
 def kind_of_run(config: Mapping[str, Any]) -> str:
     """``forecast`` or ``stage``; older versions did not say."""
-    return str(config.get("kind") or ("stage" if "stage" in config["search"] else "forecast"))
+    return str(config.get("kind") or ("stage" if "stage" in config.get("search", {}) else "forecast"))
 
 
 def find_run(where: str) -> Resumed:

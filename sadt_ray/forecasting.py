@@ -496,8 +496,9 @@ def _reward_spec(config: Mapping[str, Any]) -> str:
     if "reward_spec" in config:
         return str(config["reward_spec"])
     arguments = [str(argument) for argument in config.get("arguments", ())]
-    for number, argument in enumerate(arguments):  # older versions kept the command line alone
+    found = ForecastSettings.reward
+    for number, argument in enumerate(arguments):  # older versions kept the command line alone; a later flag counts
         name, separator, value = argument.partition("=")
         if name == "--reward":
-            return value if separator else arguments[number + 1]
-    return ForecastSettings.reward
+            found = value if separator else arguments[number + 1]
+    return found

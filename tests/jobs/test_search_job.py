@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import execution
 from jobs import search as job
+from sadt_ray import session
 from sadt_ray.runs.recording import run_recorded
 from sadt_ray.trajectories import read_trajectories
 
@@ -275,7 +275,7 @@ def test_what_was_finished_before_a_failure_is_in_the_run_directory(monkeypatch,
             raise RuntimeError("out of memory")
         return run_recorded(*arguments)
 
-    monkeypatch.setattr(execution, "run_recorded", fail_later)
+    monkeypatch.setattr(session, "run_recorded", fail_later)
     monkeypatch.setattr(sys, "argv", ["search", *TINY, "--method", "snis", "dts", "--out", str(tmp_path / "run")])
     with pytest.raises(RuntimeError, match="out of memory"):
         job.main()

@@ -33,6 +33,11 @@ def start(directory, moment=""):
     return process, int(begun[1])
 
 
+def newest(directory):
+    """The last whole checkpoint."""
+    return max(path.name for path in (directory / "checkpoints").glob("*.safetensors"))
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A run directory whose search was killed six times; how far each process found it."""
@@ -41,7 +46,10 @@ def killed(tmp_path_factory):
         process, simulations = start(directory, moment)
         found.append(simulations)
         if moment == "now":
-            time.sleep(rng.uniform(0.02, 0.2))
+            before = newest(directory)
+            while newest(directory) == before and process.poll() is None:  # it saves something, however slow it is
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.05))
             process.kill()
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (-signal.SIGKILL, "")  # and no warning of a damaged checkpoint
