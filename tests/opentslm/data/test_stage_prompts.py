@@ -95,7 +95,7 @@ def test_read_by_window_no_number_of_the_prompt_depends_on_unit_or_offset():
         (1, {"Task": None}, "no field 'Task'"),
         (3, {"x_axis": [1.0, 2.0]}, "samples; they must be of one length"),
         (3, {"label": "swimming"}, "'swimming' is none of biking"),
-        (4, {"time_series": [1.0]}, "no deviation"),
+        (4, {"time_series": [1.0]}, "no standard deviation"),
         (4, {"time_series": [1.0, float("nan")]}, "not finite"),
         (4, {"time_series": [[1.0, 2.0], [1.0, 2.0]]}, "stage 4 has 1 of them"),
         (5, {"leads": [[1.0, 2.0]]}, r"must be \[12, T\]"),

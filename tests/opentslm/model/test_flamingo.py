@@ -126,7 +126,7 @@ def test_without_series_or_without_condition_it_says_what_to_do(flamingo: Any, p
         flamingo.embed(Prompt("plain text"))
     embeds = flamingo.embed(prompts[1])
     flamingo.to("cpu")
-    with pytest.raises(ValueError, match=r"no prompt was given to condition\(\)"):
+    with pytest.raises(ValueError, match=r"condition\(\) was not called"):
         flamingo.network(inputs_embeds=embeds)
 
 
