@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # only the loggers of ``Sweep.track``
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # only the loggers of ``Grid.track``
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output can be turned off, the new one cannot
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a short search may end before its first report
@@ -29,7 +29,7 @@ _NO_END = 10**15  # evaluations: each search has its own budget
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Grid:
     """A grid of searches and its settings.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sweep:
     track: tuple[Tracker, ...] = ()
 
 
-def run_sweep(sweep: Sweep, run: Run) -> None:
+def run_sweep(sweep: Grid, run: Run) -> None:
     """Run all trials, or resume them if the storage holds the state of the same grid.
 
     Returns when every trial has ended, with or without success, or after a signal to stop.
@@ -104,7 +104,7 @@ def _name(trial: Any) -> str:
     return str(trial.config["trial"]["name"])
 
 
-def _tracker(name: Tracker, sweep: Sweep) -> Any:
+def _tracker(name: Tracker, sweep: Grid) -> Any:
     """Make a logger of Tune. Raises ImportError with the name of a missing package."""
     if name == "tensorboard":
         from ray.tune.logger import TBXLoggerCallback

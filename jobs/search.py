@@ -119,6 +119,7 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         compile_kernels()
         task = job.build_task(partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True))
         described = task.describe()
+        described["search"].setdefault("trajectories", job.trajectories)
         if resumed is not None:
             resumed.check_settings(described["search"], job.settings_in(resumed.config))
         check_entries(task.entries(), task.problems, task.flow)

@@ -107,12 +107,12 @@ def begin(job: SweepJob, trials: Sequence[TrialSpec], arguments: list[str], out:
 
 def run_trials(job: SweepJob, out: Path, places: Places) -> None:
     """Run what is left to be run, on the cluster at hand."""
-    from actors.tuning import Sweep, run_sweep
+    from actors.tuning import Grid, run_sweep
 
     execution = job.execution
     extra = [] if job.report else ["--no-report"]
     rows = json.loads((out / TRIALS).read_text())["trials"]
-    sweep = Sweep(
+    sweep = Grid(
         trials=[{name: row[name] for name in row if name not in WAITING} for row in rows],
         shared={
             "storage": places.storage,

@@ -50,7 +50,9 @@ class TerminalValues:
         return self.samples[kept], self.rewards[kept], self.log_share[kept], counts
 
 
-def endings(chain: Chain, scorer: Scorer, states: States, problem: Int[np.ndarray, " N"], lam: float) -> TerminalValues:
+def evaluate_terminal(
+    chain: Chain, scorer: Scorer, states: States, problem: Int[np.ndarray, " N"], lam: float
+) -> TerminalValues:
     """Decode and score N states at x_0.
 
     Args:

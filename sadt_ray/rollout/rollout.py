@@ -8,7 +8,7 @@ import numpy as np
 
 from sadt_ray.interfaces import Chain, Failure, Results, Scorer, Tickets
 from sadt_ray.processes.sampling import run_down
-from sadt_ray.rewards.terminal import endings
+from sadt_ray.rewards.terminal import evaluate_terminal
 
 
 def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets, lam: float = 1.0) -> Results:
@@ -24,7 +24,7 @@ def rollout(chain: Chain, scorer: Scorer, num_levels: int, tickets: Tickets, lam
     path = run_down(chain, num_levels, tickets.state, tickets.level, tickets.problem, tickets.seed)
     order = np.argsort(path.rows, kind="stable")  # ticket by ticket, each from the top down
     lengths = np.bincount(path.rows, minlength=len(tickets))
-    ends = endings(chain, scorer, path.states[order[np.cumsum(lengths) - 1]], tickets.problem, lam)
+    ends = evaluate_terminal(chain, scorer, path.states[order[np.cumsum(lengths) - 1]], tickets.problem, lam)
     good, nfe = np.ones(len(tickets), bool), path.nfe + ends.nfe
     good[list(ends.messages)] = False
     samples, rewards, log_share, counts = ends.samples_of(good)

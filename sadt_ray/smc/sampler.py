@@ -25,7 +25,7 @@ from torch import Tensor
 from sadt_ray.interfaces import Chain, Failure, Results, Scorer, States, Tickets
 from sadt_ray.numerics.rng import derive_seed_grid, uniforms
 from sadt_ray.processes.walk import Choice, View, Walk, level_positions, walk_from
-from sadt_ray.rewards.terminal import endings
+from sadt_ray.rewards.terminal import evaluate_terminal
 from sadt_ray.smc.batches import concatenated
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.genealogy import Genealogy
@@ -263,7 +263,7 @@ class ParticleSystem:
         """Score x_0, and return samples, weights, values and new nodes."""
         sampler, (batch, n) = self._sampler, self._shape
         states, problem = self._walk.states(), np.repeat(self._tickets.problem, n)
-        ends = endings(sampler.chain, sampler.scorer, states, problem, sampler.lam)
+        ends = evaluate_terminal(sampler.chain, sampler.scorer, states, problem, sampler.lam)
         failed = {row // n: ends.messages[row] for row in sorted(ends.messages, reverse=True)}  # keeps the first
         good = np.array([b not in failed for b in range(batch)])
         log_weights, value = self._final(ends.value.reshape(batch, n))
