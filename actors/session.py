@@ -220,9 +220,9 @@ class RaySession:
                         if on_stats is not None:
                             on_stats(stats)
             except BaseException as error:
-                return self._stopped(call, error)
+                return self._stopped(call, plan, error)
             try:
-                return _ended(ray.get(call))
+                return _ended(ray.get(call), plan)
             except RayTaskError as error:
                 raise (error.cause or error) from None
             except RayActorError as error:
@@ -262,11 +262,11 @@ class RaySession:
         except (GetTimeoutError, RayActorError):
             return None
 
-    def _stopped(self, call: Any, reason: BaseException) -> SearchResult:
+    def _stopped(self, call: Any, plan: SearchPlan, reason: BaseException) -> SearchResult:
         """Have the search stopped, and say why."""
         try:
             ray.get(self.owner.stop.remote(), timeout=_STOP_WITHIN)
-            return _ended(ray.get(call, timeout=_STOP_WITHIN))._replace(error=reason)
+            return _ended(ray.get(call, timeout=_STOP_WITHIN), plan)._replace(error=reason)
         except RayError:
             raise reason from None
 
@@ -293,6 +293,6 @@ def _has_come(reply: Any) -> bool:
     return True
 
 
-def _ended(sent: Sent) -> SearchResult:
+def _ended(sent: Sent, plan: SearchPlan) -> SearchResult:
     error = None if sent.failure is None else SearchFailed(sent.failure)
-    return SearchResult(Search.restored(sent.state), sent.seconds, error)
+    return SearchResult(Search.restored(sent.state, plan.config), sent.seconds, error)
