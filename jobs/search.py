@@ -54,6 +54,7 @@ from jobs.resume import (
 from jobs.search_job import SearchJob, build_methods
 from jobs.stages.run import run as answer_stage
 from sadt_ray.budget import fitted
+from sadt_ray.config import settings_of
 from sadt_ray.engine.loop import RolloutFailed, SearchStats, Tolerance
 from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
 from sadt_ray.flow.flow import Flow
@@ -125,7 +126,7 @@ def describe(
     return {
         "search": resolved_settings(job, task),
         "execution": {**asdict(job.execution), "executor": executor},
-        "methods": [{**asdict(method), "branch_steps": branch_steps[method.name]} for method in methods],
+        "methods": [{**settings_of(method), "branch_steps": branch_steps[method.name]} for method in methods],
         "process": {"sampler": asdict(task.process.sampler)},
         "problems": [problem.name for problem in task.problems],
         "oracle": task.reward.oracle,

@@ -30,7 +30,7 @@ class SearchJob:
     """Weights written by `python -m jobs.train prior`; the shipped ones by default."""
     method: tuple[str, ...] = ("prior", "best-of-n", "snis", "dts", "dts-late", "smc-debiased", "sadt")
     """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star; in sweeps of particles: fk, tds, dps,
-    smc-debiased, sweep, sadt; and sadt-tree."""
+    smc-debiased, sweep, sadt; and sadt-tree. Or module:function, a method of your own."""
     n_rollouts: int | None = None
     """Budget in rollouts, or particles, per context. Without any: the evaluations of 500 prior samples, all looks of a
     sweep included."""
@@ -54,10 +54,16 @@ class SearchJob:
     """Channels by name; all by default."""
     branch_steps: tuple[int, ...] = ()
     """Denoising steps after which dts, dts-late and dts-star make a node, the last being the number of steps."""
+    selection: str | None = None
+    """Rule that chooses a child: boltzmann, uct, or module:function, a rule of your own; by default uct for dts-star,
+    boltzmann for the others."""
     selection_inv_temperature: float | None = None
     """Inverse temperature of selection; by default lambda for dts, lambda / 2 for dts-late. Lower explores more."""
     c_uct: float | None = None
     """Exploration constant of dts-star, in units of the reward; 1 by default."""
+    widening: str | None = None
+    """Rule that says when a node gets another child: progressive (the default), or module:function, a rule of your
+    own."""
     widen_c: float | None = None
     """A node may have widen_c N^widen_alpha children; 2 by default."""
     widen_alpha: float | None = None
@@ -74,6 +80,11 @@ class SearchJob:
     channels are left out."""
     particles: int | None = None
     """Of a sweep; by default as few and large ones as make up the budget, up to 256."""
+    twist: str | None = None
+    """Look-ahead that guides particles: clean, debiased, flow, or module:function, one of your own; flow by default."""
+    resampling: str | None = None
+    """Resampling of particles: multinomial, stratified, systematic (the default), residual, siblings-K, or
+    module:function, a scheme of your own."""
     record_particles: Annotated[bool, tyro.conf.arg(aliases=["--harvest"])] = False
     """Record every particle, in groups of 8 siblings, for `python -m jobs.train flow`."""
     alpha: float | None = None
@@ -120,8 +131,8 @@ class SearchJob:
 
 
 _METHOD_FLAGS = (
-    "until_ess", "until_se", "particles", "branch_steps", "selection_inv_temperature", "c_uct", "widen_c",
-    "widen_alpha", "virtual_loss", "alpha", "alpha_visits",
+    "until_ess", "until_se", "particles", "branch_steps", "selection", "selection_inv_temperature", "c_uct", "widening",
+    "widen_c", "widen_alpha", "virtual_loss", "alpha", "alpha_visits", "twist", "resampling",
 )  # fmt: skip
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sadt_ray.api import sample, search
-    from sadt_ray.config import SearchConfig
+    from sadt_ray.config import Children, NodeCounts, SearchConfig, SelectionRule, WideningRule
     from sadt_ray.data.etth1 import load_csv, load_etth1
     from sadt_ray.engine.loop import RolloutFailed
     from sadt_ray.flow.flow import Flow
     from sadt_ray.interfaces import Problem
     from sadt_ray.methods import (
+        Method,
         best_of_n,
         dps,
         dts,
@@ -41,23 +42,31 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.opinions import fit_opinions
     from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
     from sadt_ray.rewards.spectral import SpectralReward
+    from sadt_ray.smc.config import Scheme, TwistFactory
     from sadt_ray.tree.samples import WeightedSamples
     from sadt_ray.tree.search import Search
 
 _HOME = {
+    "Children": "sadt_ray.config",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
     "FunctionReward": "sadt_ray.rewards.function",
     "JointProcess": "sadt_ray.processes.joint",
     "LimitReward": "sadt_ray.rewards.limit",
+    "Method": "sadt_ray.methods",
+    "NodeCounts": "sadt_ray.config",
     "Problem": "sadt_ray.interfaces",
     "RolloutFailed": "sadt_ray.engine.executor",
+    "Scheme": "sadt_ray.smc.config",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
     "SecondOpinionReward": "sadt_ray.rewards.second_opinion",
+    "SelectionRule": "sadt_ray.config",
     "SpectralReward": "sadt_ray.rewards.spectral",
+    "TwistFactory": "sadt_ray.smc.config",
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
+    "WideningRule": "sadt_ray.config",
     "best_of_n": "sadt_ray.methods",
     "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",
@@ -86,19 +95,26 @@ _HOME = {
 }
 
 __all__ = [
+    "Children",
     "CopulaReward",
     "Flow",
     "FunctionReward",
     "JointProcess",
     "LimitReward",
+    "Method",
+    "NodeCounts",
     "Problem",
     "RolloutFailed",
+    "Scheme",
     "Search",
     "SearchConfig",
     "SecondOpinionReward",
+    "SelectionRule",
     "SpectralReward",
+    "TwistFactory",
     "WeightedSamples",
     "WeightedSum",
+    "WideningRule",
     "best_of_n",
     "dps",
     "dts",
