@@ -22,7 +22,9 @@ from sadt_ray.tree.search import Search
 _LARGEST_BATCH = 4096
 SHARE_IN_FLIGHT = 0.05  # of a search's simulations; more would cost its trees too much quality
 
-copyreg.pickle(Search, lambda search: (Search.restored, (search.state(),)))  # how a search travels to its driver
+copyreg.pickle(
+    Search, lambda search: (Search.restored, (search.state(), search.config))
+)  # how a search travels to its driver
 
 
 class BatchPolicy(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sadt_ray.api import LearnedFlow, compare, learn, resume, sample, search
     from sadt_ray.comparison import Comparison
-    from sadt_ray.config import SearchConfig
+    from sadt_ray.config import Children, NodeCounts, SearchConfig, SelectionRule, WideningRule
     from sadt_ray.data.etth1 import load_csv, load_etth1
     from sadt_ray.data.synthetic import synthetic_hourly
     from sadt_ray.data.windows import SeriesDataset
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sadt_ray.runs.read import Run, read_run, read_runs
     from sadt_ray.runs.results import ProblemSamples, SampleResult
     from sadt_ray.session import Session, SessionFactory, serial_session
-    from sadt_ray.smc.config import SMCConfig
+    from sadt_ray.smc.config import Scheme, SMCConfig, TwistFactory
     from sadt_ray.training.fit import FlowFit, learn_flow
     from sadt_ray.training.flow import FlowSettings, train_flow
     from sadt_ray.training.prior import PriorSettings, train_prior
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Chain": "sadt_ray.interfaces",
+    "Children": "sadt_ray.config",
     "Comparison": "sadt_ray.comparison",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
@@ -72,6 +73,7 @@ _HOME = {
     "LearnedFlow": "sadt_ray.api",
     "LimitReward": "sadt_ray.rewards.limit",
     "Method": "sadt_ray.methods",
+    "NodeCounts": "sadt_ray.config",
     "Observer": "sadt_ray.engine.loop",
     "PriorSettings": "sadt_ray.training.prior",
     "Problem": "sadt_ray.interfaces",
@@ -81,17 +83,21 @@ _HOME = {
     "Run": "sadt_ray.runs.read",
     "SMCConfig": "sadt_ray.smc.config",
     "SampleResult": "sadt_ray.runs.results",
+    "Scheme": "sadt_ray.smc.config",
     "Scorer": "sadt_ray.interfaces",
     "Search": "sadt_ray.tree.search",
     "SearchConfig": "sadt_ray.config",
     "SearchStats": "sadt_ray.engine.loop",
     "SecondOpinionReward": "sadt_ray.rewards.second_opinion",
+    "SelectionRule": "sadt_ray.config",
     "SeriesDataset": "sadt_ray.data.windows",
     "Session": "sadt_ray.session",
     "SessionFactory": "sadt_ray.session",
     "SpectralReward": "sadt_ray.rewards.spectral",
+    "TwistFactory": "sadt_ray.smc.config",
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
+    "WideningRule": "sadt_ray.config",
     "best_of_n": "sadt_ray.methods",
     "compare": "sadt_ray.api",
     "default_reward": "sadt_ray.forecasting",
@@ -134,6 +140,7 @@ _HOME = {
 
 __all__ = [
     "Chain",
+    "Children",
     "Comparison",
     "CopulaReward",
     "Flow",
@@ -146,6 +153,7 @@ __all__ = [
     "LearnedFlow",
     "LimitReward",
     "Method",
+    "NodeCounts",
     "Observer",
     "PriorSettings",
     "Problem",
@@ -155,17 +163,21 @@ __all__ = [
     "Run",
     "SMCConfig",
     "SampleResult",
+    "Scheme",
     "Scorer",
     "Search",
     "SearchConfig",
     "SearchStats",
     "SecondOpinionReward",
+    "SelectionRule",
     "SeriesDataset",
     "Session",
     "SessionFactory",
     "SpectralReward",
+    "TwistFactory",
     "WeightedSamples",
     "WeightedSum",
+    "WideningRule",
     "best_of_n",
     "compare",
     "default_reward",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from sadt_ray.config import settings_of
 from sadt_ray.engine.loop import SearchResult, SearchStats, describe_failures
 from sadt_ray.engine.plan import SearchPlan, check_rollouts, plan_search
 from sadt_ray.engine.progress import SearchBar
@@ -300,7 +301,7 @@ class ComparisonTask:
         return {
             "kind": "python",
             "search": {"process": described(self.process), "reward": described(self.reward)},
-            "methods": [asdict(method) for method in self.methods],
+            "methods": [settings_of(method) for method in self.methods],
             "problems": [problem.name for problem in self.problems],
             "oracle": self.reward.oracle,
         }

@@ -1,6 +1,7 @@
-"""The settings of a search, checked when they are made, and the names that configurations give to functions.
+"""The settings of a search, checked when they are made, and the functions of a user's own that they may name.
 
-Settings are frozen, so that the resolved configuration can be written beside every result.
+Settings are frozen, so that the resolved configuration can be written beside every result. A function in them is
+written by its name, ``module:function``.
 """
 
 from __future__ import annotations
@@ -8,13 +9,98 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
 
 Selection = Literal["boltzmann", "uct"]
 Draw = Literal["softmax", "argmax", "uniform"]
-SelectionRule = Callable[..., int]
-WideningRule = Callable[..., bool]
+
+
+class NodeCounts(NamedTuple):
+    """A node of the tree in numbers: what a widening rule decides by."""
+
+    level: int
+    """0 at the root. Nodes of the last level, x_0, are never asked about."""
+    visits: int
+    """Finished simulations through the node."""
+    in_flight: int
+    """Simulations through the node that were asked and are not finished."""
+    num_children: int
+    """Children in the tree, at least 1: a node without children always gets one."""
+    pending: int
+    """Simulations in flight that will give this very node another child."""
+    widen_c: float
+    """The setting of this name, for the rule to use or to ignore."""
+    widen_alpha: float
+    """The setting of this name, for the rule to use or to ignore."""
+
+
+class Children(NamedTuple):
+    """The n children of one node, in order of arrival: what a selection rule decides by.
+
+    The arrays are copies. A rule may change them; the tree stays as it is.
+    """
+
+    value: Float[np.ndarray, " n"]
+    """Value as built-in selection reads it, in units of the reward: (1 - alpha) v + alpha F, less the virtual loss.
+    With alpha = 0 and no virtual loss, the defaults of DTS, it is ``soft_value``. May be -inf."""
+    soft_value: Float[np.ndarray, " n"]
+    """v, the soft value of the finished simulations below each child, in units of the reward. May be -inf."""
+    log_flow: Float[np.ndarray, " n"]
+    """lambda F, the flow's estimate of lambda v, in nats; 0 without a flow."""
+    visits: Int[np.ndarray, " n"]
+    """Finished simulations through each child, at least 1."""
+    in_flight: Int[np.ndarray, " n"]
+    """Simulations through each child that were asked and are not finished."""
+    node: NodeCounts
+    """The node whose children they are."""
+    inv_temperature: float
+    """lambda."""
+    selection_inv_temperature: float
+    """The setting of this name, lambda if it is not given; for the rule to use or to ignore."""
+    c_uct: float
+    """The setting of this name, for the rule to use or to ignore."""
+
+
+class SelectionRule(Protocol):
+    """Chooses the child that a simulation goes on with: ``rule(children, uniform) -> index``.
+
+    Called at every node that gets no new child, from the root down. It may be a plain function or one that
+    ``numba.njit`` compiled. It should depend on its arguments alone: then a search is repeatable, and a resumed search
+    goes on as the first one would have. Selection by counts and flow keeps E[Z_hat] = Z; selection by values found so
+    far makes log Z low.
+
+    Args:
+        children: of the node, at least one.
+        uniform: a number in (0, 1), for a rule that draws. It follows from the seed, the level and the simulation.
+
+    Returns:
+        A position in the arrays of ``children``, an integer from 0 to n - 1. Another answer ends the search with a
+        ValueError that names the rule.
+    """
+
+    def __call__(self, children: Children, uniform: float, /) -> int: ...
+
+
+class WideningRule(Protocol):
+    """Decides whether a node gets another child: ``rule(node) -> bool``.
+
+    Called at every node on the way down that has children and is no x_0. True: the simulation leaves the tree here, and
+    its rollout becomes a new child. False: selection chooses one of the children. It may be a plain function or one
+    that ``numba.njit`` compiled, and should depend on its argument alone.
+
+    Args:
+        node: the node in numbers. Count ``pending`` with ``num_children``, or simulations asked at once all become
+            children of the same node.
+
+    Returns:
+        True or False. Another answer ends the search with a ValueError that names the rule.
+    """
+
+    def __call__(self, node: NodeCounts, /) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +111,7 @@ class SearchConfig:
     """lambda: the target is p(x_0) exp(lambda r(x_0)) / Z."""
     selection: str | SelectionRule = "boltzmann"
     """boltzmann: a child with probability softmax(beta v) (DTS). uct: the highest v + c sqrt(log N / N_c) (DTS*). Or a
-    rule of your own, a function or its name module:function, see ``tree.rules``."""
+    rule of your own, a function or its name module:function; see ``SelectionRule``."""
     alpha: float = 0.0
     """Share of the flow in selection: it reads a child's value as (1 - alpha) v + alpha F, F = log_flow / lambda
     (S-ADT). Backup and draw never read F. At 1 selection depends on states and counts alone, and E[Z_hat] = Z at any
@@ -43,7 +129,7 @@ class SearchConfig:
     """Exploration constant of uct, in units of the reward; 0 is greedy."""
     widening: str | WideningRule = "progressive"
     """When a node gets another child. progressive: while it has fewer than widen_c N^widen_alpha. Or a rule of your
-    own, a function or its name module:function, see ``tree.rules``."""
+    own, a function or its name module:function; see ``WideningRule``."""
     widen_c: float = 2.0
     """A node may have widen_c N^widen_alpha children. Infinite: every simulation starts at the root."""
     widen_alpha: float = 0.8
@@ -89,8 +175,11 @@ class SearchConfig:
 
 
 def _check_rule(name: str, rule: object, built_in: tuple[str, ...]) -> None:
-    known = callable(rule) or rule in built_in or (isinstance(rule, str) and ":" in rule)
+    named = isinstance(rule, str) and ":" in rule
+    known = callable(rule) or rule in built_in or named
     _require(known, name, rule, f"one of {', '.join(built_in)}, module:function, or a function")
+    if named:
+        load_function(str(rule), "rule")
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
@@ -110,6 +199,11 @@ def load_function(name: str, what: str = "function") -> Callable[..., Any]:
     module_name, separator, attribute = name.partition(":")
     if not (separator and module_name and attribute):
         raise ValueError(f"a {what} is written module:function, for example my_module:my_{what}; got {name!r}")
+    if "<" in attribute:
+        raise ValueError(
+            f"the {what} {name!r} was made inside another function or is an object, so that it cannot be loaded by a "
+            "name; define it with def at the top of a module, or keep it there under a name of its own"
+        )
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -129,7 +223,40 @@ def load_function(name: str, what: str = "function") -> Callable[..., Any]:
 
 
 def name_of(function: str | Callable[..., Any]) -> str:
-    """The name of a function as ``load_function`` reads it; a name is returned as it is."""
+    """The name of a function as ``load_function`` reads it; a name is returned as it is.
+
+    A lambda, a function made inside another one, or an object with ``__call__`` has no such name: what is returned then
+    contains ``<``, and ``load_function`` refuses it.
+    """
     if isinstance(function, str):
         return function
-    return f"{function.__module__}:{function.__qualname__}"
+    named = getattr(function, "__qualname__", None)
+    owner = function if named is not None else type(function)
+    return f"{owner.__module__}:{named if named is not None else f'<{owner.__qualname__} object>'}"
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """The fields of a configuration by name, for a file: functions by their names, configurations inside it as
+    dictionaries."""
+    return {each.name: _as_setting(getattr(config, each.name)) for each in fields(config)}
+
+
+def _as_setting(value: Any) -> Any:
+    if callable(value):
+        return name_of(value)
+    return settings_of(value) if is_dataclass(value) else value
+
+
+def check_named(config: Any) -> None:
+    """Refuse a configuration whose functions a checkpoint could not name.
+
+    Raises ValueError, with the setting and the function, for a lambda, a function made inside another one, or an object
+    with ``__call__``.
+    """
+    for setting, value in settings_of(config).items():
+        if isinstance(value, str) and "<" in value:
+            raise ValueError(
+                f"{setting} is {value}, which cannot be loaded by its name, so that a checkpoint could not say which "
+                "rule the search follows; define it with def at the top of a module, give it as 'module:name', or "
+                "search without checkpoints"
+            )

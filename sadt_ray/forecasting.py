@@ -15,6 +15,7 @@ from typing import Any
 
 from sadt_ray.budget import fitted
 from sadt_ray.comparison import ComparisonTask
+from sadt_ray.config import settings_of
 from sadt_ray.data.etth1 import DataNotFound, load_csv, load_etth1
 from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.data.windows import SeriesDataset
@@ -164,7 +165,7 @@ class ForecastTask(ComparisonTask):
             "kind": "forecast",
             "reward_spec": self.settings.reward,
             "search": {**self.settings.settings(), "reward": repr(self.reward)},
-            "methods": [{**asdict(method), "branch_steps": steps[method.name]} for method in self.methods],
+            "methods": [{**settings_of(method), "branch_steps": steps[method.name]} for method in self.methods],
             "process": {"sampler": asdict(self.process.sampler)},
             "problems": [problem.name for problem in self.problems],
             "oracle": self.reward.oracle,

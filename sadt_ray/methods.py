@@ -306,7 +306,7 @@ def fk(
     ess_threshold: float = 0.5,
     record_particles: bool = False,
     record_share: float = 1.0,
-    record_resampling: str | None = None,
+    record_resampling: str | Scheme | None = None,
 ) -> Method:
     """Feynman-Kac steering, twisted SMC by r(x0_hat) (Singhal et al. 2025; Wu et al. 2023 without gradients).
 
@@ -344,7 +344,7 @@ def tds(
     ess_threshold: float = 0.5,
     record_particles: bool = False,
     record_share: float = 1.0,
-    record_resampling: str | None = None,
+    record_resampling: str | Scheme | None = None,
 ) -> Method:
     """Twisted Diffusion Sampler (Wu et al. 2023): FK with proposals along the gradient of r(x0_hat).
 
@@ -413,7 +413,7 @@ def smc_debiased(
     ess_threshold: float = 0.5,
     record_particles: bool = False,
     record_share: float = 1.0,
-    record_resampling: str | None = None,
+    record_resampling: str | Scheme | None = None,
 ) -> Method:
     """SMC by r~, the look-ahead that takes the scatter of x_0 into account: the strongest method that learns nothing.
 
@@ -456,7 +456,7 @@ def sweep(
     ess_threshold: float = 0.7,
     record_particles: bool = False,
     record_share: float = 1.0,
-    record_resampling: str | None = None,
+    record_resampling: str | Scheme | None = None,
 ) -> Method:
     """Independent particle systems under the flow: guided, chosen among candidates, weighted. r~ until there is a flow.
 
@@ -515,7 +515,7 @@ def sadt(
     ess_threshold: float = 0.7,
     record_particles: bool = False,
     record_share: float = 1.0,
-    record_resampling: str | None = None,
+    record_resampling: str | Scheme | None = None,
 ) -> Method:
     """S-ADT: a tree whose rollouts are particle systems under the flow, and whose selection reads the flow alone.
 
@@ -633,7 +633,7 @@ def method_function(name: str) -> Callable[..., Method]:
     if name in METHODS:
         return METHODS[name]
     if ":" in name:
-        return load_function(name, "a method")
+        return load_function(name, "method")
     raise ValueError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}, or module:function")
 
 

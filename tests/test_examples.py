@@ -42,6 +42,14 @@ def test_a_prior_of_ones_own_is_searched_and_the_exact_answer_is_met(tmp_path):
     assert values[0] < exact[0] - 0.3  # selection by values: log Z comes out low
 
 
+def test_a_selection_rule_of_ones_own_is_compared_with_the_built_in_ones(tmp_path):
+    exact, *rules = printed("puct_selection", tmp_path).splitlines()
+    assert [line.split()[0] for line in rules] == ["boltzmann", "uct", "puct"]
+    for log_z, best, *_ in map(numbers, rules):
+        assert -1 < log_z - numbers(exact)[0] < 0
+        assert best > 1.8
+
+
 @pytest.mark.slow
 def test_a_flow_learns_from_what_sweeps_left_behind(tmp_path):
     _, residual, snis, swept = map(numbers, printed("learn_a_flow", tmp_path).splitlines())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sadt_ray.comparison import Entry
+from sadt_ray.config import settings_of
 from sadt_ray.engine.loop import SearchResult, describe_failures
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
@@ -100,7 +101,7 @@ class StageTask:
         return {
             "kind": "stage",
             "search": self.settings.as_recorded(),
-            "methods": [asdict(entry.method) for entry in self.entries()],
+            "methods": [settings_of(entry.method) for entry in self.entries()],
             "reward": repr(self.prepared.reward),
             "oracle": self.oracle,
             "stand_in": self.is_stand_in,

@@ -17,7 +17,7 @@ from sadt_ray.rewards.look_ahead import is_differentiable
 from sadt_ray.rollout.rollout import rollout
 from sadt_ray.smc.config import PLAIN_ROLLOUT, SMCConfig
 from sadt_ray.smc.sampler import ParticleSampler
-from sadt_ray.smc.twists import CleanTwist, NoTwist, Twist, debiased_twist, relative_cost
+from sadt_ray.smc.twists import CleanTwist, NoTwist, Twist, custom_twist, debiased_twist, relative_cost
 
 RolloutFn = Callable[[Tickets], Results]
 
@@ -75,6 +75,8 @@ class RolloutFactory:
         """Of the search. Without a flow, one that wants it has the look-ahead that flows begin with, or none."""
         chain, scorer, lam = self._chain, self._scorer, self._spec.inv_temperature
         name, num_positions = self._spec.smc.twist, int(self._positions[-1]) + 1
+        if not isinstance(name, str) or ":" in name:
+            return custom_twist(name, chain, scorer, num_positions, lam)
         if name == "clean":
             return CleanTwist(scorer, lam)
         if name == "debiased":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sadt_ray.config import settings_of
 from sadt_ray.engine.executor import BatchTimes
 from sadt_ray.engine.loop import SearchStats
 from sadt_ray.runs.batch_log import BatchLog
@@ -81,7 +81,7 @@ class Recorder:
             directory = self._run / "trajectories" / self._method
             if self._num_parts and not directory.exists():  # resumed in another place: from the root again
                 self._num_nodes = self._num_parts = 0
-            about = {"method": self._method, "num_levels": search.num_levels, "config": asdict(search.config)}
+            about = {"method": self._method, "num_levels": search.num_levels, "config": settings_of(search.config)}
             facts = {**self._facts, **about}
             self._writer = TrajectoryWriter(
                 directory, search.names, states.shape[1:], states.dtype, facts, continue_after=self._num_parts

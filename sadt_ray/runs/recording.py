@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sadt_ray.config import check_named
 from sadt_ray.engine.checkpoint import Checkpoints, CheckpointTimes
 from sadt_ray.engine.executor import Executor, TimesBatches
 from sadt_ray.engine.loop import Observer, SearchResult, SearchStats, Tolerance, run
@@ -122,14 +123,17 @@ def begin_or_resume(
         times: when checkpoints are due.
 
     Raises:
-        ValueError: for a checkpoint of another search or format, or trajectories that belong to neither.
+        ValueError: for a checkpoint of another search or format, trajectories that belong to neither, or a rule that a
+            checkpoint cannot name.
     """
+    if checkpoints is not None:
+        check_named(search.config)
     found = checkpoints.latest() if checkpoints is not None else None
     saved: Mapping[str, Any] | None = None
     if found is not None:
         state, about = found
-        check_same_search(state, search)
-        search, saved = Search.restored(state), about["recorder"]
+        check_same_search(state, search.state())
+        search, saved = Search.restored(state, search.config), about["recorder"]
         search.forget(search.open_tickets())
     recorder = Recorder(run, method, keep_trajectories, resume=saved, facts=facts, batch_times=batch_times)
     recorder.open(search)

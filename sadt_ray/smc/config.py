@@ -4,14 +4,57 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sadt_ray.config import load_function
+from sadt_ray.interfaces import Chain, Scorer
+
+if TYPE_CHECKING:  # the only use of torch here is in an annotation
+    from sadt_ray.smc.twists import Twist
 
 TwistName = Literal["none", "clean", "debiased", "flow"]
 Guidance = Literal["never", "possible", "always"]
-Scheme = Callable[..., Any]
-TwistFactory = Callable[..., Any]
+
+
+class Scheme(Protocol):
+    """Resampling: chooses which particles go on: ``scheme(weights, uniforms) -> ancestors``.
+
+    The estimates stay unbiased if every particle i goes on n W_i times in expectation over ``uniforms``; this cannot be
+    checked here. A search is repeatable if all randomness comes from ``uniforms``.
+
+    Args:
+        weights: [B, n], W of B particle systems; each row sums to one.
+        uniforms: [B, n], independent numbers in (0, 1).
+
+    Returns:
+        ancestors [B, n], integers from 0 to n - 1: the particles of each system that go on, in any order. Another
+        shape, type or range ends the search with a ValueError that names the scheme.
+    """
+
+    def __call__(
+        self, weights: Float[np.ndarray, "B n"], uniforms: Float[np.ndarray, "B n"], /
+    ) -> Int[np.ndarray, "B n"]: ...
+
+
+class TwistFactory(Protocol):
+    """Makes a twist for the problems of a search: ``factory(chain, scorer, num_positions, inv_temperature) -> Twist``.
+
+    Called once on every worker and for every new version of a flow. Any twist with finite values leaves the estimates
+    unbiased; the nearer it is to lambda V, the more even the weights of the particles. ``smc.twists.FunctionTwist``
+    makes a twist of a function.
+
+    Args:
+        chain: the process, bound to the problems.
+        scorer: the reward, bound to the problems.
+        num_positions: positions of the chain, the root 0 and x_0, which is ``num_positions - 1``, included.
+        inv_temperature: lambda.
+    """
+
+    def __call__(self, chain: Chain, scorer: Scorer, num_positions: int, inv_temperature: float, /) -> Twist: ...
 
 
 @dataclass(frozen=True)
@@ -20,9 +63,10 @@ class SMCConfig:
 
     particles: int = 1
     """Particles of one ticket, n."""
-    twist: TwistName = "none"
+    twist: str | TwistFactory = "none"
     """Approximation of the soft value that guides particles. none: psi = 1. clean: r(x0_hat). debiased: the reward's
-    own look-ahead r~. flow: F_phi."""
+    own look-ahead r~. flow: F_phi. Or a look-ahead of your own: what makes it, or its name module:function; see
+    ``TwistFactory``."""
     guidance: Guidance = "never"
     """Whether proposals follow the gradient of the twist: never, wherever reward and process allow it, or always."""
     guidance_scale: float = 1.0
@@ -33,9 +77,9 @@ class SMCConfig:
     num_candidates: int = 1
     """Next states that each particle chooses from by the twist, on average over the steps. Used where evaluating the
     twist costs no function evaluation."""
-    resampling: str = "systematic"
-    """multinomial, stratified, systematic, residual; siblings-K: at every step, K children for each of n/K parents; or
-    module:function, a scheme of your own (``resampling.Scheme``)."""
+    resampling: str | Scheme = "systematic"
+    """multinomial, stratified, systematic, residual; siblings-K: at every step, K children for each of n/K parents. Or
+    a scheme of your own, a function or its name module:function; see ``Scheme``."""
     ess_threshold: float = 0.5
     """Resample when the effective sample size falls below this share of n; 1: at every step."""
     weighted: bool = True
@@ -44,7 +88,7 @@ class SMCConfig:
     """Return every particle with its parent, for training a flow."""
     record_share: float = 1.0
     """Share of the tickets, chosen by their seeds, whose particles are recorded."""
-    record_resampling: str | None = None
+    record_resampling: str | Scheme | None = None
     """Resampling of the recorded tickets, if it differs: siblings-K gives every particle siblings, at a small loss of
     quality."""
 
@@ -52,9 +96,9 @@ class SMCConfig:
         for name in ("particles", "num_candidates", "split_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, allowed in (("twist", get_args(TwistName)), ("guidance", get_args(Guidance))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.guidance not in get_args(Guidance):
+            raise ValueError(f"guidance must be one of {', '.join(get_args(Guidance))}, got {self.guidance!r}")
+        _check_twist(self.twist)
         if self.particles % self.split_factor and self.particles > 1:
             raise ValueError(
                 f"{self.particles} particles cannot be split from {self.split_factor} times fewer; take a multiple of "
@@ -87,13 +131,26 @@ class SMCConfig:
         return siblings_per_parent(self.resampling) > 1 or self.resampling == "siblings-1"
 
 
-def _check_scheme(scheme: str, particles: int, split_factor: int) -> None:
-    if not re.fullmatch(
-        r"multinomial|stratified|systematic|residual|(siblings|families)-[1-9]\d*|[\w.]+:[\w.]+", scheme
+def _check_twist(twist: object) -> None:
+    names = get_args(TwistName)
+    if isinstance(twist, str) and ":" in twist:
+        load_function(twist, "twist")
+    elif not callable(twist) and twist not in names:
+        raise ValueError(f"twist must be one of {', '.join(names)}, module:function, or a function, got {twist!r}")
+
+
+def _check_scheme(scheme: object, particles: int, split_factor: int) -> None:
+    if callable(scheme):
+        return
+    if isinstance(scheme, str) and ":" in scheme:
+        load_function(scheme, "scheme")
+        return
+    if not isinstance(scheme, str) or not re.fullmatch(
+        r"multinomial|stratified|systematic|residual|(siblings|families)-[1-9]\d*", scheme
     ):
         raise ValueError(
-            "resampling must be one of multinomial, stratified, systematic, residual, siblings-K, or module:function, "
-            f"got {scheme!r}"
+            "resampling must be one of multinomial, stratified, systematic, residual, siblings-K, module:function, or "
+            f"a function, got {scheme!r}"
         )
     if particles > 1 and particles // split_factor % siblings_per_parent(scheme):
         raise ValueError(
@@ -102,8 +159,10 @@ def _check_scheme(scheme: str, particles: int, split_factor: int) -> None:
         )
 
 
-def siblings_per_parent(resampling: str) -> int:
+def siblings_per_parent(resampling: str | Scheme) -> int:
     """K of ``siblings-K`` (once called ``families-K``), 1 of any other scheme."""
+    if not isinstance(resampling, str):
+        return 1
     prefix, _, size = resampling.partition("-")
     return int(size) if prefix in ("siblings", "families") and size.isdigit() else 1
 

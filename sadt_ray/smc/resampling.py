@@ -6,12 +6,11 @@ populations at once, one a row, and take their uniforms as arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float, Int
 
-Scheme = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from sadt_ray.config import load_function, name_of
+from sadt_ray.smc.config import Scheme
 
 
 def multinomial(weights: Float[np.ndarray, "B n"], uniforms: Float[np.ndarray, "B n"]) -> Int[np.ndarray, "B n"]:
@@ -74,14 +73,48 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def scheme_named(name: str) -> Scheme:
-    """``multinomial``, ``stratified``, ``systematic``, ``residual`` or ``siblings-K``. ValueError for another name."""
+def scheme_named(name: str | Scheme) -> Scheme:
+    """``multinomial``, ``stratified``, ``systematic``, ``residual``, ``siblings-K``, or a scheme of a user's own, whose
+    answers are then checked at every call.
+
+    Args:
+        name: of a built-in scheme; or ``module:function``; or the function itself.
+
+    Raises ValueError for a name that does not exist.
+    """
+    if not isinstance(name, str):
+        return _checked(name, name_of(name))
+    if ":" in name:
+        return _checked(load_function(name, "scheme"), name)
     prefix, _, size = name.partition("-")
     if prefix in ("siblings", "families") and size.isdigit() and int(size) >= 1:
         return siblings(int(size))
     if name not in SCHEMES:
-        raise ValueError(f"unknown resampling scheme {name!r}; choose one of {', '.join(SCHEMES)}, siblings-K")
+        raise ValueError(
+            f"unknown resampling scheme {name!r}; choose one of {', '.join(SCHEMES)}, siblings-K, module:function"
+        )
     return SCHEMES[name]
+
+
+def _checked(scheme: Scheme, name: str) -> Scheme:
+    """The scheme, with a ValueError that names it for an answer that is no ancestors."""
+
+    def checked(weights: Float[np.ndarray, "B n"], uniforms: Float[np.ndarray, "B n"], /) -> Int[np.ndarray, "B n"]:
+        ancestors, n = np.asarray(scheme(weights, uniforms)), weights.shape[1]
+        if ancestors.shape != weights.shape or ancestors.dtype.kind not in "iu":
+            raise ValueError(
+                f"the resampling scheme {name} must return integers of shape {weights.shape}, as the weights are; it "
+                f"returned {ancestors.dtype} of shape {ancestors.shape}"
+            )
+        wrong = (ancestors < 0) | (ancestors >= n)
+        if wrong.any():
+            raise ValueError(
+                f"the resampling scheme {name} must return particles from 0 to {n - 1}, it returned "
+                f"{ancestors[wrong][0]}"
+            )
+        return ancestors.astype(np.int64, copy=False)
+
+    return checked
 
 
 def _inverse(weights: Float[np.ndarray, "B n"], points: Float[np.ndarray, "B m"]) -> Int[np.ndarray, "B m"]:

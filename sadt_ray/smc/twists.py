@@ -6,14 +6,16 @@ particles more equal. The weights correct for any error of the twist.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sadt_ray.config import load_function, name_of
 from sadt_ray.interfaces import Chain, Scorer
 from sadt_ray.processes.walk import KnowsResiduals, View
 from sadt_ray.rewards.look_ahead import LookAhead, clean_score, is_differentiable, look_ahead_of
@@ -111,6 +113,55 @@ class DebiasedTwist:
     def __call__(self, view: View) -> Float[Tensor, " B"]:
         ahead = self.look_ahead(clean_of(view), view.position, view.problem)
         return bounded(self.lam * ahead.value)
+
+
+@dataclass(frozen=True)
+class FunctionTwist:
+    """A twist made of a function of your own.
+
+    Args:
+        function: the rows, all at one position -> log psi of each, [B], in nats: an estimate of lambda V. NaN or -inf
+            means that nothing is known of a row. The function is not called for the root and for x_0.
+        differentiable: whether gradients flow from the answer to ``View.clean``, so that proposals can follow them.
+        reward_calls: evaluations of the reward per row.
+        nfe: function evaluations per row beside those of the denoiser; what they cost counts against the budget.
+    """
+
+    function: Callable[[View], Any]
+    differentiable: bool = False
+    reward_calls: int = 0
+    nfe: float = 0.0
+    idle = False
+    tilt = None
+
+    def __call__(self, view: View) -> Float[Tensor, " B"]:
+        """Raises ValueError for an answer of another shape."""
+        log_twist = torch.as_tensor(self.function(view))
+        if log_twist.shape != (len(view.problem),):
+            raise ValueError(
+                f"the twist {name_of(self.function)} must return {len(view.problem)} numbers, one per row; it returned "
+                f"the shape {tuple(log_twist.shape)}"
+            )
+        return bounded(log_twist)
+
+
+def custom_twist(
+    factory: str | Callable[..., Any], chain: Chain, scorer: Scorer, num_positions: int, lam: float
+) -> Twist:
+    """The twist that a factory of a user's own makes, or the factory called ``module:function``.
+
+    Raises ValueError if what it returns is not a twist, naming what it lacks.
+    """
+    make = load_function(factory, "twist") if isinstance(factory, str) else factory
+    twist = make(chain, scorer, num_positions, lam)
+    members = ("idle", "differentiable", "reward_calls", "nfe", "tilt", "__call__")
+    missing = [member for member in members if not hasattr(twist, member)]
+    if missing:
+        raise ValueError(
+            f"{name_of(factory)} must return a twist, such as sadt_ray.smc.twists.FunctionTwist; it returned "
+            f"{type(twist).__name__}, which has no {', '.join(missing)}"
+        )
+    return twist
 
 
 def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> LookAhead:

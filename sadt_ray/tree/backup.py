@@ -30,7 +30,7 @@ def _with_flow(t, p, node):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def _selection_value(t, p, node):  # type: ignore[no-untyped-def]
+def selection_value(t, p, node):  # type: ignore[no-untyped-def]
     """A child's value as selection reads it: (N v + O (v - virtual_loss)) / (N + O) = v - virtual_loss O / (N + O).
 
     Each simulation in flight counts as a finished one that lost (virtual loss: Chaslot et al., Parallel Monte-Carlo
@@ -49,7 +49,7 @@ def _log_weight(t, p, node, beta, adjusted):  # type: ignore[no-untyped-def]
     log_prior = t.log_prior[node] if t.log_prior.shape[0] > 0 else 0.0
     if beta == 0.0:
         return log_prior  # 0 * -inf is no number
-    return log_prior + beta * (_selection_value(t, p, node) if adjusted else t.value[node])
+    return log_prior + beta * (selection_value(t, p, node) if adjusted else t.value[node])
 
 
 @compiled(inline="always")
@@ -104,7 +104,7 @@ def _set_score(t, node, child, value):  # type: ignore[no-untyped-def]
 @compiled
 def _update_tournament(t, p, node, child):  # type: ignore[no-untyped-def]
     """Tell a node's tournament that a child's value, visits or in-flight count changed."""
-    _set_score(t, node, child, _selection_value(t, p, child) if p.alpha + p.virtual_loss > 0.0 else t.value[child])
+    _set_score(t, node, child, selection_value(t, p, child) if p.alpha + p.virtual_loss > 0.0 else t.value[child])
     tournament.replay(t, node, t.slot[child], exploration_weight(t, p, node))
 
 
@@ -131,7 +131,7 @@ def refresh_selection(t, p, node):  # type: ignore[no-untyped-def]
         _rewrite(t, p, node, p.select_beta, True, t.key, t.select_centre)
     elif p.selection == UCT:
         for i in range(t.first_slot[node], t.first_slot[node] + t.num_children[node]):
-            _set_score(t, node, t.child[i], _selection_value(t, p, t.child[i]))
+            _set_score(t, node, t.child[i], selection_value(t, p, t.child[i]))
         if t.num_children[node] > 8:  # fewer have no groups
             tournament.rebuild(t, node, exploration_weight(t, p, node))
 

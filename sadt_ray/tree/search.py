@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sadt_ray.config import SearchConfig
+from sadt_ray.config import SearchConfig, settings_of
 from sadt_ray.interfaces import Failure, Results, States, Tickets
 from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.tree import draw
 from sadt_ray.tree.checks import check_asked, check_columns, check_flow_of_nodes, check_forest, check_results
 from sadt_ray.tree.growing import GrowingArray
 from sadt_ray.tree.particle_record import RecordedParticles, check_particle_record
+from sadt_ray.tree.rules import Rules, ask_batch_by_rules
 from sadt_ray.tree.samples import SampleStore, WeightedSamples
 from sadt_ray.tree.simulate import (
     CLOSED,
@@ -47,7 +49,8 @@ class Search:
     by a rule.
 
     Args:
-        config: widening, selection, draw, budgets, stopping rules.
+        config: widening, selection, draw, budgets, stopping rules. Rules of your own are loaded here; ``ask`` raises
+            ValueError for an answer of theirs that is not possible.
         names: the problems' names; a problem's random numbers depend on its name, not on its neighbours.
         root_states: [P, *state_shape] from ``Chain.root_states``.
         num_levels: of the process.
@@ -67,6 +70,7 @@ class Search:
         self.names = tuple(names)
         self.num_levels = num_levels
         self._params = Params.of(config, num_levels)
+        self._rules = Rules.of(config)
         self._seeds = derive_seeds(config.seed, _PROBLEM_STREAM, np.array([_name_key(name) for name in names]))
         self.tree = Tree(len(names), self._params.selection)
         self.states = GrowingArray(root_states.shape[1:], root_states.dtype)
@@ -121,10 +125,11 @@ class Search:
     def _descend(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Node, problem and seed of up to ``n`` simulations that need a rollout."""
         node, problem, seed = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64)
+        ask = ask_batch if self._rules is None else partial(ask_batch_by_rules, self._rules)
         count, asked = 0, -1
         while count == 0 and self.asked.sum() > asked:  # problems that end without a rollout make room for others
             asked = self.asked.sum()
-            count, self._turn = ask_batch(
+            count, self._turn = ask(
                 self.tree.columns, self._params, self._seeds, self.asked, self.told, self.forgotten, self.nfe,
                 self._dearest, self._resting(), *self._budgets(), self._turn, node, problem, seed,
             )  # fmt: skip
@@ -238,7 +243,7 @@ class Search:
             },
             facts={
                 "format_version": FORMAT_VERSION,
-                "config": asdict(self.config),
+                "config": settings_of(self.config),
                 "names": list(self.names),
                 "num_levels": self.num_levels,
                 "turn": int(self._turn),
@@ -248,14 +253,20 @@ class Search:
         )
 
     @classmethod
-    def restored(cls, state: SearchState) -> Search:
+    def restored(cls, state: SearchState, config: SearchConfig | None = None) -> Search:
         """The search that ``state`` is of, with tickets still open; it goes on exactly as that one would have.
 
-        Arrays are copied. Raises ValueError for a state of another format version.
+        Arrays are copied.
+
+        Args:
+            config: the configuration that the state is of, where it is at hand. A state holds rules by their names;
+                without ``config`` they are loaded by these.
+
+        Raises ValueError for a state of another format version, or rules that cannot be loaded by their names.
         """
         check_version(state.facts)
         names, arrays = state.facts["names"], state.arrays
-        search = cls(state.config, names, arrays["states"][: len(names)], state.facts["num_levels"])
+        search = cls(config or state.config, names, arrays["states"][: len(names)], state.facts["num_levels"])
         search.tree = Tree.from_arrays(len(names), search._params.selection, state.part("tree"))
         search.states = GrowingArray.of(arrays["states"])
         search.sample_store = SampleStore.from_arrays(state.part("samples"))

@@ -59,31 +59,55 @@ def _spent(t, root, nfe, dearest, max_nfe):  # type: ignore[no-untyped-def]
     return nfe[root]
 
 
+@compiled(inline="always")
+def next_root(t, asked, forgotten, nfe, dearest, done, n_rollouts, max_nfe, turn):  # type: ignore[no-untyped-def]
+    """The first problem, from ``turn`` on, that may start a simulation; -1 if none may."""
+    for _ in range(asked.shape[0]):
+        spent = asked[turn] - forgotten[turn] >= n_rollouts or _spent(t, turn, nfe, dearest, max_nfe) >= max_nfe
+        if not (spent or done[turn]):
+            return turn
+        turn = (turn + 1) % asked.shape[0]
+    return -1
+
+
+@compiled(inline="always")
+def arrive(t, p, reached, root, told):  # type: ignore[no-untyped-def]
+    """Whether a simulation that leaves the tree at ``reached`` needs a rollout; it is counted either way."""
+    if t.level[reached] == p.num_levels:
+        finish_visit(t, p, reached, 0)
+        told[root] += 1
+        return False
+    start_visit(t, p, reached)
+    return True
+
+
+@compiled(inline="always")
+def ticket_seed(seed, simulation):  # type: ignore[no-untyped-def]
+    """The seed of a simulation's rollout, from that of its problem."""
+    return derive_seed(seed, _TICKET_STREAM, simulation)
+
+
 @compiled
 def ask_batch(  # type: ignore[no-untyped-def]
     t, p, seeds, asked, told, forgotten, nfe, dearest, done, n_rollouts, max_nfe, turn, node, problem, seed
 ):
-    """Fill ``node``, ``problem`` and ``seed`` with tickets; returns how many there are, and whose turn is next."""
-    count, idle = 0, 0
-    while count < node.shape[0] and idle < asked.shape[0]:
-        root = turn
-        turn = (turn + 1) % asked.shape[0]
-        spent = asked[root] - forgotten[root] >= n_rollouts or _spent(t, root, nfe, dearest, max_nfe) >= max_nfe
-        if spent or done[root]:
-            idle += 1
-            continue
-        idle = 0
+    """Fill ``node``, ``problem`` and ``seed`` with tickets; returns how many there are, and whose turn is next.
+
+    ``rules.ask_batch_by_rules`` does the same for rules of a user's own.
+    """
+    count = 0
+    while count < node.shape[0]:
+        root = next_root(t, asked, forgotten, nfe, dearest, done, n_rollouts, max_nfe, turn)
+        if root < 0:
+            break
+        turn = (root + 1) % asked.shape[0]
         simulation = asked[root]
         asked[root] += 1
         reached = descend(t, p, root, seeds[root], simulation)
-        if t.level[reached] == p.num_levels:
-            finish_visit(t, p, reached, 0)
-            told[root] += 1
-            continue
-        start_visit(t, p, reached)
-        node[count], problem[count] = reached, root
-        seed[count] = derive_seed(seeds[root], _TICKET_STREAM, simulation)
-        count += 1
+        if arrive(t, p, reached, root, told):
+            node[count], problem[count] = reached, root
+            seed[count] = ticket_seed(seeds[root], simulation)
+            count += 1
     return count, turn
 
 

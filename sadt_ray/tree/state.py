@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sadt_ray.config import SearchConfig
+from sadt_ray.config import SearchConfig, settings_of
 from sadt_ray.interfaces import Failure
-
-if TYPE_CHECKING:
-    from sadt_ray.tree.search import Search
 
 FORMAT_VERSION = 1
 
@@ -24,8 +21,8 @@ class SearchState:
     Attributes:
         arrays: by name; the columns of the tree are called ``tree.parent`` and so on. Those of ``Search.state`` are
             views of the search as it is: they change when it goes on, and lose their meaning when it grows.
-        facts: what JSON can hold: ``format_version``, ``config``, ``names``, ``num_levels``, ``turn``,
-            ``ignored_tells``, ``failures``.
+        facts: what JSON can hold: ``format_version``, ``config`` (rules of a user's own by their names), ``names``,
+            ``num_levels``, ``turn``, ``ignored_tells``, ``failures``.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -37,14 +34,20 @@ class SearchState:
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
     @property
-    def config(self) -> SearchConfig:
-        """Of the search; what was added to the configuration since has its default. Raises ValueError for a field
-        that this program does not know."""
-        known = {field.name for field in fields(SearchConfig)}
-        unknown = sorted(self.facts["config"].keys() - known)
+    def settings(self) -> dict[str, Any]:
+        """The configuration of the search by name; what was added to configurations since has its default. Raises
+        ValueError for a setting that this program does not know."""
+        defaults = settings_of(SearchConfig())
+        unknown = sorted(self.facts["config"].keys() - defaults.keys())
         if unknown:
             raise ValueError(f"the state has the setting {unknown[0]!r}, which this program does not know")
-        return SearchConfig(**self.facts["config"])
+        return defaults | dict(self.facts["config"])
+
+    @property
+    def config(self) -> SearchConfig:
+        """The configuration of the search. Raises ValueError for a setting that this program does not know, or a rule
+        that cannot be loaded by its name."""
+        return SearchConfig(**self.settings)
 
     @property
     def failures(self) -> list[Failure]:
@@ -66,22 +69,24 @@ def check_version(facts: Mapping[str, Any]) -> None:
         )
 
 
-def check_same_search(state: SearchState, search: Search) -> None:
-    """Raises ValueError, naming the field and both values, unless ``search`` began as the saved one did.
+def check_same_search(saved: SearchState, wanted: SearchState) -> None:
+    """Raises ValueError, naming the field and both values, unless the two searches began alike.
 
-    How many problems are searched at once is a matter of the machines that are there, which may be others now.
+    Rules of a user's own are compared by their names. How many problems are searched at once is a matter of the
+    machines that are there, which may be others now.
     """
-    saved, wanted = asdict(state.config), asdict(replace(search.config, at_once=state.config.at_once))
-    saved |= {"names": tuple(state.facts["names"]), "num_levels": state.facts["num_levels"]}
-    wanted |= {"names": search.names, "num_levels": search.num_levels}
-    for name, value in wanted.items():
-        _require_equal(name, saved[name], value)
-    count = len(search.names)
-    roots, states = search.states.values[:count], state.arrays["states"]
-    _require_equal("states' shape and type", (states.shape[1:], states.dtype.name), (roots.shape[1:], roots.dtype.name))
-    for name, there, here in zip(search.names, states, roots, strict=False):
-        if not np.array_equal(there, here, equal_nan=there.dtype.kind in "fc"):
-            _require_equal(f"root state of {name!r}", there, here, differ=True)
+    before, now = ({**state.settings, "at_once": None, **_began(state)} for state in (saved, wanted))
+    for name, value in now.items():
+        _require_equal(name, before[name], value)
+    there, here = saved.arrays["states"], wanted.arrays["states"]
+    _require_equal("states' shape and type", (there.shape[1:], there.dtype.name), (here.shape[1:], here.dtype.name))
+    for row, name in enumerate(now["names"]):
+        if not np.array_equal(there[row], here[row], equal_nan=there.dtype.kind in "fc"):
+            _require_equal(f"root state of {name!r}", there[row], here[row], differ=True)
+
+
+def _began(state: SearchState) -> dict[str, Any]:
+    return {"names": tuple(state.facts["names"]), "num_levels": state.facts["num_levels"]}
 
 
 def _require_equal(name: str, saved: object, wanted: object, differ: bool = False) -> None:

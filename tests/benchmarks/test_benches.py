@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import BenchResult, exact, overhead, owner, parallel
+from benchmarks import BenchResult, exact, overhead, owner, parallel, rules
 from jobs import bench
 from sadt_ray.data.etth1 import DataNotFound, WrongChecksum
 from sadt_ray.data.synthetic import synthetic_hourly
@@ -56,6 +56,14 @@ def test_the_owner_is_rated_by_all_batches_and_by_the_median(monkeypatch):
     assert {"simulations_per_second", "simulations_per_second_1m_nodes", "bytes_per_node"} <= result.figures.keys()
     assert result.figures["simulations_per_second"] == result.rows[0]["simulations/s"]
     assert result.rows[0]["median"] > 0
+
+
+def test_a_rule_in_python_is_timed_beside_the_same_rule_compiled(monkeypatch):
+    monkeypatch.setattr(rules, "_SIZES", (50, 100))
+    result = rules.run(quick=True)
+    assert [row["uct"] for row in result.rows] == ["built in", "Python", "numba"]
+    assert len({row["children of the root"] for row in result.rows}) == 1  # it is the same rule
+    assert min(result.figures.values()) > 0
 
 
 def test_overhead_times_every_case_on_trees_already_grown(monkeypatch):

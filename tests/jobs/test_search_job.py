@@ -13,6 +13,8 @@ import pytest
 from jobs import search as job
 from sadt_ray import session
 from sadt_ray.runs.recording import run_recorded
+from sadt_ray.smc.resampling import stratified
+from sadt_ray.smc.twists import FunctionTwist
 from sadt_ray.trajectories import read_trajectories
 
 TINY = (
@@ -37,6 +39,28 @@ def failing_reward(samples, problem):
 def slow_reward(samples, problem):
     time.sleep(0.2)
     return -np.abs(samples).mean(1)
+
+
+def least_visited(children, uniform):
+    return int(np.argmin(children.visits + children.in_flight))
+
+
+def three_at_most(node):
+    return node.num_children + node.pending < 3
+
+
+def reversed_stratified(weights, uniforms):
+    return weights.shape[1] - 1 - stratified(weights[:, ::-1], uniforms)
+
+
+def mild(chain, scorer, num_positions, inv_temperature):
+    return FunctionTwist(lambda view: view.clean.mean(dim=1))
+
+
+def dts_by_counts(*, n_rollouts=None, max_nfe=None, inv_temperature=1.0, seed=0, selection="boltzmann"):
+    """A method of one's own."""
+    budget = {"n_rollouts": n_rollouts, "max_nfe": max_nfe, "seed": seed}
+    return dts(inv_temperature=inv_temperature, selection=selection, widen_c=1.0, branch_steps="late", **budget)
 
 
 def run(monkeypatch, *arguments):
@@ -73,6 +97,46 @@ def test_sweeps_make_as_many_particles_as_the_evaluations_pay_for(tmp_path, monk
     said = str(run(monkeypatch, *TINY, "--method", "sweep", "--reward", "none", *beyond))
     assert "4 particles, the fewest that sweep can have" in said
     assert "more than the 40 there are" in said
+
+
+OWN = {
+    "selection": "test_search_job:least_visited",
+    "widening": "test_search_job:three_at_most",
+    "resampling": "test_search_job:reversed_stratified",
+    "twist": "test_search_job:mild",
+}
+
+
+def test_functions_of_ones_own_reach_the_methods_that_have_a_place_for_them():
+    settings = {"method": ("snis", "dts", "fk", "sadt", "test_search_job:dts_by_counts"), "n_rollouts": 64, **OWN}
+    _, tree, fk, sadt, own = build_methods(SearchJob(**settings), num_steps=16)
+    assert (tree.search.selection, tree.search.widening) == (OWN["selection"], OWN["widening"])
+    assert (fk.smc.resampling, fk.smc.twist) == (OWN["resampling"], "clean")
+    assert (sadt.smc.resampling, sadt.smc.twist, sadt.search.selection) == (
+        OWN["resampling"],
+        OWN["twist"],
+        OWN["selection"],
+    )
+    assert (own.search.selection, own.search.widening, own.search.widen_c) == (OWN["selection"], "progressive", 1.0)
+
+
+def test_a_function_of_ones_own_that_no_method_uses_or_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="none of the methods snis uses --widening"):
+        build_methods(SearchJob(method=("snis",), widening=OWN["widening"]), num_steps=16)
+    with pytest.raises(ValueError, match="has no 'nothing'"):
+        build_methods(SearchJob(method=("fk",), resampling="test_search_job:nothing"), num_steps=16)
+
+
+def test_a_run_by_functions_of_ones_own_records_their_names(tmp_path, monkeypatch):
+    flags = [word for name, function in OWN.items() for word in (f"--{name}", function)]
+    methods = ("--method", "dts", "sweep", "--n-rollouts", 48, "--reward", "none", "--no-report")
+    assert run(monkeypatch, *TINY, *methods, *flags, "--out", tmp_path / "run") == 0
+    tree, sweep = json.loads((tmp_path / "run" / "config.json").read_text())["methods"]
+    assert tree["search"]["selection"] == OWN["selection"]
+    assert sweep["smc"]["twist"] == OWN["twist"]
+    nodes = pq.read_table(tmp_path / "run" / "tree" / "dts.parquet").to_pandas()
+    assert nodes["parent"].value_counts().max() == 3
+    assert read_trajectories(tmp_path / "run" / "trajectories" / "dts").num_rows == len(nodes)
 
 
 def test_the_scores_of_the_problems_average_to_the_rows_of_the_summary(finished):

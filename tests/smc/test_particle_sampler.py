@@ -694,12 +694,18 @@ def test_candidates_are_shared_out_by_how_much_siblings_differ():
     [
         ({"particles": 0}, "particles must be at least 1, got 0"),
         ({"num_candidates": 0}, "candidates must be at least 1, got 0"),
-        ({"twist": "best"}, "twist must be one of none, clean, debiased, flow, got 'best'"),
+        (
+            {"twist": "best"},
+            "twist must be one of none, clean, debiased, flow, module:function, or a function, got 'best'",
+        ),
         ({"guidance": "now"}, "guidance must be one of never, possible, always"),
         ({"ess_threshold": 1.5}, r"ess_threshold must be in \[0, 1\]"),
         ({"guidance_scale": 0.0}, "guidance_scale must be a positive number"),
         ({"guidance": "always"}, "guidance='always' needs a twist"),
-        ({"resampling": "best"}, "resampling must be one of .*, siblings-K, or module:function, got 'best'"),
+        (
+            {"resampling": "best"},
+            "resampling must be one of .*, siblings-K, module:function, or a function, got 'best'",
+        ),
         ({"resampling": "siblings-0"}, "got 'siblings-0'"),
         ({"resampling": "siblings-3", "particles": 8}, "8 particles, .* do not divide into siblings-3"),
         ({"split_factor": 0}, "split_factor must be at least 1, got 0"),

@@ -143,6 +143,7 @@ PLAIN = {
     "names",
     "num_levels",
     "_params",
+    "_rules",
     "ignored_tells",
     "failures",
     "_turn",
@@ -218,7 +219,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("other", "message"), OTHERS.values(), ids=OTHERS)
 def test_a_state_of_another_search_is_refused_with_both_values(other, message):
-    check_same_search(grown().state(), bare_search(2, 2, n_rollouts=200))
-    check_same_search(grown().state(), bare_search(2, 2, n_rollouts=200, at_once=1))  # other machines, same search
+    for at_once in (None, 1):  # other machines, same search
+        check_same_search(grown().state(), bare_search(2, 2, n_rollouts=200, at_once=at_once).state())
     with pytest.raises(ValueError, match=message):
-        check_same_search(grown().state(), other())
+        check_same_search(grown().state(), other().state())
