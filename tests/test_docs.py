@@ -14,7 +14,7 @@ import tyro
 import yaml
 
 import sadt_ray
-from jobs.bench import benchmark_names
+from jobs.bench import questions
 from jobs.search_job import SearchJob
 from jobs.stage_job import StageJob
 from jobs.sweep import parse
@@ -94,7 +94,7 @@ def test_a_bench_of_the_pages_exists():
     named = {arguments[0] for arguments in commands("jobs.bench")}
     named |= set(re.findall(r"`python -m jobs\.bench (\w+)`", "".join(TEXTS.values())))
     assert len(named) > 15
-    assert named <= set(benchmark_names())
+    assert named <= set(questions())
 
 
 def test_every_public_name_is_in_the_reference():

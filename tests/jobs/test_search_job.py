@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import search as job
-from sadt_ray import session
+from jobs.search_job import SearchJob
+from sadt_ray import dts, session
+from sadt_ray.forecasting import build_methods
 from sadt_ray.runs.recording import run_recorded
 from sadt_ray.smc.resampling import stratified
 from sadt_ray.smc.twists import FunctionTwist
