@@ -15,7 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from sadt_ray.config import name_of
+from sadt_ray.config import settings_of
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.metrics import quantiles
@@ -480,12 +480,8 @@ def no_samples(log_z: float, like: np.ndarray | None = None) -> WeightedSamples:
 
 def _described(method: Method) -> dict[str, object]:
     """The method as ``config.json`` has it: functions by their names."""
-    described = asdict(replace(method, sized=None))
+    described = settings_of(method)
     del described["sized"]
-    for part in ("search", "smc"):
-        described[part] = {
-            name: name_of(value) if callable(value) else value for name, value in described[part].items()
-        }
     return described
 
 

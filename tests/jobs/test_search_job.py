@@ -137,7 +137,7 @@ def test_a_run_by_functions_of_ones_own_records_their_names(tmp_path, monkeypatc
     assert tree["search"]["selection"] == OWN["selection"]
     assert sweep["smc"]["twist"] == OWN["twist"]
     nodes = pq.read_table(tmp_path / "run" / "tree" / "dts.parquet").to_pandas()
-    assert nodes["parent"].value_counts().max() == 3
+    assert nodes["parent"][nodes["parent"] > 0].value_counts().max() == 3  # the root got its first batch at once
     assert read_trajectories(tmp_path / "run" / "trajectories" / "dts").num_rows == len(nodes)
 
 
