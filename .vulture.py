@@ -3,6 +3,7 @@
 # called by Python, notebooks, PyTorch, Ray Tune, tokenizers, evaluate or transformers
 __getattr__, __dir__
 _._repr_html_
+_.__call__
 _.forward
 _.setup, _.step, _.cleanup, _.reset_config, _.save_checkpoint, _.load_checkpoint
 _.on_trial_complete, _.on_step_end, _.on_experiment_end, iteration, total_num_samples, checkpoint_dir
@@ -17,6 +18,7 @@ evaluated
 fit_opinion_weights
 cross_fit, fit_verifier
 _.to_arrow
+FunctionTwist
 _.owner_restarts
 std_ddof, entropy_se, first_pair, energy, readable, distinct
 

@@ -1,4 +1,4 @@
-"""S-ADT from nothing: harvest trajectories, train F_phi on them, search again guided by it. The truth is known.
+"""S-ADT from nothing: record particles, train F_phi on them, search again guided by it. The truth is known.
 
 What is learned: a flow is trained until the soft Bellman equation balances, on states that searches left behind; how
 far it is from that on contexts it has not seen, in nats, is printed. The prior is a mixture of 25 Gaussians, the target
@@ -32,7 +32,7 @@ def distance(found):
 
 
 def main():
-    harvest = sweep(
+    recorded = sweep(
         n_rollouts=1_000,
         particles=1_000,
         split_factor=1,
@@ -45,7 +45,7 @@ def main():
         steps=600, batch=256, hidden=96, average=0.99, loss="subtb-0.9+db", siblings=4, regression="squared",
         min_inv_temperature=1.0, max_inv_temperature=1.0, validation_share=0.25, validate_every=100,
     )  # fmt: skip
-    learned = learn_flow(mixture_process(), problems("training", 4), FlooredReward(REWARD, -6.0), [harvest], config)
+    learned = learn_flow(mixture_process(), problems("training", 4), FlooredReward(REWARD, -6.0), [recorded], config)
     print(f"cost of F         {learned.nfe:,.0f} evaluations, {learned.seconds:.0f} s")
     print(f"held-out residual {learned.base_residual:.2f} nats before, {learned.residual:.2f} after")
     asked = problems("test", 16)

@@ -1,7 +1,8 @@
 """The same search on Ray workers, from Python: this machine by default, a cluster by its address.
 
-What is learned: a prior and a reward of your own travel by pickle, a crew of workers runs rollouts, the owner of the
-tree keeps checkpoints and recorded trajectories, and what comes back is an ordinary search.
+What is learned: ``session=ray_session(...)`` is all that changes. A prior and a reward of your own travel by pickle,
+workers run the rollouts, the owner of the tree keeps checkpoints and records in the run directory, and what comes back
+is the same kind of result.
 
     python examples/search_on_ray.py             # or: python examples/search_on_ray.py auto
 """
@@ -10,33 +11,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from actors.cluster import connect, disconnect
+from actors import ray_session
+from sadt_ray import SpectralReward, dts, load_pretrained, sample, synthetic_hourly
 
 
 def main():
-    resources = connect(sys.argv[1] if len(sys.argv) > 1 else None)  # before anything else imports Ray
-    from actors.session import RaySession, WorkerSpec
-    from actors.tree_owner import BatchPolicy
-    from sadt_ray.data.synthetic import synthetic_hourly
-    from sadt_ray.engine.plan import plan_search
-    from sadt_ray.methods import dts
-    from sadt_ray.processes.pretrained import load_pretrained
-    from sadt_ray.rewards.spectral import SpectralReward
-    from sadt_ray.runs.recording import Recording
-
+    address = sys.argv[1] if len(sys.argv) > 1 else None
     process, data = load_pretrained("diff-k", "ETTh1"), synthetic_hourly()
     problems = [data.problem("test", window, "channel_0") for window in range(2)]
-    plan = plan_search(process, problems, dts(inv_temperature=50, n_rollouts=100))
-    with tempfile.TemporaryDirectory() as run:
-        recording = Recording(Path(run), checkpoint_to=f"{run}/checkpoints")
-        crew = WorkerSpec(num_workers=2)
-        with RaySession(
-            process, SpectralReward(), problems, crew, recording, BatchPolicy(batch_size=25), resources
-        ) as session:
-            ended = session.search(plan)
-    disconnect()
-    for problem, found in zip(problems, ended.search.samples(), strict=True):
-        print(f"{problem.name}: {len(found.samples)} samples, log Z {found.log_z:.2f}, ESS {found.ess:.1f}")
+    with tempfile.TemporaryDirectory() as directory:
+        result = sample(
+            process,
+            problems,
+            SpectralReward(),
+            dts(inv_temperature=50, n_rollouts=100),
+            session=ray_session(num_workers=2, address=address, batch_size=25),
+            out=Path(directory) / "run",
+        )
+    for found in result:
+        print(f"{found.name}: {len(found.samples)} samples, log Z {found.log_z:.2f}, ESS {found.ess:.1f}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from rich.console import Console
 
 from jobs import search_job, stage_job
 from jobs.execution import choose_executor, close_executor
-from jobs.help import print_help
+from jobs.help import asks_for_help, print_help
 from jobs.interrupt import Interrupted, InterruptGuard, Watch
 from jobs.refusal import Refused, refusing
 from jobs.reporting import page_or_reason
@@ -210,13 +210,10 @@ def run(arguments: list[str], console: Console, watch: Watch) -> int:
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        about = "stage" if "--stage" in " ".join(arguments) else "forecast"
-        text, make, groups = {
-            "forecast": (__doc__, SearchJob, search_job.GROUPS),
-            "stage": (stage_job.__doc__, StageJob, stage_job.GROUPS),
-        }[about]
-        print_help(Console(), text or "", make, groups)
+    if asks_for_help(arguments):
+        about = stage_job if any(argument.split("=")[0] == "--stage" for argument in arguments) else search_job
+        text = stage_job.__doc__ if about is stage_job else __doc__
+        print_help(arguments, text or "", StageJob if about is stage_job else SearchJob, about.GROUPS)
         return
     try:
         raise SystemExit(run(arguments, Console(), InterruptGuard()))

@@ -50,6 +50,14 @@ def test_a_selection_rule_of_ones_own_is_compared_with_the_built_in_ones(tmp_pat
         assert best > 1.8
 
 
+def test_methods_are_set_side_by_side_in_python_and_read_again(tmp_path):
+    said = printed("in_a_notebook", tmp_path)
+    lines = said.splitlines()
+    assert sum(line.startswith(("prior", "snis", "dts")) for line in lines) == 3
+    read, found = numbers(lines[-1])
+    assert read == pytest.approx(found, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_a_flow_learns_from_what_sweeps_left_behind(tmp_path):
     _, residual, snis, swept = map(numbers, printed("learn_a_flow", tmp_path).splitlines())

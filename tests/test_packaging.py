@@ -17,7 +17,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {name: [*map(Requirement, listed)] for name, listed in PROJECT["optional-dependencies"].items()}
 IMPORTED_AS = {"scikit-learn": "sklearn", "mlflow-skinny": "mlflow"}
 READ = (
-    "benchmarks/opentslm_parity/reference.npz",
     "sadt_ray/opentslm/data/prompts.json",
     "sadt_ray/report/page.css",
     "sadt_ray/report/page.html",

@@ -14,9 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.runs.summary import is_text
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
+
+
+def is_text(samples: np.ndarray) -> bool:
+    """Whether the samples are texts, not numbers."""
+    return samples.dtype.kind in "UTO"
 
 
 def create_run_directory(directory: Path) -> Path:

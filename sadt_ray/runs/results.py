@@ -31,10 +31,10 @@ from sadt_ray.config import settings_of
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.metrics import quantiles
-from sadt_ray.runs.directory import samples_table, write_json, write_problems, write_samples
+from sadt_ray.runs.directory import is_text, samples_table, write_json, write_problems, write_samples
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.scores import ProblemScores, forecast_scores, write_scores
-from sadt_ray.runs.summary import NOT_SCORED, Scores, budget_of, is_text, quality, score_problem
+from sadt_ray.runs.summary import NOT_SCORED, Scores, budget_of, quality, score_problem
 from sadt_ray.runs.tables import format_cell, html_table, text_table
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search

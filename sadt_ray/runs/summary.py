@@ -10,6 +10,7 @@ import numpy as np
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import Method
 from sadt_ray.metrics import coverage, crps, log_spectral_distance, spec_w1
+from sadt_ray.runs.directory import is_text
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
@@ -55,11 +56,6 @@ def _spec_w1(samples: np.ndarray, context: np.ndarray, weights: np.ndarray) -> f
         return float(spec_w1(samples, context, weights))
     except ValueError:
         return None
-
-
-def is_text(samples: np.ndarray) -> bool:
-    """Whether the samples are texts, not numbers."""
-    return samples.dtype.kind in "UTO"
 
 
 def mean_and_se(values: Sequence[float | None]) -> tuple[float | None, float | None]:
