@@ -6,10 +6,12 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tiny_stage import random_stand_in, windows, write_csv
 
 import sadt_ray
 from jobs import search as job
 from sadt_ray.forecasting import default_reward, load_forecaster, load_series
+from sadt_ray.opentslm import StageSettings, answer_questions
 
 SERIES = ("--dataset", "synthetic", "--windows", "3", "--channels", "channel_0", "channel_6")
 
@@ -20,7 +22,10 @@ def command(monkeypatch, out, *arguments):
     with pytest.raises(SystemExit) as ended:
         job.main()
     assert ended.value.code == 0
-    return pq.read_table(out / "samples.parquet").to_pylist()
+
+
+def samples(run):
+    return pq.read_table(run / "samples.parquet").to_pylist()
 
 
 def same(rows, result, method):
@@ -36,7 +41,8 @@ def same(rows, result, method):
 
 def test_forecasts_of_three_methods_are_the_same(monkeypatch, tmp_path):
     budget = ("--max-nfe", "640", "--inv-temperature", "50", "--seed", "4")
-    rows = command(monkeypatch, tmp_path / "run", *SERIES, *budget, "--method", "snis", "dts", "sadt")
+    command(monkeypatch, tmp_path / "run", *SERIES, *budget, "--method", "snis", "dts", "sadt")
+    rows = samples(tmp_path / "run")
     data = load_series("synthetic")
     process, _ = load_forecaster(data)
     problems = [data.problem("test", 3, channel) for channel in ("channel_0", "channel_6")]
@@ -45,6 +51,22 @@ def test_forecasts_of_three_methods_are_the_same(monkeypatch, tmp_path):
     for name in ("snis", "dts", "sadt"):
         method = sadt_ray.method_named(name, **settings)
         same(rows, sadt_ray.sample(process, problems, reward, method, progress=False), name)
+
+
+def test_answers_of_three_methods_to_the_questions_of_stage_3_are_the_same(monkeypatch, tmp_path):
+    model, data = random_stand_in(tmp_path / "model"), write_csv(tmp_path / "windows.csv", windows(12))
+    methods = ("answer-vote", "dts", "sadt")
+    words = ("--checkpoint", model, "--data-file", data, "--num-examples", "3", "--n-rollouts", "4")
+    command(
+        monkeypatch, tmp_path / "a", "--stage", "3", *words, "--max-tokens", "24", "--seed", "5", "--method", *methods
+    )
+    settings = StageSettings(
+        "3", str(model), data_file=data, num_examples=3, method=methods, n_rollouts=4, max_tokens=24, seed=5
+    )
+    answers = answer_questions(settings, tmp_path / "b")
+    assert [(a.method, len(a.probabilities)) for a in answers] == [(name, 8) for name in methods for _ in range(3)]
+    for file in ("answers.jsonl", "questions.jsonl", "scores.parquet"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
 def test_the_target_is_the_command_lines_and_not_fifty_times_as_strong():
