@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sadt_ray.config import settings_of
 from sadt_ray.engine.loop import SearchResult, SearchStats, describe_failures
@@ -47,6 +47,7 @@ class Entry(NamedTuple):
     reward: Reward
 
 
+@runtime_checkable
 class Task(Protocol):
     """Problems and methods, ready to be searched: forecasts, questions of a stage, or a user's own."""
 

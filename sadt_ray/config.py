@@ -10,7 +10,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -65,6 +65,7 @@ class Children(NamedTuple):
     """The setting of this name, for the rule to use or to ignore."""
 
 
+@runtime_checkable
 class SelectionRule(Protocol):
     """Chooses the child that a simulation goes on with: ``rule(children, uniform) -> index``.
 
@@ -85,6 +86,7 @@ class SelectionRule(Protocol):
     def __call__(self, children: Children, uniform: float, /) -> int: ...
 
 
+@runtime_checkable
 class WideningRule(Protocol):
     """Decides whether a node gets another child: ``rule(node) -> bool``.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sadt_ray.engine.loop import SearchResult, SearchStats, StatsTo, run
 from sadt_ray.engine.plan import SearchPlan, default_batch_size
@@ -27,6 +27,7 @@ def nothing() -> None:
     """The default of ``on_wait``."""
 
 
+@runtime_checkable
 class Session(Protocol):
     """Runs one search after the other."""
 
@@ -65,6 +66,7 @@ class FlowSource(NamedTuple):
 NO_FLOW = FlowSource()
 
 
+@runtime_checkable
 class SessionFactory(Protocol):
     """Opens sessions, for whatever is to be searched."""
 

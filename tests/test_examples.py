@@ -53,7 +53,7 @@ def test_a_selection_rule_of_ones_own_is_compared_with_the_built_in_ones(tmp_pat
 def test_methods_are_set_side_by_side_in_python_and_read_again(tmp_path):
     said = printed("in_a_notebook", tmp_path)
     lines = said.splitlines()
-    assert sum(line.startswith(("prior", "snis", "dts")) for line in lines) == 3
+    assert [line.split()[0] for line in lines[-4:-1]] == ["prior", "snis", "dts"]
     read, found = numbers(lines[-1])
     assert read == pytest.approx(found, abs=1e-6)
 

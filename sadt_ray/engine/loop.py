@@ -56,6 +56,7 @@ class SearchStats(NamedTuple):
         return {**self.gauges, **{name: value for name, value in self._asdict().items() if name != "gauges"}}
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Observes a search. An observer may also have ``gauges`` and ``at_end``, see ``HasGauges`` and ``ObservesEnd``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ STRIDE = 48
 """Rows between the windows on which priors are scored."""
 
 
+@runtime_checkable
 class HasWindows(Protocol):
     """A series cut into windows, such as ``data.windows.SeriesDataset``."""
 

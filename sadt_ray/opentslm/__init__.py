@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from sadt_ray.runs.answer_file import Answered, read_answers
 
 _HOME = {
-    "Answered": "answers",
-    "StageSettings": "settings",
-    "StageTask": "task",
-    "answer_questions": "answering",
-    "build_stage_task": "task",
-    "load_opentslm": "model.load",
-    "read_answers": "answers",
+    "Answered": "sadt_ray.runs.answer_file",
+    "StageSettings": "sadt_ray.opentslm.settings",
+    "StageTask": "sadt_ray.opentslm.task",
+    "answer_questions": "sadt_ray.opentslm.answering",
+    "build_stage_task": "sadt_ray.opentslm.task",
+    "load_opentslm": "sadt_ray.opentslm.model.load",
+    "read_answers": "sadt_ray.runs.answer_file",
 }
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sadt_ray.opentslm' has no attribute {name!r}")
-    return getattr(import_module(f"sadt_ray.opentslm.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -134,15 +134,15 @@ class StageTask:
             )
         if search.wanting().any():
             return
+        for entry in entries:
+            method = STAGE_METHODS[entry.method.name]
+            if run is not None and not method.flat:
+                write_tree(run, method.name, search)
+                self.write_tree_texts(run, method, search)
         self.answers += [row for entry in entries for row in self.answers_of(entry.method, search)]
         self.seconds |= {entry.method.name: result.seconds / len(self.problems) for entry in entries}
         if run is None:
             return
-        for entry in entries:
-            method = STAGE_METHODS[entry.method.name]
-            if not method.flat:
-                write_tree(run, method.name, search)
-                self.write_tree_texts(run, method, search)
         write_scores(run, answer_scores(self.answers, captions=self.settings.spec.metric == "rouge_l"))
         self._write_summary(run, complete=False)
         write_answers(run, self.answers)

@@ -15,7 +15,7 @@ Jacobian known in closed form.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ LONGEST_SHIFT = 3.0
 Conditioning = tuple[Tensor, ...]
 
 
+@runtime_checkable
 class DecodesStates(Protocol):
     """What a walk needs of a denoiser."""
 
@@ -42,6 +43,7 @@ class DecodesStates(Protocol):
         """Clean states in the units of the data."""
 
 
+@runtime_checkable
 class DenoisingChain(Protocol):
     """What a walk needs of its chain. ``position`` is that of the walk, ``step`` = ``position`` - 1."""
 

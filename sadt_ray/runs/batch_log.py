@@ -37,7 +37,7 @@ class BatchLog:
             self._resume(resumed_at)
 
     def append(self, batches: Sequence[BatchTimes], began: float) -> None:
-        """Append lines. ``began`` is the start of the method, on the clock of the batches."""
+        """Append lines. ``began`` is the start of the method, on the clock of the batches; no time is below 0."""
         lines = []
         for batch in batches:
             self._seen[batch.worker] += 1
@@ -51,7 +51,7 @@ class BatchLog:
             self._thin()
 
     def _line(self, batch: BatchTimes, began: float) -> dict[str, Any]:
-        times = {name: round(getattr(batch, name) - began, 4) for name in ("sent", "began", "finished")}
+        times = {name: round(max(getattr(batch, name) - began, 0.0), 4) for name in ("sent", "began", "finished")}
         return {"method": self._method, **batch._asdict(), **times, "one_in": 1 if batch.lost else self._one_in}
 
     def _thin(self) -> None:

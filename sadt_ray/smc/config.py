@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ TwistName = Literal["none", "clean", "debiased", "flow"]
 Guidance = Literal["never", "possible", "always"]
 
 
+@runtime_checkable
 class Scheme(Protocol):
     """Resampling: chooses which particles go on: ``scheme(weights, uniforms) -> ancestors``.
 
@@ -40,6 +41,7 @@ class Scheme(Protocol):
     ) -> Int[np.ndarray, "B n"]: ...
 
 
+@runtime_checkable
 class TwistFactory(Protocol):
     """Makes a twist for the problems of a search: ``factory(chain, scorer, num_positions, inv_temperature) -> Twist``.
 

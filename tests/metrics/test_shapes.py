@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-MODULES = ("logspace", "psd", "metrics", "rewards", "processes", "data", "rollout", "executor", "api", "methods",
-           "trajectories", "runs", "interfaces")  # fmt: skip
+MODULES = ("numerics.logspace", "numerics.psd", "metrics", "rewards", "processes", "data", "smc", "rollout", "engine",
+           "flow", "trajectories", "runs", "api", "comparison", "forecasting", "methods", "interfaces")  # fmt: skip
 
 CHECKED_SEARCH = f"""
 from jaxtyping import install_import_hook

@@ -158,7 +158,7 @@ def test_resuming_under_another_configuration_or_from_another_file_is_refused(tm
 def test_a_configuration_for_other_data_is_refused():
     with pytest.raises(ValueError, match="prediction_length is 12 in the configuration but 24"):
         fit_denoiser(synthetic_hourly(rows=1500, channels=2, context_length=48, prediction_length=24), CONFIG)
-    with pytest.raises(ValueError, match="2 channels but synthetic 3"):
+    with pytest.raises(ValueError, match="2 channels but synthetic has 3"):
         fit_denoiser(synthetic_hourly(rows=1200, channels=3, context_length=48, prediction_length=12), CONFIG)
 
 
