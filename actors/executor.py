@@ -63,7 +63,7 @@ class _Worker:
 
 
 class RayExecutor:
-    """An ``Executor`` over ``RemoteWorker``s.
+    """An ``Executor`` over instances of ``RemoteWorker``.
 
     Each worker has two calls in flight, so it never waits for the tree. ``spare`` more batches wait here, so a worker
     that finishes gets its next batch before its results are backed up. A worker takes part as soon as it answers

@@ -1,4 +1,4 @@
-"""A multichannel series as forecasting windows: contexts, futures and ``Problem``s.
+"""A multichannel series as forecasting windows: contexts, futures and instances of ``Problem``.
 
 Values are standardised by the mean and standard deviation of the training part, as in published ETT results, so that
 errors of different channels can be averaged.
