@@ -22,6 +22,37 @@ States = np.ndarray  # [B, *state_shape], dtype state_dtype
 
 
 @dataclass(frozen=True)
+class TimeAxis:
+    """The time steps of a sample.
+
+    Attributes:
+        start: the first time step of a sample, ISO 8601, such as ``"2026-01-03T00:00"``, as local time of ``zone``.
+        step: from one time step to the next, an offset alias of pandas: ``"h"``, ``"30min"``, ``"D"``, ``"MS"``.
+        zone: IANA name of the time zone; None for dates without one.
+    """
+
+    start: str
+    step: str
+    zone: str | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From the units of the samples to those of the file: value = mean + std * x, per channel.
+
+    Attributes:
+        mean, std: one number per channel, in the units of the file. ``std`` is positive.
+        channels: names of the channels.
+        unit: of the file, such as ``"MW"``; empty if not known.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: tuple[str, ...] = ("x",)
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Problem:
     """One conditional sampling task: what is known, and what is needed to score a sample.
 
@@ -31,6 +62,8 @@ class Problem:
         conditioning: the input of the process; ``None`` means the context.
         truth: the realised outcome, in the units of the samples. Only metrics and *oracle* rewards read it.
         extras: further named values that a reward or a process needs.
+        time: time steps of a sample; None if they are not known.
+        scale: units of the file; by default those of the samples.
     """
 
     name: str
@@ -38,6 +71,8 @@ class Problem:
     conditioning: Any = None
     truth: np.ndarray | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    time: TimeAxis | None = None
+    scale: Scale = field(default_factory=Scale)
 
 
 class Step(NamedTuple):

@@ -1,0 +1,1 @@
+"""Conditions: what must hold of a sample, in the units and dates of the data."""
