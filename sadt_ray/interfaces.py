@@ -292,6 +292,7 @@ class Results:
     weights_version: int = 0  # version of the flow's weights
     failures: tuple[Failure, ...] = ()  # tickets without a result
     particle_record: ParticleRecord | None = None  # particles beside the paths, if they are recorded
+    sample_start: Int[np.ndarray, " M"] | None = None  # which x_T of its ticket a sample descends from; None: one each
 
     def __len__(self) -> int:
         return len(self.id)

@@ -302,6 +302,7 @@ def fk(
     at_once: int | None = None,
     seed: int = 0,
     particles: int | None = None,
+    root_pool: int = 1,
     resampling: str | Scheme = "systematic",
     ess_threshold: float = 0.5,
     record_particles: bool = False,
@@ -319,6 +320,8 @@ def fk(
         at_once: problems searched at once; None for all in turn.
         seed: every random number follows from it.
         particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        root_pool: proposals of x_T per particle, guided by the twist, that particles are resampled from; 1 draws x_T
+            from the prior.
         resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
         ess_threshold: resample when the effective sample size falls below this share.
         record_particles: return every particle with its parent, for training a flow.
@@ -340,6 +343,7 @@ def tds(
     seed: int = 0,
     guidance_scale: float = 1.0,
     particles: int | None = None,
+    root_pool: int = 1,
     resampling: str | Scheme = "systematic",
     ess_threshold: float = 0.5,
     record_particles: bool = False,
@@ -358,6 +362,8 @@ def tds(
         seed: every random number follows from it.
         guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
         particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        root_pool: proposals of x_T per particle, guided by the twist, that particles are resampled from; 1 draws x_T
+            from the prior.
         resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
         ess_threshold: resample when the effective sample size falls below this share.
         record_particles: return every particle with its parent, for training a flow.
@@ -409,6 +415,7 @@ def smc_debiased(
     at_once: int | None = None,
     seed: int = 0,
     particles: int | None = None,
+    root_pool: int = 1,
     resampling: str | Scheme = "systematic",
     ess_threshold: float = 0.5,
     record_particles: bool = False,
@@ -426,6 +433,8 @@ def smc_debiased(
         at_once: problems searched at once; None for all in turn.
         seed: every random number follows from it.
         particles: particles per ticket; as few and large particle systems as make up the budget if not given.
+        root_pool: proposals of x_T per particle, guided by the twist, that particles are resampled from; 1 draws x_T
+            from the prior.
         resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
         ess_threshold: resample when the effective sample size falls below this share.
         record_particles: return every particle with its parent, for training a flow.
@@ -452,6 +461,7 @@ def sweep(
     guidance_scale: float = 0.5,
     split_factor: int = 4,
     num_candidates: int = 4,
+    root_pool: int = 16,
     resampling: str | Scheme = "systematic",
     ess_threshold: float = 0.7,
     record_particles: bool = False,
@@ -476,6 +486,8 @@ def sweep(
         guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
         split_factor: the system starts with so many times fewer particles and is split later.
         num_candidates: next states that each particle chooses from by the twist, on average.
+        root_pool: proposals of x_T per particle, guided by the twist, that particles are resampled from; 1 draws x_T
+            from the prior.
         resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
         ess_threshold: resample when the effective sample size falls below this share.
         record_particles: return every particle with its parent, for training a flow.
@@ -511,6 +523,7 @@ def sadt(
     guidance_scale: float = 0.5,
     split_factor: int = 4,
     num_candidates: int = 4,
+    root_pool: int = 16,
     resampling: str | Scheme = "systematic",
     ess_threshold: float = 0.7,
     record_particles: bool = False,
@@ -548,6 +561,8 @@ def sadt(
         guidance_scale: length of the guidance step; 1 is exact for a log-linear twist.
         split_factor: the system starts with so many times fewer particles and is split later.
         num_candidates: next states that each particle chooses from by the twist, on average.
+        root_pool: proposals of x_T per particle, guided by the twist, that particles are resampled from; 1 draws x_T
+            from the prior.
         resampling: multinomial, stratified, systematic, residual, siblings-K, or a scheme of your own.
         ess_threshold: resample when the effective sample size falls below this share.
         record_particles: return every particle with its parent, for training a flow.

@@ -52,10 +52,15 @@ class Extreme:
     Attributes:
         elements: x [..., C, T] -> [..., M], linear.
         largest: whether g is the largest of them.
+        single: whether every element is one value of x.
+        rise: where the elements are the rises x[later] - x[earlier] of a series, and their negatives after them:
+            channel, earlier and later time steps; None otherwise.
     """
 
     elements: Callable[[Tensor], Tensor]
     largest: bool = True
+    single: bool = False
+    rise: tuple[int, Sequence[int], Sequence[int]] | None = None
 
     def __call__(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
         elements = self.elements(x)
@@ -70,10 +75,12 @@ class General:
         function: x [..., C, T] -> g [...].
         margin: for a statistic with steps, such as a count: (x, threshold) -> a number that is positive where
             g >= threshold, zero on the border, and changes smoothly with x. None if g itself is smooth.
+        level: of a statistic that depends on x only by whether each value is above this level; None otherwise.
     """
 
     function: Callable[[Tensor], Tensor]
     margin: Callable[[Tensor, float], Tensor] | None = None
+    level: float | None = None
 
     def __call__(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
         return self.function(x)
@@ -215,12 +222,12 @@ def average(channel: int, steps: Sequence[int], shape: tuple[int, int]) -> Linea
 
 def largest(channel: int, steps: Sequence[int]) -> Extreme:
     """Largest value of a series over time steps."""
-    return Extreme(_values(channel, steps))
+    return Extreme(_values(channel, steps), single=True)
 
 
 def smallest(channel: int, steps: Sequence[int]) -> Extreme:
     """Smallest value of a series over time steps."""
-    return Extreme(_values(channel, steps), largest=False)
+    return Extreme(_values(channel, steps), largest=False, single=True)
 
 
 def ramp(channel: int, steps: Sequence[int]) -> Extreme:
@@ -231,7 +238,7 @@ def ramp(channel: int, steps: Sequence[int]) -> Extreme:
         rise = values(x).diff(dim=-1)
         return torch.cat([rise, -rise], dim=-1)
 
-    return Extreme(elements)
+    return Extreme(elements, rise=(channel, list(steps)[:-1], list(steps)[1:]))
 
 
 def count(channel: int, steps: Sequence[int], level: float, above: bool = True) -> General:
@@ -243,7 +250,7 @@ def count(channel: int, steps: Sequence[int], level: float, above: bool = True) 
         k = min(max(math.ceil(threshold), 1), len(steps))
         return (sign * (values(x) - level)).topk(k, dim=-1).values[..., -1]
 
-    return General(lambda x: (sign * (values(x) - level) > 0).sum(-1).to(x), margin)
+    return General(lambda x: (sign * (values(x) - level) > 0).sum(-1).to(x), margin, level)
 
 
 def longest_run(channel: int, steps: Sequence[int], level: float, above: bool = True) -> General:
@@ -263,7 +270,7 @@ def longest_run(channel: int, steps: Sequence[int], level: float, above: bool = 
         k = min(max(math.ceil(threshold), 1), len(steps))
         return (sign * (values(x) - level)).unfold(-1, k, 1).amin(-1).amax(-1)
 
-    return General(function, margin)
+    return General(function, margin, level)
 
 
 def deviation(channel: int, steps: Sequence[int]) -> General:

@@ -42,7 +42,8 @@ class SearchPlan:
     @property
     def rollout_spec(self) -> RolloutSpec:
         """The settings that a worker needs for rollouts."""
-        return RolloutSpec(self.branch_steps, self.smc, self.config.inv_temperature)
+        tickets = max(self.simulations // len(self.names), 1)
+        return RolloutSpec(self.branch_steps, self.smc, self.config.inv_temperature, tickets)
 
     @property
     def simulations(self) -> int:

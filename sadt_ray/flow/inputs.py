@@ -68,7 +68,7 @@ class FlowInputs:
             features = view.features()
             return Inputs(features, torch.zeros(len(features), device=features.device))
         assert view.clean is not None
-        ahead = self._ahead(view.clean, view.position, view.problem)
+        ahead = self._ahead(view.clean, view.position, view.problem, view.law)
         return Inputs(ahead.features.float(), ahead.value.float())
 
     @torch.no_grad()

@@ -73,6 +73,7 @@ class DiffKDenoiser(nn.Module):
     """
 
     frequencies: Tensor
+    decode_broadcasts = True
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import Path, Problem, States, Step
+from sadt_ray.numerics.clean_law import CleanLaw, Scores
 from sadt_ray.numerics.rng import derive_seeds, normals
 from sadt_ray.processes.branching import branch_steps_by_name, checked_branch_steps
 from sadt_ray.processes.diffusion_walk import DiffusionWalk
@@ -76,6 +77,34 @@ class DraftsDenoised(Protocol):
         self, x: Float[Tensor, "B W"], sigma: Float[Tensor, " #B"], conditioning: Conditioning
     ) -> Tensor:
         """An approximation of D(x; sigma, c)."""
+
+
+@runtime_checkable
+class KnowsCoordinates(Protocol):
+    """A denoiser that knows Cov(x_0 | x) in other coordinates y than those of its states, in which it is diagonal."""
+
+    def to_coordinates(self, x: Float[Tensor, "B W"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """y of clean states; linear, and its inverse is its transpose."""
+
+    def from_coordinates(self, y: Float[Tensor, "B W"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """Clean states of y."""
+
+    def coordinate_spread(self, sigma: Float[Tensor, " #B"], conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """sd(y_0 | x) along each coordinate."""
+
+
+@runtime_checkable
+class HasScores(Protocol):
+    """A denoiser whose values of a sample are monotone functions of Gaussian scores, x_h = T_h(z_h)."""
+
+    def scores(self, x: Float[Tensor, "*n W"], conditioning: Conditioning) -> Tensor:
+        """z of clean states, in the shape of samples; linear in x."""
+
+    def scores_at(self, value: Tensor, conditioning: Conditioning) -> Tensor:
+        """T_h^-1(value) for every value h of a sample, per row; ``value`` broadcasts to a sample."""
+
+    def from_scores(self, z: Tensor, conditioning: Conditioning) -> Tensor:
+        """T_h(z_h) of whole samples of scores, one per row."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +186,20 @@ class DiffusionProcess:
         """Encode every problem's conditioning, once. Raises ValueError naming a problem that does not fit."""
         if not problems:
             raise ValueError("bind got no problems; give at least one")
-        with torch.inference_mode():
-            return DiffusionChain(self, self.denoiser.encode(problems, self.device), len(problems))
+        with torch.no_grad():
+            return DiffusionChain(self, self.denoiser.encode(problems, self.device), problems)
 
 
 class DiffusionChain:
     """A diffusion process bound to problems. Level l > 0 is the state after ``branch_steps[l - 1]`` denoising steps."""
 
-    def __init__(self, process: DiffusionProcess, conditioning: Conditioning, num_problems: int) -> None:
+    def __init__(self, process: DiffusionProcess, conditioning: Conditioning, problems: Sequence[Problem]) -> None:
         self.denoiser = process.denoiser
+        self.process, self.problems = process, tuple(problems)
         self._device = process.device
         self._conditioning = conditioning
-        self._num_problems = num_problems
+        self._num_problems = len(problems)
+        self._affine: bool | None = None
         sigmas = process.sampler.sigmas
         keep, spread = posterior_coefficients(sigmas)
         self.sigma_max = float(sigmas[0])
@@ -303,19 +334,37 @@ class DiffusionChain:
         return self._step_table.shape[1] + 1
 
     @property
+    def knows_law(self) -> bool:
+        """Whether views have the law of x_0 given x_t."""
+        return self.supports_guidance
+
+    @property
+    def decodes_affinely(self) -> bool:
+        """Whether decoding is affine, as far as two points and their middle show."""
+        if self._affine is None:
+            with torch.no_grad():
+                number = np.arange(self._num_problems)
+                every = self.gather(number)
+                x = self.tensor(normals(np.zeros(len(number), np.uint64), number, self.denoiser.width))
+                low, middle, high = (self.denoiser.decode(factor * x, every) for factor in (-1.0, 0.0, 1.0))
+                size = float((high - low).abs().max())
+                self._affine = bool(torch.allclose(low + high, 2 * middle, rtol=1e-4, atol=1e-4 * size))
+        return self._affine
+
+    @property
     def supports_guidance(self) -> bool:
         """Whether Cov(x_0 | x_t) is known, so that steps can follow a gradient."""
-        return self._clean_spread is not None
+        return self._clean_spread is not None or isinstance(self.denoiser, KnowsCoordinates)
 
     @torch.no_grad()
     def residuals(self, position: int, count: int) -> Float[np.ndarray, "P count W"]:
         """Draws of x_0 - x0_hat from N(0, Cov(x_0 | x_t)) for every problem, in the units of the data.
 
-        All problems use the same noise, so the draws of a problem do not depend on the others. Cov is the
-        ``clean_spread`` of the denoiser. The root has the Cov of pure noise. Raises ValueError for a denoiser
-        without a ``clean_spread``.
+        All problems use the same noise, so the draws of a problem do not depend on the others. Cov is that of
+        ``clean_law``. The root has the Cov of pure noise. Where decoding is not affine, the residuals are those about
+        the state 0. Raises ValueError for a denoiser that does not know Cov(x_0 | x_t).
         """
-        if self._clean_spread is None:
+        if not self.supports_guidance:
             raise ValueError(f"{type(self.denoiser).__name__} does not know Cov(x_0 | x_t): it has no clean_spread")
         rows = np.repeat(np.arange(self._num_problems), count)
         conditioning, width = self.gather(rows), self.denoiser.width
@@ -323,9 +372,59 @@ class DiffusionChain:
             return np.zeros((self._num_problems, count, width), np.float32)
         seed = derive_seeds(0, _RESIDUAL_STREAM, np.zeros(count, np.int64))
         noise = self.tensor(np.tile(normals(seed, np.arange(count), width), (self._num_problems, 1)))
-        spread = self._clean_spread(self._sigma_at(position), conditioning)
+        spread = self._spread_at(position, conditioning)
         centre = self.denoiser.decode(torch.zeros_like(noise), conditioning)
-        return (self.denoiser.decode(spread * noise, conditioning) - centre).cpu().numpy().reshape(-1, count, width)
+        drawn = self.denoiser.decode(self._states_of(spread * noise, conditioning), conditioning)
+        return (drawn - centre).cpu().numpy().reshape(-1, count, width)
+
+    def clean_law(self, position: int, clean: Tensor, decoded: Tensor, conditioning: Conditioning) -> CleanLaw | None:
+        """Law of x_0 about x0_hat ``clean``, ``decoded`` in data units; None if Cov(x_0 | x_t) is not known."""
+        if not self.supports_guidance:
+            return None
+        denoiser = self.denoiser
+        return CleanLaw(
+            mean=denoiser.to_coordinates(clean, conditioning) if isinstance(denoiser, KnowsCoordinates) else clean,
+            spread=self._spread_at(position, conditioning).expand_as(clean),
+            clean=decoded,
+            decode=self._decoded,
+            conditioning=conditioning,
+            position=position,
+            linear=self.decodes_affinely,
+            scores=self._scores,
+        )
+
+    def _decoded(self, y: Float[Tensor, "B K W"], conditioning: Conditioning) -> Tensor:
+        """Decode K rows of coordinates per row of the batch."""
+        denoiser, wide = self.denoiser, _widened(conditioning)
+        x = denoiser.from_coordinates(y, wide) if isinstance(denoiser, KnowsCoordinates) else y
+        if getattr(denoiser, "decode_broadcasts", False):
+            return denoiser.decode(x, wide)
+        rows, count = x.shape[:2]
+        repeated = tuple(column.repeat_interleave(count, dim=0) for column in conditioning)
+        decoded = denoiser.decode(x.flatten(0, 1), repeated)
+        return decoded.reshape(rows, count, *decoded.shape[1:])
+
+    @property
+    def _scores(self) -> Scores | None:
+        denoiser = self.denoiser
+        if not isinstance(denoiser, HasScores):
+            return None
+        return Scores(self._scores_of, denoiser.scores_at, denoiser.from_scores)
+
+    def _scores_of(self, y: Float[Tensor, "B K W"], conditioning: Conditioning) -> Tensor:
+        assert isinstance(self.denoiser, HasScores)
+        return self.denoiser.scores(y, _widened(conditioning))
+
+    def _states_of(self, y: Float[Tensor, "B W"], conditioning: Conditioning) -> Tensor:
+        return self.denoiser.from_coordinates(y, conditioning) if isinstance(self.denoiser, KnowsCoordinates) else y
+
+    def _spread_at(self, position: int, conditioning: Conditioning) -> Float[Tensor, "B W"]:
+        """sd(y_0 | x_t) along each coordinate in which they are independent."""
+        sigma = self._sigma_at(position)
+        if isinstance(self.denoiser, KnowsCoordinates):
+            return self.denoiser.coordinate_spread(sigma, conditioning)
+        assert self._clean_spread is not None
+        return self._clean_spread(sigma, conditioning)
 
     def denoised_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """D(x) of rows at one position below the root; at x_0, the rows themselves."""
@@ -366,11 +465,14 @@ class DiffusionChain:
             spread = torch.sqrt(spread.square() + ((self._noise_scale * (1 - keep)) * clean).square())
         return torch.lerp(denoised, x, keep), spread  # the last step of any other denoiser has spread 0
 
-    def guidance_covariance(self, step: int, conditioning: Conditioning) -> Tensor:
-        """(1 - keep) Cov(x_0 | x), the covariance of the next state with x_0, along each coordinate."""
-        assert self._clean_spread is not None
-        sigma, keep, _ = self._step_table[:, step, None]
-        return (1 - keep) * self._clean_spread(sigma, conditioning).square()
+    def guidance_shift(self, step: int, gradient: Tensor, conditioning: Conditioning) -> Tensor:
+        """(1 - keep) Cov(x_0 | x), the covariance of the next state with x_0, times a gradient in x0_hat."""
+        keep = self._step_table[1, step]
+        variance = self._spread_at(step + 1, conditioning).square()
+        if not isinstance(self.denoiser, KnowsCoordinates):
+            return (1 - keep) * variance * gradient
+        along = self.denoiser.to_coordinates(gradient, conditioning)
+        return (1 - keep) * self.denoiser.from_coordinates(variance * along, conditioning)
 
     def _sigma_at(self, position: int) -> Tensor:
         return self._step_table[0, max(position - 1, 0), None]
@@ -384,3 +486,8 @@ class DiffusionChain:
 
     def tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self._device)
+
+
+def _widened(conditioning: Conditioning) -> Conditioning:
+    """The conditioning of B rows for K states each, [B, 1, ...]."""
+    return tuple(column[:, None] for column in conditioning)

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.rng import derive_seed_grid, normals
 from sadt_ray.processes.walk import Choice, View, chosen
 
@@ -72,14 +73,17 @@ class DenoisingChain(Protocol):
     def draft_denoised(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor | None:
         """A draft of D(x) without an evaluation; None if the denoiser has none."""
 
+    def clean_law(self, position: int, clean: Tensor, decoded: Tensor, conditioning: Conditioning) -> CleanLaw | None:
+        """Law of x_0 about x0_hat ``clean``, in data units ``decoded``; None if it is not known."""
+
     def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Features of the states, [B, F]."""
 
     def step_law(self, step: int, x: Tensor, denoised: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of a denoising step along each coordinate."""
 
-    def guidance_covariance(self, step: int, conditioning: Conditioning) -> Tensor:
-        """Covariance of the next state with x_0 along each coordinate."""
+    def guidance_shift(self, step: int, gradient: Tensor, conditioning: Conditioning) -> Tensor:
+        """The covariance of the next state with x_0, times a gradient with respect to x0_hat."""
 
 
 class DiffusionWalk:
@@ -104,8 +108,21 @@ class DiffusionWalk:
             clean = self._evaluated() if clean is None else clean
         self._leaf = clean.clone().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
-            decoded = self._chain.denoiser.decode(self._leaf, self._conditioning)
-        return View(self.position, self._problem, decoded, self._features)
+            return self._view(self.position, self._problem, self._x, self._leaf, self._conditioning)
+
+    def _view(
+        self, position: int, problem: np.ndarray, x: Tensor, clean: Tensor, conditioning: tuple[Tensor, ...]
+    ) -> View:
+        """Rows x with their x0_hat ``clean``, both in the coordinates of the states."""
+        chain = self._chain
+        decoded = chain.denoiser.decode(clean, conditioning)
+        law = chain.clean_law(position, clean, decoded, conditioning)
+
+        @torch.no_grad()
+        def features() -> Tensor:
+            return chain.features_at(position, x, conditioning)
+
+        return View(position, problem, decoded, features, law)
 
     def gradient(self, log_twist: Float[Tensor, " B"]) -> Float[Tensor, "B W"]:
         """The gradient of each row's log psi with respect to its x0_hat, in the coordinates of the states."""
@@ -138,6 +155,22 @@ class DiffusionWalk:
             return self._proposed(mean, spread, shift, self._noise(seeds))
         return self._chosen(mean, spread, shift, seeds, choice)
 
+    @property
+    def noise_width(self) -> int:
+        return self._x.shape[1]
+
+    def view_from(self, noise: Float[Tensor, "B W"]) -> View:
+        """x_T by the draft of the denoiser. Raises ValueError for a denoiser without one."""
+        x = self._chain.denoiser.initial(noise, self._chain.sigma_max, self._conditioning)
+        clean = self._chain.draft_denoised(1, x, self._conditioning)
+        if clean is None:
+            raise ValueError("a guided root needs a denoiser with a draft of x0_hat (draft_denoised)")
+        return self._view(1, self._problem, x, clean, self._conditioning)
+
+    @torch.no_grad()
+    def start(self, noise: Float[Tensor, "B W"]) -> None:
+        self._move(self._chain.denoiser.initial(noise, self._chain.sigma_max, self._conditioning))
+
     def take_nfe(self) -> Int[np.ndarray, " B"]:
         spent, self._unpaid = self._unpaid, 0
         return np.full(len(self._problem), spent)
@@ -164,12 +197,7 @@ class DiffusionWalk:
         conditioning = tuple(column[index] for column in self._conditioning)
         clean = self._chain.draft_denoised(self.position + 1, candidates, conditioning)
         assert clean is not None
-        view = View(
-            self.position + 1,
-            self._problem[rows],
-            self._chain.denoiser.decode(clean, conditioning),
-            lambda: self._chain.features_at(self.position + 1, candidates, conditioning),
-        )
+        view = self._view(self.position + 1, self._problem[rows], candidates, clean, conditioning)
         log_weights = (choice.log_twist(view) + log_ratio).double().cpu().numpy().reshape(-1, choice.candidates)
         pick, log_choice = chosen(log_weights, seeds, self.position)
         picked = choice.candidates * np.arange(len(seeds)) + pick
@@ -185,7 +213,8 @@ class DiffusionWalk:
 
     def _shift(self, gradient: Tensor, spread: Tensor) -> Tensor:
         """The shift of the step's standard normal noise."""
-        shift = self._chain.guidance_covariance(self.position - 1, self._conditioning) * gradient / spread
+        moved = self._chain.guidance_shift(self.position - 1, gradient, self._conditioning)
+        shift = torch.where(spread > 0, moved / spread, 0.0)
         length = shift.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return shift * (LONGEST_SHIFT / length).clamp_max(1.0)
 

@@ -11,6 +11,7 @@ other process.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxtyping import Float, Int, UInt64
 
 from sadt_ray.interfaces import Chain, GenerativeProcess, MovesToDevice, PredictsClean, Problem, States, Step
 from sadt_ray.processes.joint_walk import JointWalk, Parts
-from sadt_ray.processes.walk import KnowsResiduals, can_choose, level_positions, supports_guidance, walk_from
+from sadt_ray.processes.walk import KnowsLaw, KnowsResiduals, can_choose, level_positions, supports_guidance, walk_from
 
 
 def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
@@ -99,6 +100,16 @@ class JointChain:
         self.chain, self._parts, self._num_levels = chain, parts, num_levels
         self._names = [problem.name for problem in problems]
 
+    @property
+    def num_parts(self) -> int:
+        return self._parts.count
+
+    def with_chain(self, chain: Chain) -> JointChain:
+        """The same joint problems with another chain of the parts."""
+        joined = copy(self)
+        joined.chain = chain
+        return joined
+
     def root_states(self) -> States:
         return self._parts.together(self.chain.root_states())
 
@@ -160,6 +171,14 @@ class JointChain:
     @property
     def supports_guidance(self) -> bool:
         return supports_guidance(self.chain)
+
+    @property
+    def knows_law(self) -> bool:
+        return isinstance(self.chain, KnowsLaw) and self.chain.knows_law
+
+    @property
+    def decodes_affinely(self) -> bool:
+        return not isinstance(self.chain, KnowsLaw) or self.chain.decodes_affinely
 
     @property
     def can_choose(self) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from sadt_ray.interfaces import States
+from sadt_ray.numerics.clean_law import CleanLaw, Columns, Scores
 from sadt_ray.numerics.rng import derive_seed_grid
-from sadt_ray.processes.walk import Choice, View, Walk, chosen
+from sadt_ray.processes.walk import Choice, StartsFromNoise, View, Walk, chosen
 
 _PARTS, _CANDIDATES = 9, 7  # streams of a row's seed
 
@@ -37,6 +40,41 @@ class Parts:
         """Indices of the parts: the parts of joint problem p are p C to p C + C - 1. Also converts row numbers."""
         return (np.asarray(problem)[:, None] * self.count + np.arange(self.count)).ravel()
 
+    def joint_law(self, law: CleanLaw) -> CleanLaw:
+        """The law of joint rows from that of their parts, which are independent."""
+        rows, count = len(law) // self.count, self.count
+
+        def stacked(column: Tensor) -> Tensor:
+            return column.reshape(rows, count, *column.shape[1:])
+
+        def by_part(function: Callable[[Tensor, Columns], Tensor], y: Tensor, conditioning: Columns) -> Tensor:
+            """A function of [B C, K, n] and the conditioning of the parts, for joint coordinates [B, K, C n]."""
+            apart = y.reshape(len(y), y.shape[1], count, -1).transpose(1, 2).flatten(0, 1)
+            found = function(apart, tuple(column.flatten(0, 1) for column in conditioning))
+            return found.reshape(len(y), count, *found.shape[1:]).transpose(1, 2)
+
+        def whole(function: Callable[[Tensor, Columns], Tensor], value: Tensor, conditioning: Columns) -> Tensor:
+            """A function of whole samples of the parts, for samples [B, C, ...] or what broadcasts to them."""
+            places = conditioning[0].shape[:2]
+            values = (
+                value.expand(*places, *value.shape[2:]) if value.ndim > 2 else value.expand(*places, value.shape[-1])
+            )
+            found = function(values.flatten(0, 1), tuple(column.flatten(0, 1) for column in conditioning))
+            return found.reshape(*places, *found.shape[1:])
+
+        scores = law.scores
+        joint = scores and Scores(partial(by_part, scores.of), partial(whole, scores.at), partial(whole, scores.values))
+        return CleanLaw(
+            mean=law.mean.reshape(rows, -1),
+            spread=law.spread.reshape(rows, -1),
+            clean=stacked(law.clean),
+            decode=partial(by_part, law.decode),
+            conditioning=tuple(stacked(column) for column in law.conditioning),
+            position=law.position,
+            linear=law.linear,
+            scores=joint,
+        )
+
     def seeds(self, seeds: UInt64[np.ndarray, " B"]) -> UInt64[np.ndarray, " BC"]:
         """Derive a seed for every part."""
         return derive_seed_grid(seeds, _PARTS, self.count).ravel()
@@ -58,9 +96,31 @@ class JointWalk:
 
     def look(self, gradient: bool = False) -> View:
         """A view with x0_hat [B, C, T] and the concatenated features of the parts."""
-        view, batch = self._walk.look(gradient), len(self._problem)
-        clean = None if view.clean is None else view.clean.reshape(batch, self._parts.count, -1)
-        return View(view.position, self._problem, clean, lambda: view.features().reshape(batch, -1))
+        return self._joined(self._walk.look(gradient))
+
+    def _joined(self, view: View) -> View:
+        """The view of the parts, stacked."""
+        batch, parts = len(self._problem), self._parts
+        clean = None if view.clean is None else view.clean.reshape(batch, parts.count, -1)
+        law = None if view.law is None else parts.joint_law(view.law)
+        return View(view.position, self._problem, clean, lambda: view.features().reshape(batch, -1), law)
+
+    @property
+    def noise_width(self) -> int:
+        """Of all parts. Raises AttributeError for parts that do not start from noise."""
+        return self._parts.count * self._starting.noise_width
+
+    def view_from(self, noise: Float[Tensor, "B width"]) -> View:
+        return self._joined(self._starting.view_from(noise.reshape(len(noise) * self._parts.count, -1)))
+
+    def start(self, noise: Float[Tensor, "B width"]) -> None:
+        self._starting.start(noise.reshape(len(noise) * self._parts.count, -1))
+
+    @property
+    def _starting(self) -> StartsFromNoise:
+        if not isinstance(self._walk, StartsFromNoise):
+            raise AttributeError(f"{type(self._walk).__name__} does not start from noise")
+        return self._walk
 
     def evaluate(self) -> None:
         self._walk.evaluate()

@@ -21,6 +21,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from sadt_ray.interfaces import Chain, States
+from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.rng import uniforms
 
 _CHOICE_STREAM = 1 << 25  # plus the position: the stream of the draw among candidates
@@ -36,12 +37,14 @@ class View:
         clean: x0_hat = E[x_0 | x_t] in the units of the data, float32 [B, ...]. It comes from the denoiser or from its
             cheap draft (``draft_denoised``). None if the chain cannot predict x_0.
         features: function that computes the features [B, F] of the states.
+        law: law of x_0 given x_t, about the same x0_hat; None if the chain does not know it.
     """
 
     position: int
     problem: Int[np.ndarray, " B"]
     clean: Tensor | None
     features: Callable[[], Tensor]
+    law: CleanLaw | None = None
 
 
 class Choice(NamedTuple):
@@ -103,6 +106,21 @@ class Walk(Protocol):
 
 
 @runtime_checkable
+class StartsFromNoise(Protocol):
+    """A walk at the root whose x_T is a function of standard normal noise, so that x_T can be proposed too."""
+
+    @property
+    def noise_width(self) -> int:
+        """Number of standard normal numbers per row."""
+
+    def view_from(self, noise: Float[Tensor, "B width"]) -> View:
+        """The view of x_T made of this noise, by the draft of x0_hat: no evaluation. Gradients flow to ``noise``."""
+
+    def start(self, noise: Float[Tensor, "B width"]) -> None:
+        """Move all rows from the root to the x_T made of this noise."""
+
+
+@runtime_checkable
 class Walks(Protocol):
     """A chain with walks of its own. Any other chain walks from branch level to branch level (``LevelWalk``)."""
 
@@ -130,6 +148,19 @@ class KnowsResiduals(Protocol):
         """Draws of x_0 - x0_hat given a state at the position: ``count`` per problem, in the units of the data."""
 
 
+@runtime_checkable
+class KnowsLaw(Protocol):
+    """A chain whose views may have the law of x_0 given x_t."""
+
+    @property
+    def knows_law(self) -> bool:
+        """Whether they have."""
+
+    @property
+    def decodes_affinely(self) -> bool:
+        """Whether decoding is affine, so that ``residuals`` do not depend on x0_hat."""
+
+
 def level_positions(chain: Chain, num_levels: int) -> Int[np.ndarray, " levels"]:
     """Position of each branch level of any chain, from the root (0) to x_0."""
     return chain.level_positions if isinstance(chain, Walks) else np.arange(num_levels + 1)
@@ -143,6 +174,12 @@ def supports_guidance(chain: Chain) -> bool:
 def can_choose(chain: Chain) -> bool:
     """Whether the chain's walks can choose among candidates."""
     return isinstance(chain, Walks) and chain.can_choose
+
+
+def starts_from_noise(chain: Chain) -> bool:
+    """Whether the chain's walks start from noise, see ``StartsFromNoise``."""
+    first = np.zeros(1, np.int64)
+    return isinstance(chain, Walks) and isinstance(chain.walk(chain.root_states()[:1], 0, first), StartsFromNoise)
 
 
 def walk_from(chain: Chain, states: States, position: int, problem: Int[np.ndarray, " B"]) -> Walk:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.interfaces import Problem, Reward, Scorer
+from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals, clean_score, is_differentiable, look_ahead_of
 
 
@@ -41,6 +42,8 @@ class WeightedSum:
 
 class SumScorer:
     """A weighted sum bound to problems."""
+
+    needs_residuals = False
 
     def __init__(self, terms: Sequence[tuple[float, Scorer]]) -> None:
         self.terms = tuple(terms)
@@ -78,8 +81,8 @@ class SumScorer:
             total = total + weight * clean_score(scorer, x, rows)
         return total
 
-    def look_ahead(self, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-        """Weighted sum of the look-aheads of all terms. A term without a look-ahead is scored at x0_hat."""
+    def look_ahead(self, residuals: Residuals | None, num_positions: int, inv_temperature: float) -> LookAhead:
+        """Weighted sum of the look-aheads of all terms; see ``look_ahead_of`` for terms without one of their own."""
         terms = [
             (weight, look_ahead_of(scorer, residuals, num_positions, weight * inv_temperature))
             for weight, scorer in self.terms
@@ -87,11 +90,17 @@ class SumScorer:
 
         order = sorted(range(len(terms)), key=lambda number: number != self._grouped)
 
-        def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
-            parts = [(weight, term(clean, position, problem)) for weight, term in terms]
-            value = sum((weight * part.value for weight, part in parts), torch.zeros_like(clean[:, 0]))
-            features = [parts[number][1].features for number in order] or [value[:, None]]
+        def joined(parts: Sequence[Ahead], like: Tensor) -> Ahead:
+            weighted = [weight * part.value for (weight, _), part in zip(terms, parts, strict=True)]
+            value = sum(weighted, torch.zeros_like(like[:, 0]))
+            features = [parts[number].features for number in order] or [value[:, None]]
             return Ahead(value, torch.cat(features, dim=-1))
 
+        def ahead(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
+            return joined([term(clean, position, problem) for _, term in terms], clean.flatten(1))
+
+        def of_law(law: CleanLaw, problem: np.ndarray) -> Ahead:
+            return joined([term(law.clean, law.position, problem, law) for _, term in terms], law.mean)
+
         calls = max((term.reward_calls for _, term in terms), default=0)
-        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms), calls)
+        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms), calls, of_law)

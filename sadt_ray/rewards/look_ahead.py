@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadt_ray.interfaces import Scorer
+from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.rewards.checked import score_checked
 
 Residuals = Callable[[int], np.ndarray]  # position -> draws [P, R, T] of x_0 - x0_hat
@@ -36,13 +37,19 @@ class LookAhead:
         function: (x0_hat [B, T] in the units of the data, position, problem [B]) -> ``Ahead``.
         multiply_adds: approximate number of multiply-adds per row, for the count of costs.
         reward_calls: number of reward evaluations per row.
+        of_law: (law of x_0 given x_t, problem [B]) -> ``Ahead``, used instead where the law is known; None for none.
     """
 
     function: Callable[[Tensor, int, np.ndarray], Ahead]
     multiply_adds: int = 0
     reward_calls: int = 0
+    of_law: Callable[[CleanLaw, np.ndarray], Ahead] | None = None
 
-    def __call__(self, clean: Tensor, position: int, problem: Int[np.ndarray, " B"]) -> Ahead:
+    def __call__(
+        self, clean: Tensor, position: int, problem: Int[np.ndarray, " B"], law: CleanLaw | None = None
+    ) -> Ahead:
+        if self.of_law is not None and law is not None:
+            return self.of_law(law, problem)
         return self.function(clean, position, problem)
 
 
@@ -54,10 +61,18 @@ class LooksAhead(Protocol):
         """Make r~ for every position, differentiable in x0_hat.
 
         Args:
-            residuals: draws of x_0 - x0_hat by position.
+            residuals: draws of x_0 - x0_hat by position. A scorer with ``needs_residuals = False`` may get None.
             num_positions: number of positions of the walk.
             inv_temperature: lambda.
         """
+
+
+@runtime_checkable
+class LooksAheadByLaw(Protocol):
+    """A scorer whose look-ahead reads the law of x_0 given x_t."""
+
+    def ahead_of(self, law: CleanLaw, problem: Int[np.ndarray, " B"], inv_temperature: float) -> Ahead:
+        """r~ of B rows, differentiable in ``law.mean``: (1/lambda) log E[exp(lambda r(x_0)) | x_t], approximately."""
 
 
 @runtime_checkable
@@ -78,16 +93,58 @@ def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -
 
 def is_differentiable(scorer: Scorer) -> bool:
     """Whether gradients flow through the scorer. A sum has its own ``differentiable`` for its terms."""
-    return bool(getattr(scorer, "differentiable", isinstance(scorer, Differentiable)))
+    return bool(getattr(scorer, "differentiable", isinstance(scorer, Differentiable | LooksAheadByLaw)))
 
 
-def look_ahead_of(scorer: Scorer, residuals: Residuals, num_positions: int, inv_temperature: float) -> LookAhead:
-    """The scorer's own look-ahead, or r(x0_hat) if it has none."""
-    if isinstance(scorer, LooksAhead):
+NUM_DRAWS = 64
+"""Draws of x_0 given x_t that the look-ahead of a reward without one of its own scores."""
+
+
+def look_ahead_of(
+    scorer: Scorer, residuals: Residuals | None, num_positions: int, inv_temperature: float, draws: int = NUM_DRAWS
+) -> LookAhead:
+    """The scorer's own look-ahead; else the average over draws of x_0 where their law is known, else r(x0_hat).
+
+    Args:
+        residuals: draws of x_0 - x0_hat by position; None where they depend on x0_hat, as under a decoder that is not
+            affine. A look-ahead that needs them is replaced by draws.
+        draws: of x_0, per row.
+    """
+    if isinstance(scorer, LooksAhead) and (residuals is not None or not getattr(scorer, "needs_residuals", True)):
         return scorer.look_ahead(residuals, num_positions, inv_temperature)
 
     def at_clean(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
         value = clean_score(scorer, clean, problem)
         return Ahead(value, value[:, None])
 
-    return LookAhead(at_clean, reward_calls=1)
+    if isinstance(scorer, LooksAheadByLaw):
+
+        def by_law(law: CleanLaw, problem: np.ndarray) -> Ahead:
+            return scorer.ahead_of(law, problem, inv_temperature)
+
+        return LookAhead(at_clean, reward_calls=1, of_law=by_law)
+
+    def by_draws(law: CleanLaw, problem: np.ndarray) -> Ahead:
+        value = mean_over_draws(scorer, law, problem, inv_temperature, draws)
+        return Ahead(value, value[:, None])
+
+    return LookAhead(at_clean, reward_calls=draws, of_law=by_draws)
+
+
+def mean_over_draws(
+    scorer: Scorer, law: CleanLaw, problem: Int[np.ndarray, " B"], inv_temperature: float, count: int
+) -> Float[Tensor, " B"]:
+    """(1/lambda) log (1/K) sum_k exp(lambda r(x_0^k)) over K draws of x_0 given x_t; -inf where none is possible.
+
+    It is differentiable if the scorer is. A draw that cannot be scored counts as impossible.
+    """
+    lam, found = inv_temperature or 1e-6, torch.empty(len(law), dtype=law.mean.dtype, device=law.mean.device)
+    for number, rows, part in law.by_problem(problem):
+        drawn = part.draws(count)
+        flat = np.full(len(rows) * count, number)
+        rewards = clean_score(scorer, drawn.flatten(0, 1), flat).reshape(len(rows), count)
+        rewards = torch.nan_to_num(rewards, -torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        known = torch.isfinite(rewards).any(1)
+        value = torch.logsumexp(torch.where(known[:, None], lam * rewards, 0.0), dim=1) - np.log(count)
+        found = found.index_put((rows,), torch.where(known, value / lam, -torch.inf).to(found))
+    return found

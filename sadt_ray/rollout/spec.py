@@ -12,12 +12,22 @@ from jaxtyping import Float, Int
 from sadt_ray.flow.flow import Flow, FlowTwist
 from sadt_ray.flow.inputs import FlowInputs
 from sadt_ray.interfaces import Chain, Results, Scorer, States, Tickets
-from sadt_ray.processes.walk import can_choose, level_positions, supports_guidance
+from sadt_ray.processes.fitted_law import chain_with_fitted_law
+from sadt_ray.processes.walk import can_choose, level_positions, starts_from_noise, supports_guidance
 from sadt_ray.rewards.look_ahead import is_differentiable
 from sadt_ray.rollout.rollout import rollout
 from sadt_ray.smc.config import PLAIN_ROLLOUT, SMCConfig
+from sadt_ray.smc.root import RootProposal
 from sadt_ray.smc.sampler import ParticleSampler
-from sadt_ray.smc.twists import CleanTwist, NoTwist, Twist, custom_twist, debiased_twist, relative_cost
+from sadt_ray.smc.twists import (
+    CleanTwist,
+    NoTwist,
+    Twist,
+    can_look_ahead,
+    custom_twist,
+    debiased_twist,
+    relative_cost,
+)
 
 RolloutFn = Callable[[Tickets], Results]
 
@@ -30,11 +40,13 @@ class RolloutSpec:
         branch_steps: of the process.
         smc: particles, twist, proposals.
         inv_temperature: lambda.
+        tickets: per problem, about, among which the cost of what is prepared once is divided.
     """
 
     branch_steps: str | tuple[int, ...]
     smc: SMCConfig = PLAIN_ROLLOUT
     inv_temperature: float = 1.0
+    tickets: int = 1
 
 
 class RolloutFactory:
@@ -46,6 +58,9 @@ class RolloutFactory:
     """
 
     def __init__(self, chain: Chain, scorer: Scorer, num_levels: int, rollout_spec: RolloutSpec) -> None:
+        self._setup_nfe = 0
+        if rollout_spec.smc.looks_ahead:
+            chain, self._setup_nfe = chain_with_fitted_law(chain)
         self._chain, self._scorer, self._num_levels, self._spec = chain, scorer, num_levels, rollout_spec
         self._positions = level_positions(chain, num_levels)
         self._inputs: dict[bool | None, FlowInputs] = {}  # by their look-ahead
@@ -68,7 +83,10 @@ class RolloutFactory:
             )
         chooses = can_choose(chain) and not twist.idle
         lam, version = self._spec.inv_temperature, 0 if flow is None else flow.version
-        sampler = ParticleSampler(chain, scorer, self._num_levels, smc, twist, lam, guided, chooses)
+        from_noise = smc.root_pool > 1 and chooses and starts_from_noise(chain)
+        root = RootProposal(chain, twist) if from_noise else None
+        share = self._setup_nfe / self._spec.tickets
+        sampler = ParticleSampler(chain, scorer, self._num_levels, smc, twist, lam, guided, chooses, root, share)
         return lambda tickets: replace(sampler(tickets), weights_version=version)
 
     def twist(self, flow: Flow | None = None) -> Twist:
@@ -86,7 +104,7 @@ class RolloutFactory:
             inputs = self._inputs_with(flow.config.look_ahead)
             cost = relative_cost(chain, flow.network().multiply_adds + inputs.multiply_adds)
             return FlowTwist(flow, inputs, lam, cost, is_differentiable(scorer))
-        if name == "flow" and self._inputs_with(None).look_ahead:
+        if name == "flow" and can_look_ahead(chain, scorer):
             return debiased_twist(chain, scorer, num_positions, lam)
         return NoTwist()
 

@@ -24,7 +24,13 @@ def concatenated(parts: Sequence[Results]) -> Results:
         for name in ("path_splits", "sample_splits")
     }
     failures = tuple(failure for part in parts for failure in part.failures)
-    return Results(**columns, **splits, particle_record=_particle_records(parts), failures=failures)
+    starts = None
+    if any(part.sample_start is not None for part in parts):
+        none = [np.zeros(len(part.samples), np.int64) for part in parts]
+        known = [part.sample_start for part in parts]
+        starts = np.concatenate([zeros if each is None else each for each, zeros in zip(known, none, strict=True)])
+    record = _particle_records(parts)
+    return Results(**columns, **splits, particle_record=record, failures=failures, sample_start=starts)
 
 
 def _particle_records(parts: Sequence[Results]) -> ParticleRecord | None:

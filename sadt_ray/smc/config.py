@@ -79,6 +79,9 @@ class SMCConfig:
     num_candidates: int = 1
     """Next states that each particle chooses from by the twist, on average over the steps. Used where evaluating the
     twist costs no function evaluation."""
+    root_pool: int = 1
+    """Proposals of x_T per particle, guided by the twist, of which the particles are resampled; 1 draws x_T from the
+    prior. Used where x_T is a function of noise and evaluating the twist costs no function evaluation."""
     resampling: str | Scheme = "systematic"
     """multinomial, stratified, systematic, residual; siblings-K: at every step, K children for each of n/K parents. Or
     a scheme of your own, a function or its name module:function; see ``Scheme``."""
@@ -95,7 +98,7 @@ class SMCConfig:
     quality."""
 
     def __post_init__(self) -> None:
-        for name in ("particles", "num_candidates", "split_factor"):
+        for name in ("particles", "num_candidates", "split_factor", "root_pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.guidance not in get_args(Guidance):
@@ -121,6 +124,12 @@ class SMCConfig:
     def plain(self) -> bool:
         """Whether this is the rollout of DTS: one particle, no twist, nothing recorded."""
         return self.particles == 1 and self.twist == "none" and not self.record_particles
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether particles are guided by more than r(x0_hat)."""
+        proposes = self.guidance != "never" or self.num_candidates > 1 or self.root_pool > 1
+        return self.twist != "none" and (proposes or self.twist != "clean")
 
     @property
     def leaf_is_selected(self) -> bool:

@@ -24,12 +24,13 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Chain, Failure, Results, Scorer, States, Tickets
 from sadt_ray.numerics.rng import derive_seed_grid, uniforms
-from sadt_ray.processes.walk import Choice, View, Walk, level_positions, walk_from
+from sadt_ray.processes.walk import Choice, StartsFromNoise, View, Walk, level_positions, walk_from
 from sadt_ray.rewards.terminal import evaluate_terminal
 from sadt_ray.smc.batches import concatenated
 from sadt_ray.smc.config import SMCConfig
 from sadt_ray.smc.genealogy import Genealogy
 from sadt_ray.smc.resampling import scheme_named
+from sadt_ray.smc.root import RootProposal
 from sadt_ray.smc.schedule import num_candidates_at, split_position
 from sadt_ray.smc.twists import LOWEST, Twist
 
@@ -49,6 +50,8 @@ class ParticleSampler:
         lam: inverse temperature lambda.
         guided: whether the proposal follows the gradient of the twist.
         chooses: whether the proposal chooses among candidates.
+        root: proposals of x_T; None to draw it from the prior.
+        setup_nfe: evaluations that each ticket carries of what was prepared once.
     """
 
     chain: Chain
@@ -59,6 +62,8 @@ class ParticleSampler:
     lam: float
     guided: bool = False
     chooses: bool = False
+    root: RootProposal | None = None
+    setup_nfe: float = 0.0
 
     def __call__(self, tickets: Tickets) -> Results:
         """Run one particle system per ticket; tickets of one level run together.
@@ -88,7 +93,7 @@ class ParticleSampler:
     @property
     def proposes(self) -> bool:
         """Whether particles are drawn from another distribution than the prior."""
-        return self.guided or (self.chooses and self.config.num_candidates > 1)
+        return self.guided or self.root is not None or (self.chooses and self.config.num_candidates > 1)
 
     def _same_level(self, tickets: Tickets, level: int) -> Results:
         positions, single = level_positions(self.chain, self.num_levels), self.config.particles == 1
@@ -124,6 +129,7 @@ class ParticleSystem:
     def __init__(self, sampler: ParticleSampler, tickets: Tickets, position: int, start: int) -> None:
         self._sampler, self._tickets = sampler, tickets
         self._resample = scheme_named(sampler.config.resampling)
+        self._from_root = start == 0
         self._walk: Walk = walk_from(sampler.chain, tickets.state, position, tickets.problem)
         self._shape = (len(tickets), sampler.config.particles)
         splits = sampler.config.split_factor > 1 and sampler.config.particles > 1
@@ -132,7 +138,8 @@ class ParticleSystem:
             self._shape = (len(tickets), sampler.config.particles // sampler.config.split_factor)
         self._log_z = np.zeros(len(tickets))
         self._log_weights, self._log_twist = np.zeros((2, *self._shape))
-        self._nfe, self._calls = np.zeros(len(tickets)), 0
+        self._nfe, self._calls = np.full(len(tickets), sampler.setup_nfe), 0
+        self._start = np.tile(np.arange(self._shape[1]), (len(tickets), 1))  # which x_T each particle descends from
         self._path: list[_Nodes] = []
         self._genealogy = Genealogy(self._shape) if sampler.config.record_particles else None
 
@@ -147,8 +154,11 @@ class ParticleSystem:
 
     def run(self, last: int, level_at: dict[int, int]) -> None:
         """Run the particles to x_0, at position ``last``. States at the positions in ``level_at`` become nodes."""
-        self._branch_off()
         start = self._walk.position
+        if start == 0 and self._sampler.root is not None and self._genealogy is None:
+            self._start_guided(self._sampler.root)
+        else:
+            self._branch_off()
         while True:
             gradient = self._arrive(start, level_at)
             if self._walk.position == self._split_at:
@@ -161,6 +171,25 @@ class ParticleSystem:
                 self._genealogy.born(self._walk.position, self._walk.states(), log_ratio)
             if self._walk.position == last:
                 return
+
+    def _start_guided(self, root: RootProposal) -> None:
+        """Draw x_T of all particles from a pool of proposals, by their weights p/q psi."""
+        tickets, (batch, n), pool = self._tickets, self._shape, self._sampler.config.root_pool
+        noise, log_ratio, log_psi = root.propose(tickets.problem, tickets.seed, pool * n)
+        self._nfe += self._sampler.twist.nfe * pool * n
+        self._calls += self._sampler.twist.reward_calls * pool * n
+        log_psi = nothing_ruled_out(log_psi)
+        log_weights = log_ratio + log_psi
+        self._log_z += logsumexp(log_weights, axis=1) - np.log(pool * n)
+        places = (np.arange(n) + uniforms(tickets.seed, np.full(batch, _RESAMPLING), 1)) / n
+        cumulative = np.cumsum(softmax(log_weights, axis=1), axis=1)
+        ancestors = np.stack([np.searchsorted(c / c[-1], p) for c, p in zip(cumulative, places, strict=True)])
+        ancestors = ancestors.clip(0, pool * n - 1)
+        self._log_twist, self._start = np.take_along_axis(log_psi, ancestors, axis=1), ancestors
+        self._walk.take(np.repeat(np.arange(batch), n))
+        assert isinstance(self._walk, StartsFromNoise)
+        chosen = noise[torch.arange(batch)[:, None], torch.as_tensor(ancestors)].flatten(0, 1)
+        self._walk.start(chosen)
 
     def _arrive(self, start: int, level_at: dict[int, int]) -> Tensor | None:
         """Evaluate the twist, update the weights and resample, before the next step. Returns the gradient."""
@@ -227,6 +256,7 @@ class ParticleSystem:
         self._log_z[due] += log_total[due] - np.log(n)
         self._log_weights[due] = 0.0
         self._log_twist = np.take_along_axis(self._log_twist, ancestors, axis=1)
+        self._start = np.take_along_axis(self._start, ancestors, axis=1)
         rows = (ancestors + n * np.arange(batch)[:, None]).ravel()
         return self._take(rows, gradient)
 
@@ -238,6 +268,7 @@ class ParticleSystem:
         self._shape = (batch, n * times)
         self._log_weights = np.repeat(self._log_weights, times, axis=1)
         self._log_twist = np.repeat(self._log_twist, times, axis=1)
+        self._start = np.repeat(self._start, times, axis=1)
         return self._take(np.repeat(np.arange(batch * n), times), gradient)
 
     def _take(self, rows: Int[np.ndarray, " N"], gradient: Tensor | None) -> Tensor | None:
@@ -286,6 +317,7 @@ class ParticleSystem:
             samples=samples,
             rewards=rewards,
             sample_log_weight=np.repeat(log_weights.ravel()[held.ravel()], counts) + log_share,
+            sample_start=np.repeat(self._start.ravel()[held.ravel()], counts) if self._from_root else None,
             nfe=nfe[good],
             reward_calls=self._calls + ends.reward_calls.reshape(batch, n).sum(1)[good],
             particle_record=None if self._genealogy is None else self._genealogy.particle_record(good, ends.value),

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sadt_ray.config import load_function, name_of
 from sadt_ray.interfaces import Chain, Scorer
-from sadt_ray.processes.walk import KnowsResiduals, View
-from sadt_ray.rewards.look_ahead import LookAhead, clean_score, is_differentiable, look_ahead_of
+from sadt_ray.processes.walk import KnowsLaw, KnowsResiduals, View
+from sadt_ray.rewards.look_ahead import LookAhead, LooksAhead, clean_score, is_differentiable, look_ahead_of
 
 LOWEST = -1e4  # nats
 
@@ -111,7 +111,7 @@ class DebiasedTwist:
         return self.look_ahead.reward_calls
 
     def __call__(self, view: View) -> Float[Tensor, " B"]:
-        ahead = self.look_ahead(clean_of(view), view.position, view.problem)
+        ahead = self.look_ahead(clean_of(view), view.position, view.problem, view.law)
         return bounded(self.lam * ahead.value)
 
 
@@ -164,13 +164,22 @@ def custom_twist(
     return twist
 
 
+def can_look_ahead(chain: Chain, scorer: Scorer) -> bool:
+    """Whether there is a look-ahead from the states of the chain: see ``debiased_look_ahead``."""
+    if isinstance(chain, KnowsLaw):
+        return chain.knows_law
+    return isinstance(scorer, LooksAhead) and isinstance(chain, KnowsResiduals)
+
+
 def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> LookAhead:
-    """Make r~ for every position. Raises ValueError for a chain without ``residuals``."""
+    """Make r~ for every position. Raises ValueError for a chain that does not know the law of x_0 given x_t."""
     if not isinstance(chain, KnowsResiduals):
         raise ValueError(
             f"{type(chain).__name__} does not know the distribution of x_0 about x0_hat; use the twist 'clean'"
         )
-    return look_ahead_of(scorer, lambda at: chain.residuals(at, NUM_RESIDUALS), num_positions, lam)
+    affine = not isinstance(chain, KnowsLaw) or chain.decodes_affinely
+    residuals = (lambda at: chain.residuals(at, NUM_RESIDUALS)) if affine else None
+    return look_ahead_of(scorer, residuals, num_positions, lam)
 
 
 def debiased_twist(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> DebiasedTwist:

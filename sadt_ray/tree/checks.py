@@ -32,8 +32,9 @@ def check_columns(results: Results, state_shape: tuple[int, ...], sample_shape: 
     tickets, nodes, samples = len(r), int(r.path_splits[-1]), int(r.sample_splits[-1])
     lengths = [len(c) for c in (r.value, r.path_splits[1:], r.sample_splits[1:], r.nfe, r.reward_calls)]
     lengths += [len(c) for c in (r.path_level, r.path_state, r.path_log_flow)]
-    lengths += [len(c) for c in (r.samples, r.rewards, r.sample_log_weight)]
-    if lengths != 5 * [tickets] + 3 * [nodes] + 3 * [samples]:
+    starts = r.sample_log_weight if r.sample_start is None else r.sample_start
+    lengths += [len(c) for c in (r.samples, r.rewards, r.sample_log_weight, starts)]
+    if lengths != 5 * [tickets] + 3 * [nodes] + 4 * [samples]:
         raise ValueError(f"{tickets} results, {nodes} nodes and {samples} samples have columns of lengths {lengths}")
     if r.path_state.shape[1:] != state_shape or r.samples.shape[1:] != (sample_shape or r.samples.shape[1:]):
         raise ValueError(

@@ -31,6 +31,7 @@ class WeightedSamples:
         mean_reward_se: standard error of ``mean_reward`` over the root's children. Infinite where fewer than two carry
             weight, as under the argmax draw.
         nodes: [n], where in the tree each sample ends; None for samples of no tree.
+        starts: effective number of x_T that the weights come from; NaN if it is not known.
     """
 
     samples: np.ndarray
@@ -42,6 +43,7 @@ class WeightedSamples:
     log_z_se: float = math.inf
     mean_reward_se: float = math.inf
     nodes: Int[np.ndarray, " n"] | None = None
+    starts: float = math.nan
 
     @property
     def ess(self) -> float:
@@ -68,6 +70,7 @@ class SampleStore:
         self._reward = GrowingArray((), np.float64)
         self._log_weight = GrowingArray((), np.float64)
         self._nfe_at = GrowingArray((), np.int64)
+        self._start = GrowingArray((), np.int32)
 
     def __len__(self) -> int:
         return len(self._node)
@@ -88,6 +91,8 @@ class SampleStore:
                 store._values = GrowingArray.of(texts_of(column))
             else:
                 setattr(store, f"_{name}", GrowingArray.of(column))
+        if len(store._start) < len(store):  # written before starts were kept
+            store._start.extend(np.zeros(len(store), np.int32))
         return store
 
     @property
@@ -103,12 +108,17 @@ class SampleStore:
         reward: Float[np.ndarray, " M"],
         log_weight: Float[np.ndarray, " M"],
         nfe_at: Int[np.ndarray, " M"],
+        start: Int[np.ndarray, " M"] | None = None,
     ) -> None:
-        """Append M samples; ``log_weight`` is a sample's log share of its node (0 for a node with one sample)."""
+        """Append M samples; ``log_weight`` is a sample's log share of its node (0 for a node with one sample).
+
+        ``start`` says which x_T of its ticket a sample descends from; None for one x_T per ticket.
+        """
         if self._values is None:
             self._values = GrowingArray(values.shape[1:], values.dtype)
-        columns = (self._values, self._problem, self._node, self._reward, self._log_weight, self._nfe_at)
-        for column, rows in zip(columns, (values, problem, node, reward, log_weight, nfe_at), strict=True):
+        start = np.zeros(len(node), np.int32) if start is None else start
+        columns = (self._values, self._problem, self._node, self._reward, self._log_weight, self._nfe_at, self._start)
+        for column, rows in zip(columns, (values, problem, node, reward, log_weight, nfe_at, start), strict=True):
             column.extend(rows)
 
     def rewards(self) -> tuple[Int[np.ndarray, " M"], Float[np.ndarray, " M"]]:
@@ -148,7 +158,7 @@ class SampleStore:
         log_weights = log_draw_probability[node] + self._log_weight.values[mine]
         weights = normalised(log_weights if log_weights.max() > -np.inf else np.zeros(len(mine)))
         children = tree.children(problem)
-        log_values = lam * tree.columns.value[children]
+        log_values, slots = lam * tree.columns.value[children], tree.start_slots(node)
         return WeightedSamples(
             samples=self._values.values[mine],
             weights=weights,
@@ -157,8 +167,9 @@ class SampleStore:
             log_z=float(lam * tree.columns.value[problem]),
             root_ess=effective_sample_size(np.exp(log_draw_probability[children])),
             log_z_se=log_mean_se(log_values),
-            mean_reward_se=_mean_reward_se(weights, rewards, tree.start_slots(node), len(children)),
+            mean_reward_se=_mean_reward_se(weights, rewards, slots, len(children)),
             nodes=node,
+            starts=_effective_starts(weights, slots, self._start.values[mine]),
         )
 
 
@@ -171,6 +182,14 @@ def code_points(texts: np.ndarray) -> UInt32[np.ndarray, "n length"]:
 def texts_of(points: UInt32[np.ndarray, "n length"]) -> np.ndarray:
     """What ``code_points`` was given."""
     return np.ascontiguousarray(points, "<u4").view(f"<U{points.shape[1]}").reshape(len(points))
+
+
+def _effective_starts(
+    weights: Float[np.ndarray, " n"], slot: Int[np.ndarray, " n"], start: Int[np.ndarray, " n"]
+) -> float:
+    """1 / sum of squared shares of the x_T, which a child of the root and a number below it tell apart."""
+    _, which = np.unique(np.stack([slot, start]), axis=1, return_inverse=True)
+    return effective_sample_size(np.bincount(which.ravel(), weights))
 
 
 def _mean_reward_se(

@@ -187,6 +187,7 @@ class Search:
         self.sample_store.extend(
             results.samples[kept], problem[of_ticket], leaf[of_ticket], results.rewards[kept],
             results.sample_log_weight[kept], nfe_at[of_ticket],
+            None if results.sample_start is None else results.sample_start[kept],
         )  # fmt: skip
         if self.keep_particle_records and results.particle_record is not None:
             self._particle_records.append(

@@ -277,7 +277,7 @@ def test_every_particle_leans_along_the_gradient_of_its_own_parent(split_factor)
         denoised = world.chain.denoised_at(level - 1, x, conditioning)
         mean, spread = world.chain.step_law(step, x, denoised, conditioning)
         slope = torch.as_tensor(QUADRATIC.slope - QUADRATIC.curvature * (2 * denoised.numpy() + 1 - QUADRATIC.centre))
-        shift = world.chain.guidance_covariance(step, conditioning) * 2 * lam * slope / spread
+        shift = world.chain.guidance_shift(step, 2 * lam * slope, conditioning) / spread
         shift = shift * (LONGEST_SHIFT / shift.norm(dim=1, keepdim=True)).clamp_max(1)
         z = (torch.as_tensor(h.state[rows]) - mean) / spread
         np.testing.assert_allclose(h.log_ratio[rows], (-z * shift).sum(1) + shift.square().sum(1) / 2, atol=2e-3)

@@ -1,0 +1,287 @@
+"""The look-ahead of a condition: an approximation of log P(condition | x_t) that is smooth, and small where it is rare.
+
+Given x_t, x_0 follows a law that is Gaussian before decoding (``CleanLaw``). Of each comparison lower <= g <= upper
+
+    linear g            the design point y* of the bound: the likeliest y with g(decode(y)) on the bound. With g
+                        linearised there, g ~ N(m, s^2). Exact where decoding is affine. (First-order reliability
+                        method: Hasofer & Lind 1974, Rackwitz & Fiessler 1978.)
+    g = max_h x_h > u   a union of events: P = 1 - exp(-sum_h Phi((m_h - u) / s_h)), without any draw.
+    other g             mean and standard deviation of g, or of its margin, over draws of x_0: P = Phi((m - u) / s).
+
+A soft bound adds its variance to s^2. Parts that must all hold are joined one after the other, each given the ones
+before it, as normal variables with the correlation that their draws have (Mendell & Elston 1974).
+
+Any error of these approximations is corrected by the weights of the particles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sadt_ray.conditions.terms import All, Comparison, Condition, Extreme, General, Linear, Not, log_not
+from sadt_ray.conditions.units import Units
+from sadt_ray.numerics.clean_law import CleanLaw
+from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
+
+NUM_DRAWS = 64
+_DESIGN_STEPS = 4
+_SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
+
+
+def log_probability(condition: Condition, law: CleanLaw, units: Units) -> Float[Tensor, " B"]:
+    """An approximation of log E[L(x_0) | x_t] of each row, differentiable in ``law.mean``.
+
+    Args:
+        condition: resolved for the problem of the rows.
+        law: of x_0 given x_t, of rows of one problem.
+        units: of the condition.
+    """
+    return _Ahead(law, units).part(condition, ranked=False).log_p
+
+
+class _Part(NamedTuple):
+    """One part of a condition, given x_t."""
+
+    log_p: Float[Tensor, " B"]
+    ranking: Float[Tensor, "B K"] | None  # per draw, larger the better the part holds; for correlations
+
+
+class _Ahead:
+    """What the parts of a condition share: the law of x_0, and draws from it, made once."""
+
+    def __init__(self, law: CleanLaw, units: Units) -> None:
+        self.law, self.units = law, units
+        self._drawn: Tensor | None = None
+
+    def part(self, condition: Condition, ranked: bool) -> _Part:
+        """log P of a condition; its ranking too if ``ranked``."""
+        if isinstance(condition, Comparison):
+            return _Part(self._comparison(condition), self._ranking(condition) if ranked else None)
+        if isinstance(condition, Not):
+            inner = self.part(condition.part, ranked)
+            return _Part(log_not(inner.log_p), None if inner.ranking is None else -inner.ranking)
+        together = isinstance(condition, All)
+        parts = [self.part(each, ranked or (together and len(condition.parts) > 1)) for each in condition.parts]
+        rankings = [_standardised(part.ranking) for part in parts if part.ranking is not None]
+        ranking = None
+        if ranked:
+            ranking = torch.stack(rankings).amin(0) if together else torch.stack(rankings).amax(0)
+        log_ps = [part.log_p for part in parts]
+        return _Part(log_all(log_ps, rankings) if together else log_any(log_ps), ranking)
+
+    # ---- one comparison ---------------------------------------------------------------------------------------------
+
+    def _comparison(self, c: Comparison) -> Float[Tensor, " B"]:
+        statistic = c.statistic
+        if isinstance(statistic, Extreme):
+            beyond, within = (c.lower, c.upper) if statistic.largest else (c.upper, c.lower)
+            if math.isfinite(beyond) and math.isinf(within):
+                return self._union(statistic, beyond, c.sd or 0.0)
+        if isinstance(statistic, General) and statistic.margin is not None and c.sd is None:
+            return self._stepped(c, statistic)
+        if isinstance(statistic, Linear):
+            mean, sd = self._design(c, statistic)
+        else:
+            mean, sd = _moments(statistic(self.draws()))
+        if c.equality:
+            variance = sd.square() + (c.sd or 0.0) ** 2
+            return -(mean - c.lower).square() / (2 * variance) + torch.log((c.sd or 0.0) / variance.sqrt())
+        sd = torch.sqrt(sd.square() + (c.sd or 0.0) ** 2).clamp_min(_floor(c))
+        return log_between((c.lower - mean) / sd, (c.upper - mean) / sd)
+
+    def _stepped(self, c: Comparison, statistic: General) -> Float[Tensor, " B"]:
+        """A count or a run, by its margins at both bounds."""
+        log_p = torch.zeros_like(self.law.mean[:, 0])
+        least = -math.inf if math.isinf(c.lower) else math.floor(c.lower) + 1 if c.strict else math.ceil(c.lower)
+        most = math.inf if math.isinf(c.upper) else math.ceil(c.upper) - 1 if c.strict else math.floor(c.upper)
+        if least >= 1:
+            mean, sd = _moments(self._margins(statistic, least))
+            log_p = log_p + log_ndtr(mean / sd)
+        if most < math.inf:
+            mean, sd = _moments(self._margins(statistic, most + 1))
+            log_p = log_p + log_ndtr(-mean / sd)
+        return log_p
+
+    def _margins(self, statistic: General, threshold: float) -> Float[Tensor, "B K"]:
+        assert statistic.margin is not None
+        levelled = None if statistic.level is None else self._levelled(statistic.level)
+        return statistic.margin(self.draws() if levelled is None else levelled, threshold)
+
+    def _union(self, statistic: Extreme, bound: float, soft: float) -> Float[Tensor, " B"]:
+        """P(an element is beyond the bound), the elements as rare events: 1 - exp(-expected number)."""
+        mean, sd = self._elements(statistic, bound)
+        sd = torch.sqrt(sd.square() + soft**2).clamp_min(_SMALLEST * max(abs(bound), 1e-6))
+        beyond = (mean - bound) if statistic.largest else (bound - mean)
+        expected = torch.logsumexp(log_ndtr(beyond / sd), dim=-1)
+        return torch.where(expected < -15, expected, torch.log(-torch.expm1(-expected.clamp_min(-15).exp())))
+
+    def _elements(self, statistic: Extreme, bound: float) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every element given x_t."""
+        law, units = self.law, self.units
+        if law.linear:
+            mean = statistic.elements(units(law.clean))
+            columns = law.columns()
+            origin = statistic.elements(units(torch.zeros_like(columns[:1])))
+            return mean, (statistic.elements(units(columns)) - origin).square().sum(0).sqrt()
+        if statistic.single and law.scores is not None:
+            mean, columns = law.score_moments()
+            level = law.scores.at(units.back(bound, mean), law.conditioning)
+            sd = columns.square().sum(0).sqrt()[None]
+            return statistic.elements(units.stacked(bound + mean - level)), statistic.elements(units.stacked(sd))
+        if statistic.rise is not None and law.scores is not None:
+            return self._rises(statistic.rise, bound)
+        drawn = statistic.elements(self.draws())
+        mean = drawn.mean(1)
+        return mean, (drawn - mean[:, None]).square().mean(1).clamp_min(1e-20).sqrt()
+
+    def _rises(self, rise: tuple[int, Sequence[int], Sequence[int]], bound: float) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of T(z_later) - T(z_earlier) and of its negative, each linearised at its own
+        design point, which depends on these two scores alone."""
+        law, channel = self.law, rise[0]
+        mean, columns = law.score_moments()
+        earlier, later = (self.units.stacked(columns)[..., channel, list(steps)] for steps in rise[1:])
+        variances = earlier.square().sum(0), later.square().sum(0)
+        covariance, found = (earlier * later).sum(0), []
+        centre = [self.units.stacked(mean)[..., channel, list(steps)] for steps in rise[1:]]
+        start = [each.detach() for each in centre]
+        for sign in (1.0, -1.0):
+            z = start
+            for step in range(_DESIGN_STEPS):
+                values, slopes = zip(*(self._at_places(rise, place, z[place], mean) for place in (0, 1)), strict=True)
+                a = -sign * slopes[0], sign * slopes[1]
+                shared = a[0] * variances[0] + a[1] * covariance, a[1] * variances[1] + a[0] * covariance
+                variance = (a[0] * shared[0] + a[1] * shared[1]).clamp_min(1e-30)
+                here = sign * (values[1] - values[0])
+                middle = here + a[0] * (start[0] - z[0]) + a[1] * (start[1] - z[1])
+                if step < _DESIGN_STEPS - 1:
+                    miss = (bound - middle).clamp_min(0.0) / variance
+                    z = [start[place] + shared[place] * miss for place in (0, 1)]
+            linear = middle + a[0] * (centre[0] - start[0]) + a[1] * (centre[1] - start[1])
+            found.append((linear, variance.sqrt()))
+        return torch.cat([each[0] for each in found], -1), torch.cat([each[1] for each in found], -1)
+
+    def _at_places(
+        self, rise: tuple[int, Sequence[int], Sequence[int]], place: int, z: Tensor, like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Values T(z) and slopes T'(z) at the earlier (0) or later (1) steps, in the units of the condition."""
+        assert self.law.scores is not None
+        whole = torch.zeros_like(like)
+        self.units.stacked(whole)[..., rise[0], list(rise[1 + place])] = z
+        with torch.enable_grad():
+            whole = whole.requires_grad_(True)
+            x = self.units(self.law.scores.values(whole, self.law.conditioning))
+            (slope,) = torch.autograd.grad(x.sum(), whole)
+        steps = list(rise[1 + place])
+        return x.detach()[..., rise[0], steps], self.units.stacked(slope)[..., rise[0], steps]
+
+    def _design(self, c: Comparison, statistic: Linear) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Mean and standard deviation of g, linearised at the design point of the nearer bound."""
+        law, steps = self.law, 1 if self.law.linear else _DESIGN_STEPS
+        centre, spread = law.mean.detach(), law.spread
+        y = centre
+        for step in range(steps):
+            value, slope = self._value_and_slope(statistic, y)
+            along = slope * spread
+            variance = along.square().sum(-1).clamp_min(1e-30)
+            at_centre = value + (slope * (centre - y)).sum(-1)  # of g linearised at y
+            if step < steps - 1:
+                miss = at_centre.clamp(c.lower, c.upper) - at_centre
+                y = centre + spread * along * (miss / variance)[:, None]
+        return at_centre + (slope * (law.mean - centre)).sum(-1), variance.sqrt()
+
+    def _value_and_slope(self, statistic: Linear, y: Float[Tensor, "B n"]) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            y = y.detach().requires_grad_(True)
+            value = statistic(self.units(self.law.decode(y[:, None], self.law.conditioning)[:, 0]))
+            (slope,) = torch.autograd.grad(value.sum(), y)
+        return value.detach(), slope
+
+    @torch.no_grad()
+    def _ranking(self, c: Comparison) -> Float[Tensor, "B K"]:
+        """Per draw, a number that is larger the better the comparison holds."""
+        statistic, draws = c.statistic, self.draws().detach()
+        if isinstance(statistic, General) and statistic.margin is not None:
+            bound = c.upper if math.isinf(c.lower) else c.lower
+            g = statistic.margin(draws, max(bound, 1.0))
+        else:
+            g = statistic(draws)
+        if math.isinf(c.lower):
+            return -g
+        return g if math.isinf(c.upper) else -(g - (c.lower + c.upper) / 2).abs()
+
+    # ---- draws ------------------------------------------------------------------------------------------------------
+
+    def draws(self) -> Float[Tensor, "B K C T"]:
+        """Draws of x_0 in the units of the condition."""
+        if self._drawn is None:
+            self._drawn = self.units(self.law.draws(NUM_DRAWS))
+        return self._drawn
+
+    def _levelled(self, level: float) -> Float[Tensor, "B K C T"] | None:
+        """Draws of Gaussian variables v with v_h > level where x_h > level; None where x_0 has no scores."""
+        law = self.law
+        if law.linear or law.scores is None:
+            return None
+        at_level = law.scores.at(self.units.back(level, law.mean), law.conditioning)
+        return self.units.stacked(level + law.score_draws(NUM_DRAWS) - at_level[:, None])
+
+
+def log_any(log_p: Sequence[Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
+    """log P of a union of events, as if they were independent: at most the sum of their probabilities."""
+    return log_not(torch.stack([log_not(each) for each in log_p]).sum(0))
+
+
+def log_all(log_p: Sequence[Float[Tensor, " B"]], rankings: Sequence[Float[Tensor, "B K"]]) -> Float[Tensor, " B"]:
+    """log P of the intersection of events {b_i + e_i > 0}, e normal with the correlation of the rankings.
+
+    One event after the other, each given those before it. The normal variables that are left get the mean and the
+    variance that a condition e_i > -b_i leaves them (Mendell & Elston, *Multifactorial qualitative traits*, Biometrics
+    1974). The rarest event comes first.
+    """
+    if len(log_p) == 1:
+        return log_p[0]
+    order = torch.stack([each.detach().mean() for each in log_p]).argsort().tolist()
+    means = [score_of(log_p[i]) for i in order]
+    with torch.no_grad():
+        ranked = torch.stack([rankings[i] for i in order], dim=1)  # [B, parts, K]
+        covariance = ranked @ ranked.transpose(1, 2) / ranked.shape[2] * 0.999 + 0.001 * torch.eye(len(order)).to(
+            ranked
+        )
+    entries = {(i, j): covariance[:, i, j] for i in range(len(order)) for j in range(len(order))}
+    total = torch.zeros_like(log_p[0])
+    for i in range(len(order)):
+        sd = entries[i, i].clamp_min(1e-6).sqrt()
+        b = means[i] / sd
+        log_each = log_ndtr(b)
+        total = total + log_each
+        hazard = torch.exp(-b.square() / 2 - 0.5 * math.log(2 * math.pi) - log_each)
+        shrink = hazard * (hazard + b)  # variance of e given e > -b is 1 - shrink
+        for j in range(i + 1, len(order)):
+            means[j] = means[j] + entries[i, j] / sd * hazard
+        old = dict(entries)
+        for j in range(i + 1, len(order)):
+            for k in range(i + 1, len(order)):
+                entries[j, k] = old[j, k] - old[i, j] * old[i, k] / sd.square() * shrink
+    return total
+
+
+def _moments(g: Float[Tensor, "B K"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    mean = g.mean(1)
+    return mean, (g - mean[:, None]).square().mean(1).clamp_min(1e-20).sqrt()
+
+
+def _standardised(ranking: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    mean, sd = _moments(ranking)
+    return (ranking - mean[:, None]) / sd[:, None]
+
+
+def _floor(c: Comparison) -> float:
+    """The smallest standard deviation that is told from 0."""
+    size = max((abs(bound) for bound in (c.lower, c.upper) if math.isfinite(bound)), default=1.0)
+    return _SMALLEST * max(size, 1e-6)
