@@ -130,7 +130,7 @@ class _Ahead:
             origin = statistic.elements(units(torch.zeros_like(columns[:1])))
             return mean, (statistic.elements(units(columns)) - origin).square().sum(0).sqrt()
         if statistic.single and law.scores is not None:
-            mean, columns = law.score_moments()
+            mean, columns = law.score_mean(), law.score_columns()
             level = law.scores.at(units.back(bound, mean), law.conditioning)
             sd = columns.square().sum(0).sqrt()[None]
             return statistic.elements(units.stacked(bound + mean - level)), statistic.elements(units.stacked(sd))
@@ -144,7 +144,7 @@ class _Ahead:
         """Mean and standard deviation of T(z_later) - T(z_earlier) and of its negative, each linearised at its own
         design point, which depends on these two scores alone."""
         law, channel = self.law, rise[0]
-        mean, columns = law.score_moments()
+        mean, columns = law.score_mean(), law.score_columns()
         earlier, later = (self.units.stacked(columns)[..., channel, list(steps)] for steps in rise[1:])
         variances = earlier.square().sum(0), later.square().sum(0)
         covariance, found = (earlier * later).sum(0), []

@@ -86,31 +86,33 @@ class CleanLaw:
 
     def draws(self, count: int) -> Float[Tensor, "B count ..."]:
         """``count`` draws of x_0 for every row. All rows of a position share the noise."""
-        noise = self.noise(count)
         if self.linear and self.alike:
-            return self.clean[:, None] + self._about_mean(self.spread[:1, None] * noise)
-        return self.decode(self.mean[:, None] + self.spread[:, None] * noise, self.conditioning)
-
-    @torch.no_grad()
-    def columns(self) -> Float[Tensor, "n ..."]:
-        """Change of x_0 with each coordinate by one standard deviation, of rows that are ``alike`` and ``linear``."""
-        return self._about_mean(torch.diag(self.spread[0])[None])[0]
-
-    @torch.no_grad()
-    def _about_mean(self, y: Float[Tensor, "1 K n"]) -> Float[Tensor, "1 K ..."]:
-        first = tuple(column[:1] for column in self.conditioning)
-        return self.decode(y, first) - self.decode(torch.zeros_like(y[:, :1]), first)
+            return self.clean[:, None] + self._moved(self.decode, self.noise(count))
+        return self.decode(self.mean[:, None] + self.spread[:, None] * self.noise(count), self.conditioning)
 
     def score_draws(self, count: int) -> Float[Tensor, "B count ..."]:
-        """Draws of the scores of x_0."""
-        assert self.scores is not None
-        return self.scores.of(self.mean[:, None] + self.spread[:, None] * self.noise(count), self.conditioning)
+        """Draws of the scores of x_0; of rows that are ``alike``."""
+        return self.score_mean()[:, None] + self._moved(self._known_scores.of, self.noise(count))
 
-    def score_moments(self) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "n ..."]]:
-        """Mean of every score, exact, and its change with each coordinate by one standard deviation; rows ``alike``."""
+    def score_mean(self) -> Float[Tensor, "B ..."]:
+        """Mean of every score, exact."""
+        return self._known_scores.of(self.mean[:, None], self.conditioning)[:, 0]
+
+    def columns(self) -> Float[Tensor, "n ..."]:
+        """Change of x_0 with each coordinate by one standard deviation; of rows that are ``alike`` and ``linear``."""
+        return self._moved(self.decode, torch.eye(self.mean.shape[1]).to(self.mean))[0]
+
+    def score_columns(self) -> Float[Tensor, "n ..."]:
+        """Change of the scores with each coordinate by one standard deviation; of rows that are ``alike``."""
+        return self._moved(self._known_scores.of, torch.eye(self.mean.shape[1]).to(self.mean))[0]
+
+    @property
+    def _known_scores(self) -> Scores:
         assert self.scores is not None
-        mean = self.scores.of(self.mean[:, None], self.conditioning)[:, 0]
-        with torch.no_grad():
-            first = tuple(column[:1] for column in self.conditioning)
-            y = torch.diag(self.spread[0])[None]
-            return mean, (self.scores.of(y, first) - self.scores.of(torch.zeros_like(y[:, :1]), first))[0]
+        return self.scores
+
+    @torch.no_grad()
+    def _moved(self, function: Callable[[Tensor, Columns], Tensor], noise: Float[Tensor, "K n"]) -> Tensor:
+        """What noise adds to an affine function of the coordinates, [1, K, ...]."""
+        first, y = tuple(column[:1] for column in self.conditioning), self.spread[:1, None] * noise
+        return function(y, first) - function(torch.zeros_like(y[:, :1]), first)

@@ -56,9 +56,7 @@ class Parts:
         def whole(function: Callable[[Tensor, Columns], Tensor], value: Tensor, conditioning: Columns) -> Tensor:
             """A function of whole samples of the parts, for samples [B, C, ...] or what broadcasts to them."""
             places = conditioning[0].shape[:2]
-            values = (
-                value.expand(*places, *value.shape[2:]) if value.ndim > 2 else value.expand(*places, value.shape[-1])
-            )
+            values = value.expand(*places, value.shape[-1])
             found = function(values.flatten(0, 1), tuple(column.flatten(0, 1) for column in conditioning))
             return found.reshape(*places, *found.shape[1:])
 

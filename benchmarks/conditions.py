@@ -1,0 +1,126 @@
+"""How well is the probability of a rare condition found, and what follows from it?
+
+A copula forecast of 96 hours with skewed marginals, whose rare events are known by importance sampling of its scores
+(``posterior.rare_events``), and the shipped prior of ETTh1 against many samples of itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from rich.console import Console
+from rich.progress import Progress
+from scipy import stats
+
+from benchmarks import BenchResult
+from benchmarks.posterior.rare_events import (
+    Scores,
+    Truth,
+    design_directions,
+    single_directions,
+    truth_of,
+    window_directions,
+)
+from sadt_ray.api import sample
+from sadt_ray.conditions.reward import ConditionReward
+from sadt_ray.data.etth1 import load_etth1
+from sadt_ray.forecasts.forecast import Forecast
+from sadt_ray.interfaces import GenerativeProcess, Problem
+from sadt_ray.methods import Method, dts, method_named, sadt, smc_debiased, snis, surrogate, tempered
+from sadt_ray.processes.pretrained import load_pretrained
+
+QUESTION = "How well are rare conditions found, and at what cost, against splitting, importance sampling and DTS?"
+HORIZON, STEPS, ROLLOUTS = 96, 16, 256
+LAST_DAY, FIRST_DAY = slice(72, 96), slice(0, 24)
+_METHODS = ("sadt", "tempered", "surrogate", "smc-debiased", "snis", "dts")
+_DIFFK = {"1e3": 0.4966, "1e6": 0.98}  # bounds on the largest value of OT, window 7
+
+
+class Event(NamedTuple):
+    """A condition on the forecast, in words and in numbers."""
+
+    kind: str
+    rarity: str  # 1e3: one in about a thousand
+    given: str
+    holds: Callable[[Float[np.ndarray, "N T"]], Bool[np.ndarray, " N"]]
+    directions: Callable[[Scores], np.ndarray]
+
+
+def forecast() -> Forecast:
+    """Load of four days in MW: log-normal laws that widen with the horizon, AR(1) scores with correlation .97."""
+    hour = np.arange(HORIZON)
+    median = 1000 + 250 * np.sin(2 * np.pi * (hour - 9) / 24)
+    spread = 0.08 + 0.12 * np.sqrt((hour + 1) / HORIZON)
+    law = stats.lognorm(spread, scale=median)
+    return Forecast.from_law(
+        law, (HORIZON,), start="2026-01-05", step="h", unit="MW", names="load", correlation=0.97
+    )
+
+
+def events() -> Iterator[Event]:
+    """Six kinds of condition at three probabilities."""
+    mean_weights = np.zeros(HORIZON)
+    mean_weights[LAST_DAY] = 1 / 24
+    hours = range(HORIZON)
+    for rarity, u in _BOUNDS["mean"]:
+        yield Event(
+            "mean", rarity, f"mean[day 4] > {u}", lambda x, u=u: x[:, LAST_DAY].mean(1) > u,
+            lambda s, u=u: design_directions(s, mean_weights[None, None], np.array([u])),
+        )  # fmt: skip
+    for rarity, u in _BOUNDS["max"]:
+        yield Event(
+            "max", rarity, f"max > {u}", lambda x, u=u: x.max(1) > u, lambda s, u=u: single_directions(s, u, hours)
+        )
+    for rarity, u in _BOUNDS["ramp"]:
+        yield Event(
+            "ramp", rarity, f"ramp > {u}", lambda x, u=u: np.abs(np.diff(x)).max(1) > u,
+            lambda s, u=u: design_directions(s, _rises()[None], np.array([u])),
+        )  # fmt: skip
+    for rarity, u in _BOUNDS["count"]:
+        yield Event(
+            "count above", rarity, f"count(> {u}) >= 12", lambda x, u=u: (x > u).sum(1) >= 12,
+            lambda s, u=u: window_directions(s, u, 12),
+        )  # fmt: skip
+    for rarity, u, v in _BOUNDS["two"]:
+        yield Event(
+            "two at once", rarity, f"max[day 1] > {u} and mean[day 4] > {v}",
+            lambda x, u=u, v=v: (x[:, FIRST_DAY].max(1) > u) & (x[:, LAST_DAY].mean(1) > v),
+            lambda s, u=u, v=v: design_directions(s, _two(mean_weights), np.array([u, v])),
+        )  # fmt: skip
+    for rarity, u, v in _BOUNDS["or"]:
+        yield Event(
+            "either", rarity, f"max > {u} or min < {v}", lambda x, u=u, v=v: (x.max(1) > u) | (x.min(1) < v),
+            lambda s, u=u, v=v: np.concatenate(
+                [single_directions(s, u, hours), single_directions(s, v, hours, above=False)]
+            ),
+        )  # fmt: skip
+
+
+_BOUNDS: dict[str, list] = {
+    "mean": [("1e3", 1700), ("1e6", 2300), ("1e12", 3300)],
+    "max": [("1e3", 2200), ("1e6", 3000), ("1e12", 4400)],
+    "ramp": [("1e3", 280), ("1e6", 420), ("1e12", 700)],
+    "count": [("1e3", 1800), ("1e6", 2400), ("1e12", 3400)],
+    "two": [("1e3", 1500, 1400), ("1e6", 1700, 1800), ("1e12", 2000, 2500)],
+    "or": [("1e3", 2300, 420), ("1e6", 3100, 330), ("1e12", 4500, 230)],
+}
+
+
+def _rises() -> Float[np.ndarray, "K T"]:
+    """Weights of x[h+1] - x[h] for every h, and of its negative."""
+    rise = np.zeros((HORIZON - 1, HORIZON))
+    rise[np.arange(HORIZON - 1), np.arange(1, HORIZON)] = 1
+    rise[np.arange(HORIZON - 1), np.arange(HORIZON - 1)] = -1
+    return np.concatenate([rise, -rise])
+
+
+def _two(mean_weights: Float[np.ndarray, " T"]) -> Float[np.ndarray, "2 K T"]:
+    """One hour of the first day, for each of its hours, and the mean of the last day."""
+    hour = np.eye(HORIZON)[FIRST_DAY]
+    return np.stack([hour, np.broadcast_to(mean_weights, hour.shape)])
