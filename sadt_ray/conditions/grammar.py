@@ -175,7 +175,7 @@ def _hint(text: str, where: CHARACTERS | int, expected: set[str]) -> str:
         return "It is written longest run(> 1200)."
     if rest.startswith(("&", "|", "!")):
         return "Write and, or, not."
-    if rest.startswith('"') or rest.startswith("'"):
+    if rest.startswith(('"', "'")):
         return "A name in quotes ends with the same quote."
     words = [word for name, word in _WORDS.items() if name in expected]
     return f"Possible here: {', '.join(words)}." if words else _EXAMPLE
@@ -231,7 +231,7 @@ class Reader(Transformer):
         sign, number = found
         if number.value <= 0:
             raise ConditionError(
-                "a tolerance is larger than 0", self.text, number.span, "Leave it out for a hard bound."
+                "a tolerance must be above 0", self.text, number.span, "Leave it out for a hard bound."
             )
         return _sign(sign), number, (sign.start_pos, number.span[1])
 
@@ -246,9 +246,7 @@ class Reader(Transformer):
     def during(self, meta: Any, found: list[Any]) -> During:
         inner, (parts, bracket) = found
         if isinstance(inner, Number):
-            raise ConditionError(
-                "a number has no time", self.text, bracket, "Put the span after a series or statistic."
-            )
+            raise ConditionError("a number has no time", self.text, bracket, "Put the span after a statistic.")
         return During(inner, parts, _place(meta), bracket)
 
     def group(self, meta: Any, found: list[Any]) -> Tree:

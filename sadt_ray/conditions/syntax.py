@@ -289,23 +289,7 @@ def _chained(operands: tuple[Quantity | None, ...], operators: tuple[str, ...]) 
 
 
 KEYWORDS = frozenset(
-    (
-        "and",
-        "or",
-        "not",
-        "max",
-        "min",
-        "mean",
-        "average",
-        "sum",
-        "total",
-        "std",
-        "range",
-        "ramp",
-        "first",
-        "last",
-        "count",
-    )
+    "and or not max min mean average sum total std range ramp first last count".split()  # noqa: SIM905
 )
 
 

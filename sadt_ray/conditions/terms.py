@@ -7,8 +7,8 @@ comparison it is 0 or 1. Of a soft one with standard deviation s
     L = Phi((g - lower) / s)  or  Phi((upper - g) / s)     the bound is known up to a normal error of sd s
     L = exp(-(g - b)^2 / (2 s^2))                          for an equality g = b
 
-``All`` multiplies likelihoods, ``Any`` is 1 - prod (1 - L), and ``Not`` is 1 - L. Both log L and log(1 - L) are computed
-directly, so that neither is lost to rounding where the other is near 0.
+``All`` multiplies likelihoods, ``Any`` is 1 - prod (1 - L), and ``Not`` is 1 - L. Both log L and log(1 - L) are
+computed directly, so that neither is lost to rounding where the other is near 0.
 
 Each condition also has a hard reading, ``holds``: standard deviations are ignored, and a soft equality holds within one
 of them.
@@ -87,7 +87,7 @@ class General:
 class Comparison:
     """lower <= g(x) <= upper.
 
-    A count or a run, which is a whole number, is compared without ``strict``: its lower bound is a whole number, and its
+    A count or a run, which is a whole number, is compared without ``strict``: its lower bound is a whole number, its
     upper bound a whole number and a half, so that ``margin`` of its statistic is right for both.
 
     Attributes:
@@ -98,7 +98,7 @@ class Comparison:
         text: as it was written.
 
     Raises:
-        ValueError: for bounds that no value can satisfy, no bound at all, a hard equality, or an sd that is not positive.
+        ValueError: for bounds that no value can satisfy, no bound, a hard equality, or an sd that is not positive.
     """
 
     statistic: Statistic
@@ -253,7 +253,7 @@ Condition = Comparison | All | Any | Not
 class Missed(NamedTuple):
     """By how much samples miss a condition.
 
-    Of ``All`` the part that is missed most counts, of ``Any`` the one that is missed least, in whatever units they have.
+    Of ``All`` the part that is missed most counts, of ``Any`` the one that is missed least, whatever their units.
     """
 
     amount: Float[Tensor, " *n"]  # in the units of the comparison; 0 where the condition holds
@@ -307,7 +307,7 @@ def log_not(log_p: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Values v_j = sum_k w_k x[c_k, s_kj], j = 1 .. n: a series, or a combination of series, over a span of n time steps.
+    """Values v_j = sum_k w_k x[c_k, s_kj], j = 1 .. n: a combination of series over a span of n time steps.
 
     Attributes:
         terms: pairs of weight w_k, channel c_k and its n time steps s_k.
@@ -319,16 +319,14 @@ class Values:
         return len(self.terms[0][2])
 
     def __call__(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, "*n steps"]:
-        parts = [w * x[..., c, :].index_select(-1, torch.tensor(s, device=x.device)) for w, c, s in self.terms]
+        parts = [w * _taken(x[..., c, :], s) for w, c, s in self.terms]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def linear(self, each: float, shape: tuple[int, int]) -> Linear:
         """``each`` times the sum of the values, for samples of the shape (C, T)."""
         weights = torch.zeros(shape, dtype=torch.float64)
         for w, channel, steps in self.terms:
-            weights[channel].index_add_(
-                0, torch.tensor(steps), torch.full((len(steps),), w * each, dtype=torch.float64)
-            )
+            weights[channel, list(steps)] += w * each
         return Linear(weights)
 
     def neighbours(self) -> Bool[Tensor, " n-1"]:
@@ -510,3 +508,10 @@ def _moved(weight: float, extreme: Extreme, linear: Sequence[tuple[float, Linear
 
 def _positive(margins: Tensor, strict: bool) -> Tensor:
     return margins > 0 if strict else margins >= 0
+
+
+def _taken(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """x at time steps: a view if they have no gap."""
+    if steps[-1] - steps[0] + 1 == len(steps):
+        return x[..., steps[0] : steps[-1] + 1]
+    return x.index_select(-1, torch.tensor(steps, device=x.device))
