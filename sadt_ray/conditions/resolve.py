@@ -36,6 +36,7 @@ Steps = tuple[int, ...]
 Key = tuple
 
 _ROUNDING = 1e-9  # of thresholds of counts, which are whole numbers
+_FLIPPED = str.maketrans("<>", "><")
 _NEVER_NEGATIVE = ("std", "range", "ramp")
 _ASCENDING = ("min", "mean", "max")  # min <= mean <= max of the same values
 
@@ -165,7 +166,9 @@ class Resolver:
         return parts[0] if len(parts) == 1 else terms.All(tuple(parts)), bounds
 
     def _pair(self, chain: Chain, left: Amount, right: Amount, operator: str) -> tuple[Amount, Limits]:
-        """left < right as g < b; the constants are moved to b."""
+        """left < right as g < b; the constants are moved to b. A number on the left changes places with g."""
+        if _is_number(left):
+            left, right, operator = right, left, operator.translate(_FLIPPED)
         difference = self._sum(left, right, -1.0, chain)
         bound, strict = 0.0 - difference.constant, operator in "<>"
         lower, upper = bound if operator[0] in ">=" else -math.inf, bound if operator[0] in "<=" else math.inf
