@@ -157,7 +157,7 @@ class ConditionScorer:
         function: Callable[[Tensor, Condition], Tensor],
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        x = samples if isinstance(samples, Tensor) else torch.as_tensor(np.asarray(samples, dtype=float))
+        x = samples if isinstance(samples, Tensor) else torch.as_tensor(np.ascontiguousarray(samples, dtype=float))
         parts, rows = [], []
         for p in np.unique(problem).tolist():
             condition = self._resolved(p, self._shape_of(p, tuple(x.shape)))

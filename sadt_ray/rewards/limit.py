@@ -55,8 +55,8 @@ class LimitReward:
     def as_condition(self, problem: Problem, strength: float) -> str:
         """The condition in the units of the file that comes nearest, such as ``max < 30.9 ~ 1.2``.
 
-        The limit's likelihood falls by e with every margin / strength beyond the bound. The condition gets that width as
-        the standard deviation of its bound.
+        The limit's likelihood falls by e with every margin / strength beyond the bound. That width becomes the standard
+        deviation of the condition's bound.
 
         Args:
             problem: whose scale has the units of the file, of its first channel.
