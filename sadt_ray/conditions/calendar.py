@@ -70,7 +70,7 @@ class Calendar:
             return None
         offset = pd.tseries.frequencies.to_offset(self.axis.step)
         try:
-            return pd.Timedelta(offset).total_seconds()  # type: ignore[arg-type]
+            return pd.Timedelta(offset).total_seconds()
         except ValueError:
             return None
 

@@ -157,7 +157,8 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ConditionError:
         where: CHARACTERS | int = (error.token.start_pos or 0, error.token.end_pos or 0)
         found = f"{str(error.token)!r}"
     elif isinstance(error, UnexpectedCharacters):
-        where, found = error.pos_in_stream, f"{text[error.pos_in_stream]!r}"
+        where = error.pos_in_stream or 0
+        found = f"{text[where]!r}"
     else:
         where, found = len(text.rstrip()), "the end"
     expected = error.accepts if isinstance(error, UnexpectedToken) else error.allowed  # type: ignore[attr-defined]
@@ -383,6 +384,7 @@ def _normal(kind: str, text: str) -> str:
     date = "" if kind == "time" else str(datetime.date(*map(int, day.split("-"))))
     if kind == "date":
         return date
-    clock = datetime.time(*map(int, time.split(":")))
+    hour, minute, *seconds = map(int, time.split(":"))
+    clock = datetime.time(hour, minute, sum(seconds))
     written = f"{clock:%H:%M:%S}" if clock.second else f"{clock:%H:%M}"
     return f"{date} {written}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -342,8 +342,12 @@ class Resolver:
                 raise self._error(f"{name} of one time step is always 0", tree, "Widen the span.")
             if name == "ramp" and not values.neighbours().any():
                 raise self._error("no two time steps of the span are neighbours", tree, "Widen the span.")
-            make = {"std": terms.deviation_of, "range": terms.spread_of, "ramp": terms.ramp_of}[name]
-            return Amount(terms=(Term(1.0, make(values), (name, values.terms)),))
+            makers: dict[str, Callable[[Values], Statistic]] = {
+                "std": terms.deviation_of,
+                "range": terms.spread_of,
+                "ramp": terms.ramp_of,
+            }
+            return Amount(terms=(Term(1.0, makers[name](values), (name, values.terms)),))
         if name in ("max", "min") and len(values) > 1:
             return Amount((), (Term(1.0, Extreme(values, name == "max"), (name, values.terms)),), constant)
         if name in ("first", "last"):

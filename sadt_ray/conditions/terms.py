@@ -488,7 +488,7 @@ def combined(terms: Sequence[tuple[float, Statistic]], constant: float = 0.0) ->
     others = [(weight, statistic) for weight, statistic in terms if not isinstance(statistic, Linear)]
     offset = constant + sum(weight * statistic.constant for weight, statistic in linear)
     if len(others) == 1 and isinstance(others[0][1], Extreme) and others[0][0] != 0.0 and offset == 0.0:
-        return _moved(*others[0], [(weight, statistic) for weight, statistic in linear])
+        return _moved(others[0][0], others[0][1], linear)
 
     def function(x: Tensor) -> Tensor:
         return sum((weight * statistic(x) for weight, statistic in terms), torch.full_like(x[..., 0, 0], constant))
