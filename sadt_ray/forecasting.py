@@ -31,6 +31,7 @@ from sadt_ray.processes.fingerprint import prior_fingerprint
 from sadt_ray.processes.pretrained import load_pretrained, load_prior
 from sadt_ray.processes.sampling import sample_prior
 from sadt_ray.rewards.combine import WeightedSum
+from sadt_ray.rewards.limit import LimitReward
 from sadt_ray.rewards.opinions import fit_opinions
 from sadt_ray.rewards.parse import parse_reward
 from sadt_ray.rewards.second_opinion import SecondOpinionReward, with_second_opinions
@@ -324,15 +325,16 @@ def build_reward(
     terms = parse_reward(spec, spectral).terms
     opinion = SecondOpinionReward
     reward = WeightedSum(*((w / inv_temperature if isinstance(r, opinion) else w, r) for w, r in terms))
+    notes = [r.note(problems, w * inv_temperature) for w, r in reward.terms if isinstance(r, LimitReward)]
     if not any(isinstance(term, opinion) for _, term in reward.terms):
-        return reward, list(problems), []
+        return reward, list(problems), notes
     drawn = sample_prior(process, problems, _PRIOR_SAMPLES, seed)
     nfe = _PRIOR_SAMPLES * process.sampler.num_steps
     note = (
         f"The second opinion needs the prior's moments: {_PRIOR_SAMPLES} samples per context, {nfe:,} evaluations, "
         "the same for every method and not counted in the table."
     )
-    return reward, with_second_opinions(problems, fit_opinions(data), list(drawn)), [note]
+    return reward, with_second_opinions(problems, fit_opinions(data), list(drawn)), [*notes, note]
 
 
 def build_methods(settings: ForecastSettings, num_steps: int) -> list[Method]:

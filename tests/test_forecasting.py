@@ -75,3 +75,10 @@ def test_the_first_interrupt_waits_for_a_safe_place_and_the_second_does_not():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_limit_comes_with_a_note_that_names_the_condition():
+    notes = build_reward("2*limit:max<1.5", 0.0, 10.0, DATA, PRIOR, PROBLEMS)[2]
+    assert len(notes) == 1
+    assert '--given "max < ' in notes[0]
+    assert build_reward("none", 0.0, 10.0, DATA, PRIOR, PROBLEMS)[2] == []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from sadt_ray.interfaces import Problem
+from sadt_ray.interfaces import Problem, Scale
 
 STATISTICS: dict[str, Callable[[Float[np.ndarray, "B time"]], Float[np.ndarray, " B"]]] = {
     "max": lambda x: x.max(-1),
@@ -51,6 +51,41 @@ class LimitReward:
             raise ValueError(f"lower={self.lower} is above upper={self.upper}: no sample could satisfy both")
         if not 0 <= self.margin < np.inf:
             raise ValueError(f"margin must be a finite number, 0 (hard) or larger, got {self.margin}")
+
+    def as_condition(self, problem: Problem, strength: float) -> str:
+        """The condition in the units of the file that comes nearest, such as ``max < 30.9 ~ 1.2``.
+
+        The limit's likelihood falls by e with every margin / strength beyond the bound. That width becomes the standard
+        deviation of the condition's bound.
+
+        Args:
+            problem: whose scale has the units of the file, of its first channel.
+            strength: weight of the limit in the reward, times lambda.
+        """
+        mean, std = problem.scale.mean[0], problem.scale.std[0]
+        shift = mean if self.statistic in ("max", "min", "mean") else 0.0
+        bounds = [None if bound is None else f"{shift + std * bound:.4g}" for bound in (self.lower, self.upper)]
+        soft = "" if self.margin == 0 else f" ~ {std * self.margin / strength:.2g}"
+        if bounds[0] is None:
+            return f"{self.statistic} < {bounds[1]}{soft}"
+        return (
+            f"{self.statistic} > {bounds[0]}{soft}"
+            if bounds[1] is None
+            else f"{bounds[0]} < {self.statistic} < {bounds[1]}{soft}"
+        )
+
+    def note(self, problems: Sequence[Problem], strength: float) -> str:
+        """What a user who asks for a limit should read: its units, and how a condition says the same."""
+        soft = "" if self.margin == 0 else " and soft: samples beyond it lose weight, but may keep some"
+        about = f"The limit on {self.statistic} is in the units of the samples{soft}."
+        if not problems or strength <= 0:
+            return about
+        first = problems[0]
+        known = first.scale != Scale()
+        units = "In the units of the file" if known else "As a condition"
+        example = f'{units} and for {first.name} it is near --given "{self.as_condition(first, strength)}"'
+        hard = "; without ~ the condition must hold" if self.margin > 0 else ""
+        return f"{about} {example}{hard}."
 
     def bind(self, problems: Sequence[Problem]) -> LimitReward:
         """Return the reward itself: it does not depend on the problem."""

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sadt_ray.interfaces import Reward
+from sadt_ray.conditions.parse import parse_condition
+from sadt_ray.interfaces import Problem, Reward, Scale
 from sadt_ray.rewards.limit import STATISTICS, LimitReward
 
 WAVE = np.array([[0.0, 1.0, -2.0, 3.0], [0.0, 0.5, 0.5, 1.0]])
@@ -69,3 +70,23 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 def test_samples_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\[B, time\], got shape \(4,\)"):
         LimitReward(upper=1.0)(WAVE[0], OWNER)
+
+
+def test_a_limit_names_the_condition_in_the_units_of_the_file():
+    known = Problem("W/OT", np.zeros(4), scale=Scale((20.0,), (8.0,), ("OT",), "degrees"))
+    soft = LimitReward(upper=1.5, margin=0.5)
+    assert soft.as_condition(known, strength=4.0) == "max < 32 ~ 1"
+    assert '--given "max < 32 ~ 1"' in soft.note([known], 4.0)
+    assert "samples beyond it lose weight, but may keep some" in soft.note([known], 4.0)
+    hard = LimitReward(lower=0.25, statistic="ramp", margin=0.0)
+    assert hard.as_condition(known, strength=4.0) == "ramp > 2"
+    assert "soft" not in hard.note([known], 4.0)
+    band = LimitReward(lower=-1.0, upper=1.0, statistic="mean", margin=0.0)
+    assert band.as_condition(known, 1.0) == "12 < mean < 28"
+    assert "As a condition" in soft.note([Problem("p", np.zeros(4))], 4.0)
+
+
+def test_the_condition_that_a_limit_names_is_read():
+    problem = Problem("p", np.zeros(4), scale=Scale((-3.0,), (1e-7,)))
+    for limit in (LimitReward(upper=1e-9), LimitReward(lower=-2.0, upper=2.0, statistic="std")):
+        parse_condition(limit.as_condition(problem, 50.0))
