@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from sadt_ray.forecasts.correlation import (
     ar1,
@@ -27,6 +28,12 @@ def _walks(count, steps, rho, seed=0):
     """Scores of an autoregression [count, 1, steps]."""
     root = np.linalg.cholesky(ar1(rho, steps).matrix)
     return (np.random.default_rng(seed).standard_normal((count, steps)) @ root.T)[:, None]
+
+
+def _long_walk(length, rho, seed=0):
+    """One autoregression [length] of unit variance."""
+    noise = np.random.default_rng(seed).standard_normal(length) * np.sqrt(1 - rho**2)
+    return lfilter([1.0], [1.0, -rho], noise)
 
 
 def test_an_autoregression_of_several_series_is_the_product_of_both_correlations():
@@ -98,8 +105,8 @@ def test_each_item_has_its_own_correlation():
 
 
 def test_residuals_give_the_autocorrelation_at_each_lag():
-    e = _walks(1, 6000, 0.0)[0]
-    e = np.stack([e[0, 1:] + e[0, :-1], e[0, :-1]])  # a moving average: lag 1 has correlation 1/2
+    e = _long_walk(6000, 0.0)
+    e = np.stack([e[1:] + e[:-1], e[:-1]])  # a moving average: lag 1 has correlation 1/2
     r = from_residuals(e, 4).matrix.reshape(2, 4, 2, 4)
     np.testing.assert_allclose(r[0, 0, 0], [1, 0.5, 0, 0], atol=0.05)
     np.testing.assert_allclose(np.diagonal(r[0, :, 1, :]), np.sqrt(0.5), atol=0.05)
@@ -108,7 +115,7 @@ def test_residuals_give_the_autocorrelation_at_each_lag():
 
 
 def test_the_history_of_a_slow_series_shows_its_dependence():
-    y = _walks(1, 3000, 0.97)[0] + np.sin(np.arange(3000) * 2 * np.pi / 24)
+    y = _long_walk(3000, 0.97) + np.sin(np.arange(3000) * 2 * np.pi / 24)
     found = from_history(y, 24, season=24)
     assert found.matrix[10, 11] == pytest.approx(0.95, abs=0.04)
     assert found.matrix[0, 23] < 0.7
