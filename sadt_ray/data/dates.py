@@ -110,3 +110,19 @@ def _gap(dates: pd.DatetimeIndex, distances: pd.TimedeltaIndex) -> str:
         f"after {dates[first]} comes {dates[first + 1]}: {distances[first]} on, where most steps take {usual}; "
         "insert what is missing, or remove what is too much"
     )
+
+
+def season_of(step: str) -> int:
+    """Steps of the usual cycle: a day for hours and minutes, a week for days, a year for weeks, months and quarters.
+
+    1 for other steps, such as a year.
+    """
+    offset = pd.tseries.frequencies.to_offset(step)
+    if isinstance(offset, pd.tseries.offsets.Tick):
+        length = pd.Timedelta(offset)
+        for cycle in (_DAY, 7 * _DAY, 364 * _DAY):
+            if length < cycle and cycle % length == pd.Timedelta(0):
+                return int(cycle // length)
+        return 1
+    name = str(offset.freqstr).split("-")[0]
+    return {"B": 5, "W": 52, "MS": 12, "ME": 12, "BMS": 12, "BME": 12, "QS": 4, "QE": 4}.get(name, 1)

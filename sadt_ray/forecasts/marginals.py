@@ -9,6 +9,7 @@ the last knot is a normal tail.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -97,6 +98,20 @@ class Marginals(nn.Module):
         t = z - self.origins.to(z.dtype)[piece]
         x = a + t * (b + t * (c + t * d))
         return self._limited(x, t, piece, a, b) if self.bounded else x
+
+    def as_series(self) -> Marginals:
+        """The same laws, the items of one series each as the series of one item. Raises ValueError for several series.
+
+        The shape is [1, N, T] then.
+        """
+        items, series, steps = self.shape
+        if series != 1:
+            raise ValueError(f"the items have {series} series each; only items of one series can be joined")
+        joined = copy.deepcopy(self)
+        joined.shape = (1, items, steps)
+        joined.values = self.values.reshape(1, items, steps, -1)
+        joined.lower, joined.upper = self.lower.expand(items).clone(), self.upper.expand(items).clone()
+        return joined
 
     def quantile(
         self, u: Float[Tensor, "*n C T"], item: Int[Tensor, "*#n"] | None = None
