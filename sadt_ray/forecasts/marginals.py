@@ -79,13 +79,11 @@ class Marginals(nn.Module):
             "upper": upper,
         }
         for name, column in columns.items():
-            self.register_buffer(name, torch.from_numpy(np.array(column, np.float64)), persistent=False)
+            self.register_buffer(name, torch.from_numpy(np.array(column, np.float64)))
         self.bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         self.linear = len(knots) == 1 and not self.bounded
 
-    def transform(
-        self, z: Float[Tensor, "*n C T"], item: Int[Tensor, "*#n"] | None = None
-    ) -> Float[Tensor, "*n C T"]:
+    def transform(self, z: Float[Tensor, "*n C T"], item: Int[Tensor, "*#n"] | None = None) -> Float[Tensor, "*n C T"]:
         """x = F^-1(Phi(z)) in the units of the data.
 
         Args:
@@ -113,9 +111,7 @@ class Marginals(nn.Module):
         joined.lower, joined.upper = self.lower.expand(items).clone(), self.upper.expand(items).clone()
         return joined
 
-    def quantile(
-        self, u: Float[Tensor, "*n C T"], item: Int[Tensor, "*#n"] | None = None
-    ) -> Float[Tensor, "*n C T"]:
+    def quantile(self, u: Float[Tensor, "*n C T"], item: Int[Tensor, "*#n"] | None = None) -> Float[Tensor, "*n C T"]:
         """F^-1(u), u between 0 and 1."""
         return self.transform(torch.special.ndtri(u), item)
 

@@ -64,8 +64,8 @@ class CopulaDenoiser(nn.Module):
         self.sample_shape = (steps,) if series == 1 else (series, steps)
         self._items = {name: item for item, name in enumerate(names)}
         n = correlation.size
-        self.register_buffer("axes", torch.as_tensor(axes.copy()).reshape(-1, n, n), persistent=False)
-        self.register_buffer("spread", torch.as_tensor(spread.copy()).reshape(-1, n).expand(items, n).clone(), False)
+        self.register_buffer("axes", torch.as_tensor(axes.copy()).reshape(-1, n, n))
+        self.register_buffer("spread", torch.as_tensor(spread.copy()).reshape(-1, n).expand(items, n).clone())
 
     @property
     def width(self) -> int:
@@ -102,16 +102,16 @@ class CopulaDenoiser(nn.Module):
     def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
         """z = V x, the scores of clean states."""
         (item,) = conditioning
-        if len(self.axes) == 1:
-            z = x @ self.axes[0].T.to(x.dtype)
-        else:
-            z = self._rotated(x, item.expand(x.shape[:-1]))
+        shared = len(self.axes) == 1
+        z = x @ self.axes[0].T.to(x.dtype) if shared else self._rotated(x, item.expand(x.shape[:-1]))
         return z.unflatten(-1, self.marginals.shape[1:])
 
     def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Tensor:
         """Samples T(V x) in the units of the data: [*B, T], of several series [*B, C, T]."""
-        return self.marginals.transform(self.scores(x, conditioning), conditioning[0]).flatten(-2).unflatten(
-            -1, self.sample_shape
+        return (
+            self.marginals.transform(self.scores(x, conditioning), conditioning[0])
+            .flatten(-2)
+            .unflatten(-1, self.sample_shape)
         )
 
     def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:

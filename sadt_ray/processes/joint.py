@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 
-from sadt_ray.interfaces import Chain, GenerativeProcess, MovesToDevice, PredictsClean, Problem, States, Step
+from sadt_ray.interfaces import Chain, GenerativeProcess, MovesToDevice, PredictsClean, Problem, Scale, States, Step
 from sadt_ray.processes.joint_walk import JointWalk, Parts
 from sadt_ray.processes.walk import KnowsResiduals, can_choose, level_positions, supports_guidance, walk_from
 
@@ -24,7 +24,8 @@ from sadt_ray.processes.walk import KnowsResiduals, can_choose, level_positions,
 def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
     """Make one problem from C parts. Its sample [C, ...] holds a sample of each part, in their order.
 
-    Context and truth are the stacked contexts and truths of the parts. ``extras["parts"]`` holds the parts themselves.
+    Context and truth are the stacked contexts and truths of the parts, ``scale`` holds the channels of all of them, and
+    ``time`` is theirs if it is the same. ``extras["parts"]`` holds the parts themselves.
     Raises ValueError if there are no parts, or if their contexts differ in shape.
     """
     shapes = {np.shape(part.context) for part in parts}
@@ -36,6 +37,19 @@ def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
         context=np.stack([part.context for part in parts]),
         truth=np.stack(truths) if len(truths) == len(parts) else None,
         extras={"parts": tuple(parts)},
+        time=parts[0].time if all(part.time == parts[0].time for part in parts) else None,
+        scale=_joint_scale([part.scale for part in parts]),
+    )
+
+
+def _joint_scale(scales: Sequence[Scale]) -> Scale:
+    """The channels of all parts. The unit is theirs if it is the same, else empty."""
+    units = {scale.unit for scale in scales}
+    return Scale(
+        mean=tuple(mean for scale in scales for mean in scale.mean),
+        std=tuple(std for scale in scales for std in scale.std),
+        channels=tuple(channel for scale in scales for channel in scale.channels),
+        unit=units.pop() if len(units) == 1 else "",
     )
 
 

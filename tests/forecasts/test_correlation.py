@@ -138,7 +138,7 @@ def test_every_estimate_is_a_correlation(count, series, steps, kind):
 def test_rounding_is_clipped_and_anything_worse_refused():
     r = np.ones((3, 3))  # singular
     assert _is_correlation(given(r, 3).matrix)
-    with pytest.raises(ValueError, match="smallest eigenvalue is -0.8"):
+    with pytest.raises(ValueError, match=r"smallest eigenvalue is -0\.8"):
         given(np.array([[1, -0.9, -0.9], [-0.9, 1, -0.9], [-0.9, -0.9, 1]]), 3)
 
 
