@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from sadt_ray.flow.flow import Flow
     from sadt_ray.flow.shipped import shipped_flow
     from sadt_ray.forecasting import ForecastSettings, default_reward
-    from sadt_ray.interfaces import Chain, GenerativeProcess, Problem, Reward, Scorer
+    from sadt_ray.forecasts.forecast import Forecast
+    from sadt_ray.forecasts.process import ForecastProcess
+    from sadt_ray.forecasts.read import read_forecast
+    from sadt_ray.interfaces import Chain, GenerativeProcess, Problem, Reward, Scale, Scorer, TimeAxis
     from sadt_ray.methods import (
         Method,
         best_of_n,
@@ -66,6 +69,8 @@ _HOME = {
     "Flow": "sadt_ray.flow.flow",
     "FlowFit": "sadt_ray.training.fit",
     "FlowSettings": "sadt_ray.training.flow",
+    "Forecast": "sadt_ray.forecasts.forecast",
+    "ForecastProcess": "sadt_ray.forecasts.process",
     "ForecastSettings": "sadt_ray.forecasting",
     "FunctionReward": "sadt_ray.rewards.function",
     "GenerativeProcess": "sadt_ray.interfaces",
@@ -83,6 +88,7 @@ _HOME = {
     "Run": "sadt_ray.runs.read",
     "SMCConfig": "sadt_ray.smc.config",
     "SampleResult": "sadt_ray.runs.results",
+    "Scale": "sadt_ray.interfaces",
     "Scheme": "sadt_ray.smc.config",
     "Scorer": "sadt_ray.interfaces",
     "Search": "sadt_ray.tree.search",
@@ -94,6 +100,7 @@ _HOME = {
     "Session": "sadt_ray.session",
     "SessionFactory": "sadt_ray.session",
     "SpectralReward": "sadt_ray.rewards.spectral",
+    "TimeAxis": "sadt_ray.interfaces",
     "TwistFactory": "sadt_ray.smc.config",
     "WeightedSamples": "sadt_ray.tree.samples",
     "WeightedSum": "sadt_ray.rewards.combine",
@@ -117,6 +124,7 @@ _HOME = {
     "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
     "prior": "sadt_ray.methods",
+    "read_forecast": "sadt_ray.forecasts.read",
     "read_run": "sadt_ray.runs.read",
     "read_runs": "sadt_ray.runs.read",
     "resume": "sadt_ray.api",
@@ -146,6 +154,8 @@ __all__ = [
     "Flow",
     "FlowFit",
     "FlowSettings",
+    "Forecast",
+    "ForecastProcess",
     "ForecastSettings",
     "FunctionReward",
     "GenerativeProcess",
@@ -163,6 +173,7 @@ __all__ = [
     "Run",
     "SMCConfig",
     "SampleResult",
+    "Scale",
     "Scheme",
     "Scorer",
     "Search",
@@ -174,6 +185,7 @@ __all__ = [
     "Session",
     "SessionFactory",
     "SpectralReward",
+    "TimeAxis",
     "TwistFactory",
     "WeightedSamples",
     "WeightedSum",
@@ -197,6 +209,7 @@ __all__ = [
     "load_prior",
     "method_named",
     "prior",
+    "read_forecast",
     "read_run",
     "read_runs",
     "resume",

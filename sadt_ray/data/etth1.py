@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from sadt_ray.data.dates import axis_of_texts
 from sadt_ray.data.windows import CONTEXT_LENGTH, PREDICTION_LENGTH, SeriesDataset, standardised
 
 ADDRESS = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
@@ -72,6 +73,8 @@ def load_csv(
     prediction_length: int = PREDICTION_LENGTH,
 ) -> SeriesDataset:
     """Load a CSV with the layout of ETTh1: a header, a first column of dates, then one numeric column per channel.
+
+    Problems know their dates if those of the file parse and are regular; otherwise ``time`` is None.
 
     Args:
         path: path of the file.
@@ -154,10 +157,15 @@ def _parse(lines: Iterable[str], origin: str, name: str, context_length: int, pr
     reader = csv.reader(lines)
     header = [cell.strip() for cell in next(reader, [])]
     _check_header(header, origin)
-    rows = [_parse_row(cells, header, number, origin) for number, cells in enumerate(reader, start=2) if cells]
+    dates: list[str] = []
+    rows = []
+    for number, cells in enumerate(reader, start=2):
+        if cells:
+            rows.append(_parse_row(cells, header, number, origin))
+            dates.append(cells[0])
     raw: Float[np.ndarray, "rows C"] = np.array(rows, np.float64).reshape(len(rows), len(header) - 1)
     try:
-        return standardised(name, tuple(header[1:]), raw, context_length, prediction_length)
+        return standardised(name, tuple(header[1:]), raw, context_length, prediction_length, axis_of_texts(dates))
     except ValueError as error:
         raise ValueError(f"{origin}: {error}; give a longer file") from None
 

@@ -11,9 +11,12 @@ from jaxtyping import Float
 from scipy.signal import lfilter
 
 from sadt_ray.data.windows import CONTEXT_LENGTH, PREDICTION_LENGTH, SeriesDataset, standardised
+from sadt_ray.interfaces import TimeAxis
 
 ROWS = 17_420  # the number of rows of ETTh1
 CHANNELS = 7
+TIME = TimeAxis("2024-01-01T00:00", "h")
+"""A Monday: the sixth and seventh day of each week are the weekend."""
 
 
 def synthetic_hourly(
@@ -32,7 +35,7 @@ def synthetic_hourly(
     generator = np.random.Generator(np.random.Philox(seed))
     raw = np.stack([_channel(generator, rows) for _ in range(channels)], axis=1)
     columns = tuple(f"channel_{i}" for i in range(channels))
-    return standardised("synthetic", columns, raw, context_length, prediction_length)
+    return standardised("synthetic", columns, raw, context_length, prediction_length, TIME)
 
 
 def _channel(generator: np.random.Generator, rows: int) -> Float[np.ndarray, " rows"]:

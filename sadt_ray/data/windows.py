@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sadt_ray.interfaces import Problem
+from sadt_ray.data.dates import later
+from sadt_ray.interfaces import Problem, Scale, TimeAxis
 
 CONTEXT_LENGTH = 336
 PREDICTION_LENGTH = 96
@@ -41,6 +42,7 @@ class SeriesDataset:
         mean, std: mean and standard deviation [channels] of the raw training values.
         splits: (start, stop) of each part: the rows of its *targets*. Contexts reach back into the previous part.
         context_length, prediction_length: numbers of rows of a context and of a future.
+        time: dates of the rows: that of row 0, and the step; None if they are not known.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SeriesDataset:
     splits: Mapping[str, tuple[int, int]]
     context_length: int = CONTEXT_LENGTH
     prediction_length: int = PREDICTION_LENGTH
+    time: TimeAxis | None = None
 
     def window_starts(self, split: str, stride: int) -> Int[np.ndarray, " n"]:
         """Rows of the first targets of a part's windows, every ``stride`` rows. All targets lie in the part.
@@ -90,7 +93,8 @@ class SeriesDataset:
     def problem(self, split: str, window_index: int, channel: int | str, stride: int = 48) -> Problem:
         """The forecasting problem of one window and channel, with a name such as ``ETTh1/test/0007/OT``.
 
-        Only ``truth`` holds the future. A process or reward may read ``extras``: ``all_contexts`` [context_length, C],
+        Only ``truth`` holds the future. ``time`` begins with the first target, ``scale`` leads back to the units of the
+        file. A process or reward may read ``extras``: ``all_contexts`` [context_length, C],
         ``channel`` (its column), ``start`` (row of the first target) and ``dataset`` (name). Raises ValueError if the
         window or the channel does not exist.
         """
@@ -116,6 +120,8 @@ class SeriesDataset:
             context=contexts[:, column].copy(),
             truth=targets.copy() if len(targets) == self.prediction_length else None,
             extras={"all_contexts": contexts.copy(), "channel": column, "start": start, "dataset": self.name},
+            time=None if self.time is None else later(self.time, start),
+            scale=Scale((float(self.mean[column]),), (float(self.std[column]),), (self.columns[column],)),
         )
 
 
@@ -143,6 +149,7 @@ def standardised(
     raw: Float[np.ndarray, "rows C"],
     context_length: int = CONTEXT_LENGTH,
     prediction_length: int = PREDICTION_LENGTH,
+    time: TimeAxis | None = None,
 ) -> SeriesDataset:
     """Split raw values and standardise them by the training part. A channel that is constant there keeps its scale."""
     splits = split_rows(len(raw), context_length, prediction_length)
@@ -150,4 +157,4 @@ def standardised(
     mean, std = train.mean(0), train.std(0)
     std = np.where(std > 0, std, 1.0)
     values = ((raw - mean) / std).astype(np.float32)
-    return SeriesDataset(name, columns, values, mean, std, splits, context_length, prediction_length)
+    return SeriesDataset(name, columns, values, mean, std, splits, context_length, prediction_length, time)

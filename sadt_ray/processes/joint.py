@@ -25,8 +25,8 @@ from sadt_ray.processes.walk import KnowsLaw, KnowsResiduals, can_choose, level_
 def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
     """Make one problem from C parts. Its sample [C, ...] holds a sample of each part, in their order.
 
-    Context and truth are the stacked contexts and truths of the parts, its scale has the channels of all parts, and its
-    time axis is theirs if they have the same. ``extras["parts"]`` holds the parts themselves.
+    Context and truth are the stacked contexts and truths of the parts, ``scale`` holds the channels of all of them, and
+    ``time`` is theirs if it is the same. ``extras["parts"]`` holds the parts themselves.
     Raises ValueError if there are no parts, or if their contexts differ in shape.
     """
     shapes = {np.shape(part.context) for part in parts}
@@ -38,18 +38,20 @@ def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
         context=np.stack([part.context for part in parts]),
         truth=np.stack(truths) if len(truths) == len(parts) else None,
         extras={"parts": tuple(parts)},
-        time=parts[0].time if len({part.time for part in parts}) == 1 else None,
+        time=parts[0].time if all(part.time == parts[0].time for part in parts) else None,
         scale=_joint_scale([part.scale for part in parts]),
     )
 
 
 def _joint_scale(scales: Sequence[Scale]) -> Scale:
-    """The channels of all parts. Names that occur twice become x1 .. xC."""
-    mean, std, names = (sum((getattr(each, field) for each in scales), ()) for field in ("mean", "std", "channels"))
-    if len(set(names)) < len(names):
-        names = tuple(f"x{number}" for number in range(1, len(names) + 1))
-    units = {each.unit for each in scales}
-    return Scale(mean, std, names, units.pop() if len(units) == 1 else "")
+    """The channels of all parts. The unit is theirs if it is the same, else empty."""
+    units = {scale.unit for scale in scales}
+    return Scale(
+        mean=tuple(mean for scale in scales for mean in scale.mean),
+        std=tuple(std for scale in scales for std in scale.std),
+        channels=tuple(channel for scale in scales for channel in scale.channels),
+        unit=units.pop() if len(units) == 1 else "",
+    )
 
 
 class JointProcess:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
+from sadt_ray.runs.files import SCALE_FIELDS, TIME_FIELDS
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
@@ -39,7 +40,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_problems(run: Path, problems: Sequence[Problem]) -> None:
-    """``problems.parquet``: what each problem is called, what was observed, what followed.
+    """``problems.parquet``: what each problem is called, what was observed, what followed, its dates and units.
 
     Series of several channels are nested lists. Raises ValueError for a context or truth that is no array of numbers.
     """
@@ -52,9 +53,18 @@ def write_problems(run: Path, problems: Sequence[Problem]) -> None:
             "problem": [problem.name for problem in problems],
             "context": [context.tolist() for context in contexts],
             "truth": [None if truth is None else truth.tolist() for truth in truths],
+            **{
+                f"time_{name}": [None if each.time is None else getattr(each.time, name) for each in problems]
+                for name in TIME_FIELDS
+            },
+            **{f"scale_{name}": [_listed(getattr(each.scale, name)) for each in problems] for name in SCALE_FIELDS},
         },
-        types=types,
+        types={**types, **{f"time_{name}": pa.string() for name in TIME_FIELDS}},
     )
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _series(problem: Problem, name: str) -> np.ndarray:

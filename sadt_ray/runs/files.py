@@ -13,7 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sadt_ray.interfaces import Scale, TimeAxis
+
 PROBLEM_COLUMNS = ("problem", "context", "truth")
+TIME_FIELDS = ("start", "step", "zone")  # columns time_start, ...: null where the dates are not known
+SCALE_FIELDS = ("mean", "std", "channels", "unit")  # columns scale_mean, ...; earlier versions wrote neither
 SAMPLE_COLUMNS = ("method", "problem", "sample", "weight", "reward", "nfe_at", "values")
 TREE_COLUMNS = ("problem", "node", "parent", "level", "visits", "value", "weight", "log_flow")
 
@@ -26,6 +30,8 @@ class ProblemSeries:
     context: np.ndarray  # [context_length]; of several channels [C, context_length]
     truth: np.ndarray | None  # [prediction_length], or [C, prediction_length]
     extras: Mapping[str, Any] = field(default_factory=dict)
+    time: TimeAxis | None = None
+    scale: Scale = field(default_factory=Scale)
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,20 @@ def read_problems(path: Path) -> dict[str, ProblemSeries]:
     problems = {}
     for row in read_table(path, PROBLEM_COLUMNS).to_pylist():
         truth = None if row["truth"] is None else np.asarray(row["truth"], float)
-        problems[row["problem"]] = ProblemSeries(row["problem"], np.asarray(row["context"], float), truth)
+        problems[row["problem"]] = ProblemSeries(
+            row["problem"], np.asarray(row["context"], float), truth, time=_time_of(row), scale=_scale_of(row)
+        )
     return problems
+
+
+def _time_of(row: Mapping[str, Any]) -> TimeAxis | None:
+    start, step, zone = (row.get(f"time_{name}") for name in TIME_FIELDS)
+    return None if start is None or step is None else TimeAxis(start, step, zone)
+
+
+def _scale_of(row: Mapping[str, Any]) -> Scale:
+    mean, std, channels, unit = (row.get(f"scale_{name}") for name in SCALE_FIELDS)
+    return Scale() if mean is None else Scale(tuple(mean), tuple(std), tuple(channels), unit)
 
 
 def read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:

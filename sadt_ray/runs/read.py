@@ -96,7 +96,10 @@ class Run:
                 f"{self.directory} has no samples of method {method!r}{stopped}; it has {', '.join(self.methods)}"
             )
         row = self._row(method)
-        problems = [Problem(p.name, p.context, truth=p.truth, extras=p.extras) for p in self.problems.values()]
+        problems = [
+            Problem(p.name, p.context, truth=p.truth, extras=p.extras, time=p.time, scale=p.scale)
+            for p in self.problems.values()
+        ]
         known = [self._figures(method, problem.name, row) for problem in problems]
         seconds = next((row[name] for name in SECONDS if isinstance(row.get(name), float | int)), math.nan)
         return SampleResult(

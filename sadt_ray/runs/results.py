@@ -500,6 +500,4 @@ def _pandas() -> Any:
     try:
         return import_module("pandas")
     except ImportError as error:
-        raise ImportError(
-            "to_frame needs pandas: pip install pandas, or sadt-ray[tune], which brings it; to_arrow() does without"
-        ) from error
+        raise ImportError("to_frame needs pandas: pip install pandas; to_arrow() does without") from error

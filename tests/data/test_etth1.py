@@ -5,10 +5,12 @@ import urllib.request
 from http.client import IncompleteRead
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sadt_ray.data import etth1
 from sadt_ray.data.etth1 import DataNotFound, WrongChecksum, load_csv, load_etth1
+from sadt_ray.interfaces import TimeAxis
 
 ROWS = 1000
 
@@ -183,3 +185,28 @@ def test_the_real_etth1_has_17420_rows_and_7_channels():
     assert dataset.values.shape == (17_420, 7)
     assert dataset.columns == ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
     assert len(dataset.window_starts("test", 48)) == 59
+
+
+def test_problems_of_a_csv_know_their_dates_if_those_parse_and_are_regular(tmp_path):
+    dates = pd.date_range("2020-01-01", periods=ROWS, freq="30min").strftime("%Y-%m-%d %H:%M:%S").tolist()
+
+    def series(column):
+        lines = [f"{date},{i % 24}" for i, date in enumerate(column)]
+        (tmp_path / "load.csv").write_text("\n".join(["date,a", *lines]) + "\n")
+        return load_csv(tmp_path / "load.csv")
+
+    assert series(dates).time == TimeAxis("2020-01-01T00:00", "30min")
+    problem = series(dates).latest_problem("a")
+    assert pd.Timestamp(problem.time.start) == pd.Timestamp("2020-01-01") + ROWS * pd.Timedelta("30min")
+    assert series([*dates[:10], *dates[11:], "2030-01-01 00:00:00"]).time is None  # a gap
+    assert series(range(ROWS)).latest_problem("a").time is None
+    assert load_csv(_write(tmp_path / "other.csv")).time is None
+
+
+def test_the_real_etth1_begins_on_the_first_of_july_2016():
+    try:
+        dataset = load_etth1(download=False)
+    except DataNotFound as error:
+        pytest.skip(f"ETTh1 is not on this machine: {error}")
+    assert dataset.time == TimeAxis("2016-07-01T00:00", "h")
+    assert dataset.latest_problem("OT").time.start == "2018-06-26T20:00"

@@ -1,6 +1,7 @@
 """Windows: split sizes, what a context may see, and problems that keep the future to themselves."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sadt_ray.data.synthetic import synthetic_hourly
@@ -104,3 +105,16 @@ def test_the_latest_problem_has_the_last_rows_as_its_context_and_no_truth():
     assert problem.truth is None
     assert problem.extras["start"] == len(DATASET.values)
     assert problem.name == "synthetic/latest/channel_6"
+
+
+def test_a_problem_knows_its_dates_and_the_units_of_the_file():
+    problem = DATASET.problem("test", 2, "channel_1")
+    start = problem.extras["start"]
+    assert pd.Timestamp(problem.time.start) == pd.Timestamp("2024-01-01") + pd.Timedelta(hours=start)
+    assert problem.time.step == "h"
+    scale = problem.scale
+    assert scale.channels == ("channel_1",)
+    raw = DATASET.values[start, 1] * DATASET.std[1] + DATASET.mean[1]
+    assert scale.mean[0] + scale.std[0] * problem.truth[0] == pytest.approx(raw)
+    latest = DATASET.latest_problem(0).time
+    assert pd.Timestamp(latest.start) == pd.Timestamp("2024-01-01") + pd.Timedelta(hours=len(DATASET.values))

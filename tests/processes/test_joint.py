@@ -5,7 +5,7 @@ import pytest
 import torch
 from smc_worlds import PROBLEMS, ChainWorld, GaussianDenoiser, GaussianWorld, GlancingDenoiser, MixtureWorld
 
-from sadt_ray.interfaces import GenerativeProcess, Problem
+from sadt_ray.interfaces import GenerativeProcess, Problem, Scale, TimeAxis
 from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.joint import JointProcess, joint_problem
 from sadt_ray.processes.joint_walk import Parts
@@ -155,3 +155,16 @@ def test_what_does_not_fit_is_named():
         mixture.bind(JOINT).residuals(1, 5)
     with pytest.raises(ValueError, match="cannot move"):
         mixture.with_device("cpu")
+
+
+def test_a_joint_problem_has_the_channels_of_all_parts_and_their_dates_if_they_agree():
+    january, june = TimeAxis("2026-01-01T00:00", "h"), TimeAxis("2026-06-01T00:00", "h")
+    parts = [
+        Problem("a", np.zeros(3), time=january, scale=Scale((1.0,), (2.0,), ("load",), "MW")),
+        Problem("b", np.zeros(3), time=january, scale=Scale((3.0,), (4.0,), ("wind",), "MW")),
+    ]
+    joint = joint_problem("both", parts)
+    assert joint.time == january
+    assert joint.scale == Scale((1.0, 3.0), (2.0, 4.0), ("load", "wind"), "MW")
+    other = joint_problem("both", [parts[0], Problem("c", np.zeros(3), time=june)])
+    assert (other.time, other.scale.unit) == (None, "")
