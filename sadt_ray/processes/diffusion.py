@@ -166,7 +166,7 @@ class DiffusionChain:
 
     def __init__(self, process: DiffusionProcess, conditioning: Conditioning, num_problems: int) -> None:
         self.denoiser = process.denoiser
-        self._device = process.device
+        self.sampler, self.device = process.sampler, process.device
         self._conditioning = conditioning
         self._num_problems = num_problems
         sigmas = process.sampler.sigmas
@@ -355,7 +355,7 @@ class DiffusionChain:
     def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's features of rows at one position."""
         at_end = position == self.last_position
-        sigma = torch.zeros(1, device=self._device) if at_end else self._sigma_at(position)
+        sigma = torch.zeros(1, device=self.device) if at_end else self._sigma_at(position)
         return self.denoiser.features(x, sigma.expand(len(x)), conditioning)
 
     def step_law(self, step: int, x: Tensor, denoised: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
@@ -380,7 +380,7 @@ class DiffusionChain:
         return tuple(column[index] for column in self._conditioning)
 
     def index(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
+        return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
     def tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self._device)
+        return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self.device)

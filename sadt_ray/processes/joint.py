@@ -99,6 +99,11 @@ class JointChain:
         self.chain, self._parts, self._num_levels = chain, parts, num_levels
         self._names = [problem.name for problem in problems]
 
+    @property
+    def num_parts(self) -> int:
+        """Number of parts C. The parts of problem p are the problems p C to p C + C - 1 of ``chain``."""
+        return self._parts.count
+
     def root_states(self) -> States:
         return self._parts.together(self.chain.root_states())
 

@@ -9,35 +9,40 @@ weighted by exp(lambda (r(f(z)) - r(a z))) afterwards: the better the approximat
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.posterior.noise_chain import Population
-from sadt_ray.interfaces import Problem, Reward
-from sadt_ray.processes.diffusion import DiffusionProcess, KnowsCleanSpread
+from sadt_ray.interfaces import Chain, Scorer
+from sadt_ray.processes.diffusion import KnowsCleanSpread
 from sadt_ray.processes.schedule import posterior_coefficients
+from sadt_ray.smc.tempering.noise_chain import Parts, Population, scored
 
 
 class GaussianChain:
     """A ``NoiseChain`` of a single noise w per coordinate, x_0 = |a| w, and the way back to noises of all steps.
 
+    Args:
+        chain, scorer, problem: see ``NoiseChain``.
+
     Raises:
-        ValueError: for a denoiser that does not know how uncertain x_0 is.
+        ValueError: for a denoiser that does not know how uncertain x_0 is, or a chain that is not a function of
+            Gaussian noises.
     """
 
     num_noises = 1
 
-    def __init__(self, process: DiffusionProcess, problem: Problem, reward: Reward) -> None:
-        if not isinstance(process.denoiser, KnowsCleanSpread):
-            raise ValueError(f"{type(process.denoiser).__name__} has no clean_spread, and so no Gaussian chain")
-        self.blocks, self.width = [slice(0, 1)], process.denoiser.width
-        self._denoiser, self._device = process.denoiser, process.device
-        self._scorer = reward.bind([problem])
+    def __init__(self, chain: Chain, scorer: Scorer, problem: int) -> None:
+        self._parts, self._scorer, self._problem = Parts.of(chain, problem), scorer, problem
+        denoiser = self._parts.chain.denoiser
+        if not isinstance(denoiser, KnowsCleanSpread):
+            raise ValueError(
+                f"{type(denoiser).__name__} has no clean_spread, and so no Gaussian draft; use a method that "
+                "needs none, such as tempered or smc-debiased"
+            )
+        self.blocks, self.width = [slice(0, 1)], denoiser.width * len(self._parts.numbers)
         with torch.inference_mode():
-            self._conditioning = self._denoiser.encode([problem], self._device)
-            self.coefficients = _coefficients(process, self._conditioning)
+            self.coefficients = _coefficients(self._parts)
         self._scale = torch.linalg.vector_norm(self.coefficients, dim=0)
 
     def steps_from(self, block: int) -> int:
@@ -62,19 +67,20 @@ class GaussianChain:
 
     @torch.inference_mode()
     def _run(self, noise: Tensor, roots: Tensor) -> Population:
-        conditioning = tuple(column.expand(len(noise), -1) for column in self._conditioning)
-        samples = self._denoiser.decode((self._scale * noise[:, 0]).to(self._device), conditioning).cpu()
-        rewards = self._scorer(samples.numpy(), np.zeros(len(samples), np.int64))
-        return Population(noise, noise[:, :0], samples, torch.as_tensor(rewards, dtype=torch.float64), roots)
+        parts, clean = self._parts, self._scale * noise[:, 0]
+        conditioning = parts.conditioning(len(noise))
+        samples = parts.samples(parts.apart(clean).to(parts.chain.device), conditioning).cpu()
+        rewards, margin = scored(self._scorer, samples.numpy(), self._problem)
+        return Population(noise, noise[:, :0], clean, samples, rewards, margin, roots)
 
 
-def _coefficients(process: DiffusionProcess, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "steps+1 W"]:
+def _coefficients(parts: Parts) -> Float[Tensor, "steps+1 CW"]:
     """a_i: the spread with which noise i enters times the factors of all steps after it."""
-    sigmas, scale = process.sampler.sigmas, process.sampler.noise_scale
-    keep, spread = posterior_coefficients(sigmas)
-    denoiser = process.denoiser
+    sampler, denoiser, conditioning = parts.chain.sampler, parts.chain.denoiser, parts.conditioning(1)
     assert isinstance(denoiser, KnowsCleanSpread)
-    ones = torch.ones(1, denoiser.width, device=process.device)
+    sigmas = sampler.sigmas
+    keep, spread = posterior_coefficients(sigmas)
+    ones = torch.ones(len(parts.numbers), denoiser.width, device=parts.chain.device)
     zeros = torch.zeros_like(ones)
     start = denoiser.initial(ones, float(sigmas[0]), conditioning) - denoiser.initial(
         zeros, float(sigmas[0]), conditioning
@@ -84,6 +90,6 @@ def _coefficients(process: DiffusionProcess, conditioning: tuple[Tensor, ...]) -
         clean = denoiser.clean_spread(ones.new_tensor([sigma]), conditioning)
         gain = (clean / sigma).square()
         factor = gain + keep[step] * (1 - gain)
-        entering = scale * torch.sqrt(spread[step] ** 2 + ((1 - keep[step]) * clean).square())
-        coefficients = [*(factor * each for each in coefficients), entering]
-    return torch.cat(coefficients).float().cpu()
+        entering = sampler.noise_scale * torch.sqrt(spread[step] ** 2 + ((1 - keep[step]) * clean).square())
+        coefficients = [*(factor * each for each in coefficients), entering.expand_as(ones)]
+    return torch.stack(coefficients).flatten(1).float().cpu()
