@@ -102,7 +102,10 @@ class Parts(NamedTuple):
 
 
 def scored(scorer: Scorer, samples: np.ndarray, problem: int) -> tuple[Tensor, Tensor]:
-    """Rewards and margins of one problem's samples. Raises CannotScore naming the first sample without a reward."""
+    """Rewards and margins of one problem's samples. The margin is negative where the reward is -inf and nowhere else.
+
+    Raises CannotScore naming the first sample without a reward.
+    """
     numbers = np.full(len(samples), problem)
     rewards, failures = score_checked(scorer, samples, numbers)
     if failures:
@@ -111,7 +114,8 @@ def scored(scorer: Scorer, samples: np.ndarray, problem: int) -> tuple[Tensor, T
         margin = margins(scorer, samples, numbers)
     except Exception as error:
         raise CannotScore(f"the margin raised {type(error).__name__}: {error}") from error
-    margin = np.where(np.isneginf(rewards) & (margin >= 0), -np.inf, margin)
+    ruled_out = np.isneginf(rewards)
+    margin = np.where(ruled_out, np.where(margin < 0, margin, -np.inf), np.maximum(margin, 0.0))
     return torch.as_tensor(rewards), torch.as_tensor(margin)
 
 
