@@ -627,10 +627,10 @@ def tempered(
 ) -> Method:
     """Adaptively tempered SMC over the noises of the chain; subset simulation where a condition must hold.
 
-    Noises z, x_0 = f(z), move from the prior to exp(lambda r(f(z))) in steps of lambda, by preconditioned Crank-Nicolson
-    moves (Cotter et al. 2013), and all states are kept (waste-free SMC, Dau & Chopin 2022). A reward of -inf is reached
-    through levels of its margin (Au & Beck 2001), if its scorer has a ``margin``. Without one, or if 1.5 times the
-    budget finds nothing, the result has no weight.
+    Noises z, x_0 = f(z), move from the prior to exp(lambda r(f(z))) in steps of lambda, by preconditioned
+    Crank-Nicolson moves (Cotter et al. 2013), and all states are kept (waste-free SMC, Dau & Chopin 2022). Where the
+    reward is -inf, levels of its margin lead to where it is not (Au & Beck 2001), if its scorer has a ``margin``.
+    Without one, or if 1.5 times the budget finds nothing, the result has no weight.
 
     Consistent as the budget grows, but not exactly unbiased: levels, their sizes and the sizes of moves adapt. What is
     spent is near the budget, since the number of levels is not known in advance; what was really spent is counted.
@@ -671,6 +671,7 @@ def surrogate(
     ess: float = 0.5,
     level_share: float = 0.2,
     acceptance: float = 0.25,
+    leapfrog: int = 5,
 ) -> Method:
     """Tempering of the Gaussian draft of the prior, which costs no evaluation; then its samples run through the prior.
 
@@ -698,7 +699,8 @@ def surrogate(
         moves: moves of a chain at each level.
         ess: a step of lambda leaves this share of the particles as effective sample size.
         level_share: share of the particles that reach the next level of a condition that must hold.
-        acceptance: acceptance rate that the sizes of the moves aim at.
+        acceptance: acceptance rate that the sizes of Crank-Nicolson moves aim at.
+        leapfrog: leapfrog steps of a Hamiltonian move, for a reward with a gradient; 0 for Crank-Nicolson moves alone.
     """
     return _tempered("surrogate", locals(), surrogate=True)
 

@@ -75,7 +75,10 @@ class Tempering:
     level_share: float = 0.2
     """Share of the particles that reach the next level of a hard condition, p of subset simulation."""
     acceptance: float = 0.25
-    """Acceptance rate that the sizes of the moves aim at."""
+    """Acceptance rate that the sizes of Crank-Nicolson moves aim at."""
+    leapfrog: int = 5
+    """Leapfrog steps of a Hamiltonian move of the draft, where its reward has a gradient and rules nothing out; 0 for
+    Crank-Nicolson moves alone."""
     draft_calls: int = 16_384
     """Reward calls, about, that tempering the draft may take; only with a surrogate."""
 
@@ -83,6 +86,8 @@ class Tempering:
         for name in ("blocks", "moves", "draft_calls"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.leapfrog < 0:
+            raise ValueError(f"leapfrog must be at least 0, got {self.leapfrog}")
         for name in ("ess", "level_share", "acceptance"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")

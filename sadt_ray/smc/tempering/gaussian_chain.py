@@ -16,6 +16,7 @@ from torch import Tensor
 from sadt_ray.interfaces import Chain, Scorer
 from sadt_ray.processes.diffusion import KnowsCleanSpread
 from sadt_ray.processes.schedule import posterior_coefficients
+from sadt_ray.rewards.look_ahead import Differentiable, is_differentiable
 from sadt_ray.smc.tempering.noise_chain import Parts, Population, scored
 
 
@@ -64,6 +65,22 @@ class GaussianChain:
         """
         direction = self.coefficients / self._scale
         return fresh + direction * (noise - (direction * fresh).sum(1, keepdim=True))
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow through the reward."""
+        return is_differentiable(self._scorer)
+
+    def gradient(self, noise: Float[Tensor, "N 1 W"]) -> Float[Tensor, "N 1 W"]:
+        """Of the reward with respect to the noise; 0 where it is not finite. Costs about a reward call per row."""
+        assert isinstance(self._scorer, Differentiable)
+        parts, numbers = self._parts, torch.full((len(noise),), self._problem)
+        with torch.enable_grad():
+            leaf = noise.clone().requires_grad_()
+            clean = parts.apart(self._scale * leaf[:, 0]).to(parts.chain.device)
+            rewards = self._scorer.score_tensor(parts.samples(clean, parts.conditioning(len(noise))), numbers)
+            (gradient,) = torch.autograd.grad(rewards.sum(), leaf)
+        return torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
 
     @torch.inference_mode()
     def _run(self, noise: Tensor, roots: Tensor) -> Population:

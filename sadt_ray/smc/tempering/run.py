@@ -9,13 +9,16 @@ JRSS B 2022):
 
     log Z = sum_k log (1/N_k) sum_i pi_{k+1}(z_i) / pi_k(z_i),        pi_k = 1[m >= u_k] exp(lambda_k r)
 
-A move draws one block of noises anew by preconditioned Crank-Nicolson, see ``annealing``.
+A move draws one block of noises anew by preconditioned Crank-Nicolson, see ``annealing``. Where the chain has a
+gradient, as the draft of a prior has, a move is Hamiltonian: a momentum v ~ N(0, I), and leapfrog steps whose drift
+rotates (z, v), which is exact for the prior (Beskos et al., Stochastic Processes and their Applications 2011).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,11 +35,23 @@ from sadt_ray.smc.tempering.noise_chain import FromNoise, Population
 
 _DRAWS, _ROWS = 11, 12  # streams of seeds
 _FIRST_STEP, _LARGEST_STEP, _ADAPTATION = 0.5, 1.0, 0.5  # of the size of moves, see ``annealing``
+_FIRST_ANGLE, _LARGEST_ANGLE, _HAMILTONIAN_ACCEPTANCE = 0.2, math.pi / 4, 0.75
 _FIRST_SHARE = 8  # the budget is so many times the draws from the prior
 _FEWEST_CHAINS, _FEWEST_RUNS = 4, 8  # of a level
 _LAST_SHARE = 2  # the last level, whose particles are returned, is worth so many others
 _OVERDRAFT = 1.5  # times the budget, for a hard condition that is nearly reached
 _MOST_LEVELS = 100
+
+
+@runtime_checkable
+class HasGradient(Protocol):
+    """A chain with gradients that cost no evaluation, if its reward has some."""
+
+    @property
+    def differentiable(self) -> bool: ...
+
+    def gradient(self, noise: Float[Tensor, "N noises W"]) -> Float[Tensor, "N noises W"]:
+        """Of the reward."""
 
 
 class Draws:
@@ -138,7 +153,7 @@ class TemperedRun:
         self._floors: list[tuple[float, float]] = []  # with the log-probability of each
         whole = chain.steps_from(0)
         self._costs = [chain.steps_from(block) / whole if whole else 1.0 for block in range(len(chain.blocks))]
-        self._step_sizes = np.full(len(chain.blocks), _FIRST_STEP)
+        self._step_sizes, self._angle = np.full(len(chain.blocks), _FIRST_STEP), _FIRST_ANGLE
         self.spent, self.nfe, self.reward_calls, self.hard = 0.0, 0, 0, False
 
     @property
@@ -164,9 +179,19 @@ class TemperedRun:
         return Weighted.of(runs, np.full(len(runs.rewards), -np.inf), self._log_z, self._goal)
 
     @property
+    def _hamiltonian(self) -> bool:
+        chain = self._chain
+        return self._config.leapfrog > 0 and not self.hard and isinstance(chain, HasGradient) and chain.differentiable
+
+    @property
+    def _cost(self) -> float:
+        """The average cost of a move."""
+        return self._config.leapfrog + 2.0 if self._hamiltonian else float(np.mean(self._costs))
+
+    @property
     def _least(self) -> float:
         """The cost of the smallest level."""
-        return _FEWEST_CHAINS * float(np.mean(self._costs))
+        return _FEWEST_CHAINS * self._cost
 
     def _from_prior(self, count: float) -> Population:
         noise = self._draws.normals(int(count), self._chain.num_noises, self._chain.width)
@@ -216,13 +241,13 @@ class TemperedRun:
         if target.inv_temperature == 0:
             self._floors.append((target.floor, self._log_z))
         budget = self.left if target == self._goal else max(self.left / (levels - 1 + _LAST_SHARE), _FEWEST_RUNS)
-        cost = float(np.mean(self._costs))
+        cost, move = self._cost, self._hamiltonian_move if self._hamiltonian else self._move
         count = max(_FEWEST_CHAINS, int(budget / (cost * self._config.moves)))
         chains = runs.take(systematic(normalised(log_weights), count, self._draws))
         self._target = target
         states = [chains]
         for _ in range(max(round(budget / (cost * count)), 1)):
-            states.append(self._move(states[-1]))
+            states.append(move(states[-1]))
         return side_by_side(states)
 
     def _levels_after(self, runs: Population, target: Target) -> float:
@@ -249,8 +274,42 @@ class TemperedRun:
         fresh = self._draws.normals(count, levels.stop - levels.start, self._chain.width)
         self._charge(count, block)
         proposed = crank_nicolson(self._chain, chains, block, step, fresh)
-        log_ratio = self._target.log_density(proposed) - self._target.log_density(chains)
-        accepted = np.log(self._draws.uniforms(count)) < log_ratio
-        error = float(np.exp(np.minimum(log_ratio, 0.0)).mean()) - self._config.acceptance
-        self._step_sizes[block] = min(step * math.exp(_ADAPTATION * error), _LARGEST_STEP)
-        return chains.replaced(proposed, torch.from_numpy(accepted))
+        moved, rate = self._accepted(chains, proposed, np.zeros(count))
+        self._step_sizes[block] = min(step * math.exp(_ADAPTATION * (rate - self._config.acceptance)), _LARGEST_STEP)
+        return moved
+
+    def _hamiltonian_move(self, chains: Population) -> Population:
+        """One Hamiltonian move of all noises."""
+        assert isinstance(self._chain, HasGradient)
+        noise, (count, noises, width) = chains.noise, chains.noise.shape
+        momentum = self._draws.normals(count, noises, width)
+        before = (noise.square() + momentum.square()).double().sum((1, 2))
+        kick = self._angle * self._target.inv_temperature / 2
+        cos, sin = math.cos(self._angle), math.sin(self._angle)
+        gradient = self._chain.gradient(noise)
+        for _ in range(self._config.leapfrog):
+            momentum = momentum + kick * gradient
+            noise, momentum = cos * noise + sin * momentum, cos * momentum - sin * noise
+            gradient = self._chain.gradient(noise)
+            momentum = momentum + kick * gradient
+        after = (noise.square() + momentum.square()).double().sum((1, 2))
+        self._charge(count, 0)
+        self.spent += (self._config.leapfrog + 1) * count
+        self.reward_calls += (self._config.leapfrog + 1) * count
+        moved, rate = self._accepted(chains, self._chain.again(chains, 0, noise), ((before - after) / 2).numpy())
+        change = math.exp(_ADAPTATION * (rate - _HAMILTONIAN_ACCEPTANCE))
+        self._angle = min(self._angle * change, _LARGEST_ANGLE)
+        return moved
+
+    def _accepted(
+        self, chains: Population, proposed: Population, log_ratio: Float[np.ndarray, " N"]
+    ) -> tuple[Population, float]:
+        """The chains after acceptance or rejection, and the mean acceptance probability.
+
+        Args:
+            log_ratio: of the densities of the proposals, beside that of the targets.
+        """
+        log_ratio = log_ratio + self._target.log_density(proposed) - self._target.log_density(chains)
+        accepted = np.log(self._draws.uniforms(len(log_ratio))) < log_ratio
+        rate = float(np.exp(np.minimum(log_ratio, 0.0)).mean())
+        return chains.replaced(proposed, torch.from_numpy(accepted)), rate
