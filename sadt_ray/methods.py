@@ -623,7 +623,7 @@ def tempered(
     moves: int = 8,
     ess: float = 0.5,
     level_share: float = 0.2,
-    acceptance: float = 0.25,
+    acceptance: float = 0.44,
 ) -> Method:
     """Adaptively tempered SMC over the noises of the chain; subset simulation where a condition must hold.
 
@@ -670,7 +670,7 @@ def surrogate(
     moves: int = 8,
     ess: float = 0.5,
     level_share: float = 0.2,
-    acceptance: float = 0.25,
+    acceptance: float = 0.44,
     leapfrog: int = 5,
 ) -> Method:
     """Tempering of the Gaussian draft of the prior, which costs no evaluation; then its samples run through the prior.

@@ -74,7 +74,7 @@ class Tempering:
     """A step of lambda leaves this share of the particles as effective sample size."""
     level_share: float = 0.2
     """Share of the particles that reach the next level of a hard condition, p of subset simulation."""
-    acceptance: float = 0.25
+    acceptance: float = 0.44
     """Acceptance rate that the sizes of Crank-Nicolson moves aim at."""
     leapfrog: int = 5
     """Leapfrog steps of a Hamiltonian move of the draft, where its reward has a gradient and rules nothing out; 0 for

@@ -24,6 +24,7 @@ WORLD = GaussianWorld()
 STEPS = WORLD.sampler.num_steps
 CENTRED = Problem("centred", np.zeros(2))
 DEPTHS = (-3.0, -10.0, -20.0)
+SIZES = {-3.0: (500, 0.5), -10.0: (1_500, 1.0), -20.0: (4_000, 1.5)}  # particles, and the largest sd of log Z
 DIRECTION = np.array([0.8, 0.3])
 
 
@@ -127,25 +128,25 @@ def quadratic_at(depth, problem, lam):
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_tempering_finds_log_z_and_the_mean_of_a_quadratic_reward(depth):
     lam = 2.0
-    reward = quadratic_at(depth, PROBLEMS[0], lam)
+    reward, (particles, spread) = quadratic_at(depth, PROBLEMS[0], lam), SIZES[depth]
     log_z, mean, sd = reward.tilted(*law(PROBLEMS[0]), lam)
-    results = run(reward, 1_500, lam=lam)
+    results = run(reward, particles, lam=lam)
     assert log_z == pytest.approx(depth, abs=1e-6)
     assert_mean(lam * results.value, depth)
-    assert_mean(means(results), mean)
-    assert (lam * results.value).std() < 0.5
+    assert_mean(means(results), mean, bias=0.05 * sd)
+    assert (lam * results.value).std() < spread
     assert np.sqrt(np.average(np.square(results.samples - mean), axis=0, weights=pooled(results, lam).weights)) == (
-        pytest.approx(sd, rel=0.15)
+        pytest.approx(sd, rel=0.25)
     )
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_subset_simulation_finds_the_probability_and_the_mean_of_a_rare_event(depth):
-    bound, mean = above_at(depth, PROBLEMS[0])
-    results = run(Above(bound), 1_500)
+    (bound, mean), (particles, spread) = above_at(depth, PROBLEMS[0]), SIZES[depth]
+    results = run(Above(bound), particles)
     assert_mean(results.value, depth)
     assert_mean(means(results), mean)
-    assert results.value.std() < 0.75
+    assert results.value.std() < spread
     assert (results.samples @ DIRECTION >= bound).all()
     assert (results.rewards == 0).all()
 
@@ -153,13 +154,13 @@ def test_subset_simulation_finds_the_probability_and_the_mean_of_a_rare_event(de
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_a_surrogate_that_is_exact_finds_both_with_few_evaluations(depth):
     bound, mean = above_at(depth, CENTRED)
-    results = run(Above(bound), 200, CENTRED, surrogate=True)
+    results = run(Above(bound), 200, CENTRED, 8, surrogate=True, draft_calls=8_192)
     assert_mean(results.value, depth)
     assert_mean(means(results), mean)
-    assert results.value.std() < 0.4
+    assert results.value.std() < 0.5
     assert (results.nfe == 200 * STEPS).all()
     reward = quadratic_at(depth, CENTRED, 2.0)
-    results = run(reward, 200, CENTRED, lam=2.0, surrogate=True)
+    results = run(reward, 200, CENTRED, 8, 2.0, surrogate=True, draft_calls=8_192)
     assert_mean(2.0 * results.value, depth)
     assert_mean(means(results), reward.tilted(*law(CENTRED), 2.0)[1])
 
@@ -167,12 +168,12 @@ def test_a_surrogate_that_is_exact_finds_both_with_few_evaluations(depth):
 def test_a_surrogate_that_is_off_is_weighted_and_its_condition_has_slack():
     near = Problem("near", np.array([0.15, -0.3]))  # the draft has mean 0
     reward = quadratic_at(-3.0, near, 2.0)
-    results = run(reward, 1_000, near, lam=2.0, surrogate=True)
+    results = run(reward, 1_000, near, lam=2.0, surrogate=True, draft_calls=4_096)
     assert_mean(2.0 * results.value, -3.0)
     assert_mean(means(results), reward.tilted(*law(near), 2.0)[1])
     low = Problem("low", np.array([0.1, 0.1]))  # the prior satisfies the condition more often than its draft
     bound, mean = above_at(-10.0, low)
-    results = run(Above(bound), 1_000, low, surrogate=True)
+    results = run(Above(bound), 1_000, low, surrogate=True, draft_calls=4_096)
     assert_mean(results.value, -10.0, bias=0.05)
     assert_mean(means(results), mean, bias=0.05)
 
@@ -259,7 +260,7 @@ def test_what_is_charged_is_what_was_evaluated_and_near_the_budget(surrogate):
     for reward in (Above(above_at(-8.0, CENTRED)[0]), quadratic_at(-1.0, CENTRED, 1.0), quadratic_at(-8.0, CENTRED, 1)):
         for particles in (100, 400):
             Counting.rows = 0
-            results = run(reward, particles, CENTRED, 2, process=process, surrogate=surrogate, blocks=3)
+            results = run(reward, particles, CENTRED, 2, process=process, surrogate=surrogate, blocks=3, draft_calls=500)
             assert results.nfe.sum() == Counting.rows
             assert np.all(np.abs(results.nfe / (particles * STEPS) - 1) < (1e-9 if surrogate else 0.3))
 
