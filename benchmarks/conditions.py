@@ -6,34 +6,20 @@ A copula forecast of 96 hours with skewed marginals, whose rare events are known
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from rich.console import Console
-from rich.progress import Progress
 from scipy import stats
 
-from benchmarks import BenchResult
 from benchmarks.posterior.rare_events import (
     Scores,
-    Truth,
     design_directions,
     single_directions,
-    truth_of,
     window_directions,
 )
-from sadt_ray.api import sample
-from sadt_ray.conditions.reward import ConditionReward
-from sadt_ray.data.etth1 import load_etth1
 from sadt_ray.forecasts.forecast import Forecast
-from sadt_ray.interfaces import GenerativeProcess, Problem
-from sadt_ray.methods import Method, dts, method_named, sadt, smc_debiased, snis, surrogate, tempered
-from sadt_ray.processes.pretrained import load_pretrained
 
 QUESTION = "How well are rare conditions found, and at what cost, against splitting, importance sampling and DTS?"
 HORIZON, STEPS, ROLLOUTS = 96, 16, 256
@@ -58,9 +44,7 @@ def forecast() -> Forecast:
     median = 1000 + 250 * np.sin(2 * np.pi * (hour - 9) / 24)
     spread = 0.08 + 0.12 * np.sqrt((hour + 1) / HORIZON)
     law = stats.lognorm(spread, scale=median)
-    return Forecast.from_law(
-        law, (HORIZON,), start="2026-01-05", step="h", unit="MW", names="load", correlation=0.97
-    )
+    return Forecast.from_law(law, (HORIZON,), start="2026-01-05", step="h", unit="MW", names="load", correlation=0.97)
 
 
 def events() -> Iterator[Event]:

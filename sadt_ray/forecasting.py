@@ -63,7 +63,7 @@ class ForecastSettings:
     """Weights written by `python -m jobs.train prior`; the shipped ones by default."""
     method: tuple[str, ...] = DEFAULT_METHODS
     """One or more of: prior, best-of-n, snis, dts, dts-late, dts-star; with particles: fk, tds, dps, smc-debiased,
-    sweep, sadt; sadt-tree; or module:function, a method of your own."""
+    sweep, sadt; sadt-tree; in noise space: tempered, surrogate; or module:function, a method of your own."""
     n_rollouts: int | None = None
     """Budget in rollouts per context; each particle counts as one. Without any budget: the evaluations of 500 prior
     samples, look-aheads included."""

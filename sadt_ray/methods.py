@@ -17,7 +17,7 @@ from inspect import signature
 from typing import Any
 
 from sadt_ray.config import Draw, SearchConfig, SelectionRule, WideningRule, load_function
-from sadt_ray.smc.config import PLAIN_ROLLOUT, Guidance, Scheme, SMCConfig, TwistFactory, siblings_per_parent
+from sadt_ray.smc.config import PLAIN_ROLLOUT, Guidance, Scheme, SMCConfig, Tempering, TwistFactory, siblings_per_parent
 
 BranchSteps = str | Sequence[int]
 
@@ -623,6 +623,103 @@ def sadt_tree(
     return _tree("sadt-tree", locals())
 
 
+@_method
+def tempered(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    blocks: int = 1,
+    moves: int = 8,
+    ess: float = 0.5,
+    level_share: float = 0.2,
+    acceptance: float = 0.44,
+) -> Method:
+    """Adaptively tempered SMC over the noises of the chain; subset simulation where a condition must hold.
+
+    Noises z, x_0 = f(z), move from the prior to exp(lambda r(f(z))) in steps of lambda, by preconditioned
+    Crank-Nicolson moves (Cotter et al. 2013), and all states are kept (waste-free SMC, Dau & Chopin 2022). Where the
+    reward is -inf, levels of its margin lead to where it is not (Au & Beck 2001), if its scorer has a ``margin``.
+    Without one, or if 1.5 times the budget finds nothing, the result has no weight.
+
+    Consistent as the budget grows, but not exactly unbiased: levels, their sizes and the sizes of moves adapt. What is
+    spent is near the budget, since the number of levels is not known in advance; what was really spent is counted.
+    Needs a diffusion prior. No gradient is used.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; a rollout is one run of the whole chain. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: rollouts that make up one run of the sampler; the whole budget if not given. Several runs are
+            independent: they are pooled by their estimates of Z, and log Z has a standard error.
+        blocks: blocks of noises that are moved in turn; a move of a later block runs the rest of the chain only.
+        moves: moves of a chain at each level.
+        ess: a step of lambda leaves this share of the particles as effective sample size.
+        level_share: share of the particles that reach the next level of a condition that must hold.
+        acceptance: acceptance rate that the sizes of the moves aim at.
+    """
+    return _tempered("tempered", locals())
+
+
+@_method
+def surrogate(
+    *,
+    inv_temperature: float = 1.0,
+    n_rollouts: int | None = None,
+    max_nfe: int | None = None,
+    until_ess: float | None = None,
+    until_se: float | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    particles: int | None = None,
+    draft_calls: int = 16_384,
+    moves: int = 8,
+    ess: float = 0.5,
+    level_share: float = 0.2,
+    acceptance: float = 0.44,
+    leapfrog: int = 5,
+) -> Method:
+    """Tempering of the Gaussian draft of the prior, which costs no evaluation; then its samples run through the prior.
+
+    A denoiser that says how uncertain x_0 is (``clean_spread``) has a Gaussian chain x_0 = a z next to it. ``tempered``
+    samples that; n noises that lead to the same places are run through the prior, x_0 = f(z), and weighted by
+    exp(lambda (r(f(z)) - r(a z))). The nearer the prior is to its draft, the more even the weights; only these n runs
+    cost evaluations. Raises ValueError for a prior without a draft.
+
+    A condition that must hold is tempered on the draft with a slack: twice the spread between the margins of draft and
+    prior, from a pilot of an eighth of the runs. Weights are 0 where the prior violates it. What the prior satisfies
+    while its draft misses the condition by more than the slack is missed: log Z is then low. Without a ``margin`` there
+    is no slack. Else consistent, but not exactly unbiased.
+
+    Args:
+        inv_temperature: lambda of the target p(x_0) exp(lambda r(x_0)) / Z.
+        n_rollouts: budget in rollouts per problem; a rollout is one run of the whole chain. 200 if no budget is given.
+        max_nfe: budget in function evaluations per problem.
+        until_ess: stop a problem early at this effective sample size.
+        until_se: stop a problem early at this standard error of log Z, in nats.
+        at_once: problems searched at once; None for all in turn.
+        seed: every random number follows from it.
+        particles: rollouts that make up one run of the sampler; the whole budget if not given. Several runs are
+            independent: they are pooled by their estimates of Z, and log Z has a standard error.
+        draft_calls: reward calls, about, of tempering the draft, and as many again for the slack of a condition.
+        moves: moves of a chain at each level.
+        ess: a step of lambda leaves this share of the particles as effective sample size.
+        level_share: share of the particles that reach the next level of a condition that must hold.
+        acceptance: acceptance rate that the sizes of Crank-Nicolson moves aim at.
+        leapfrog: leapfrog steps of a Hamiltonian move, for a reward with a gradient; 0 for Crank-Nicolson moves alone.
+    """
+    return _tempered("surrogate", locals(), surrogate=True)
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "prior": prior,
     "best-of-n": best_of_n,
@@ -634,6 +731,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "tds": tds,
     "dps": dps,
     "smc-debiased": smc_debiased,
+    "tempered": tempered,
+    "surrogate": surrogate,
     "sweep": sweep,
     "sadt": sadt,
     "sadt-tree": sadt_tree,
@@ -671,6 +770,7 @@ _PARTICLES = 64  # of a method whose size is not known yet
 _LARGEST_SYSTEM = 256
 _SMALLEST_TREE = 8  # particle systems
 _SMC_SETTINGS = {each.name for each in fields(SMCConfig)}
+_TEMPERING_SETTINGS = {each.name for each in fields(Tempering)}
 
 
 def _independent(name: str, draw: Draw, settings: Mapping[str, Any]) -> Method:
@@ -708,6 +808,22 @@ def _particles(name: str, settings: Mapping[str, Any], few: bool = False, **fixe
     if "widen_c" not in given or branch_steps == "none":  # all start at the root
         given |= {"widen_c": math.inf, "alpha": 0.0}
     return Method(name, branch_steps, SearchConfig(**{**given, "n_rollouts": count}), SMCConfig(**smc))
+
+
+def _tempered(name: str, settings: Mapping[str, Any], surrogate: bool = False) -> Method:
+    """Tickets that are whole runs of tempered SMC; a rollout is one run of the chain."""
+    given = dict(settings)
+    if given["n_rollouts"] is None and given["max_nfe"] is not None:
+
+        def sized(count: int) -> Method:
+            return _tempered(name, {**settings, "n_rollouts": count, "max_nfe": None}, surrogate)
+
+        return _of_unknown_size(sized, given["max_nfe"])
+    given = _with_budget(given)
+    tempering = Tempering(surrogate, **{key: given.pop(key) for key in _TEMPERING_SETTINGS & given.keys()})
+    count, particles = split_rollouts(given["n_rollouts"], given.pop("particles") or given["n_rollouts"])
+    search = SearchConfig(**{**given, "n_rollouts": count, "widen_c": math.inf})
+    return Method(name, "none", search, SMCConfig(particles=particles, tempering=tempering))
 
 
 def _of_unknown_size(sized: Callable[[int], Method], max_nfe: int) -> Method:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.posterior.annealing import Annealing, AnnealingConfig
-from benchmarks.posterior.gaussian_chain import GaussianChain
-from benchmarks.posterior.noise_chain import NoiseChain
 from sadt_ray.interfaces import Problem, Reward
 from sadt_ray.numerics.logspace import effective_sample_size, log_mean_exp, normalised
 from sadt_ray.processes.diffusion import DiffusionProcess
+from sadt_ray.smc.tempering.annealing import Annealing, AnnealingConfig
+from sadt_ray.smc.tempering.gaussian_chain import GaussianChain
+from sadt_ray.smc.tempering.noise_chain import NoiseChain
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ def gold_samples(
     if len(inv_temperatures) == 0 or not np.all(np.diff([0.0, *inv_temperatures]) > 0):
         raise ValueError(f"inverse temperatures must be positive and ascending, got {inv_temperatures}")
     config = config or GoldConfig()
-    target = NoiseChain(process, problem, reward, config.blocks)
-    surrogate = GaussianChain(process, problem, reward) if config.surrogate else None
+    chain, scorer = process.bind([problem]), reward.bind([problem])
+    target = NoiseChain(chain, scorer, 0, config.blocks)
+    surrogate = GaussianChain(chain, scorer, 0) if config.surrogate else None
     annealing = Annealing(surrogate or target, config.annealing, seed)
     golds = []
     for lam in inv_temperatures:

@@ -99,20 +99,32 @@ class CopulaDenoiser(nn.Module):
         spread = self._spread(sigma, conditioning)
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
-    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
-        """z = V x, the scores of clean states."""
+    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B ..."]:
+        """z = V x, the scores of clean states, in the shape of samples."""
+        return self._as_sample(self._scores(x, conditioning))
+
+    def _scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
         (item,) = conditioning
         shared = len(self.axes) == 1
         z = x @ self.axes[0].T.to(x.dtype) if shared else self._rotated(x, item.expand(x.shape[:-1]))
         return z.unflatten(-1, self.marginals.shape[1:])
 
+    def scores_at(self, value: Tensor, conditioning: tuple[Tensor]) -> Float[Tensor, "B ..."]:
+        """The score of a value at every place of a sample; ``value`` broadcasts to a sample."""
+        (item,) = conditioning
+        return self._as_sample(self.to_scores(value.expand(len(item), *self.sample_shape), conditioning))
+
+    def from_scores(self, z: Float[Tensor, "B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "B ..."]:
+        """T(z), from the scores of samples to their values."""
+        stacked = z.reshape(len(z), *self.marginals.shape[1:])
+        return self._as_sample(self.marginals.transform(stacked, conditioning[0]))
+
+    def _as_sample(self, values: Float[Tensor, "*B C T"]) -> Float[Tensor, "*B ..."]:
+        return values.flatten(-2).unflatten(-1, self.sample_shape)
+
     def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Tensor:
         """Samples T(V x) in the units of the data: [*B, T], of several series [*B, C, T]."""
-        return (
-            self.marginals.transform(self.scores(x, conditioning), conditioning[0])
-            .flatten(-2)
-            .unflatten(-1, self.sample_shape)
-        )
+        return self._as_sample(self.marginals.transform(self._scores(x, conditioning), conditioning[0]))
 
     def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
         """The inverse of ``decode``: V^T of the scores of the samples."""

@@ -196,7 +196,7 @@ class DiffusionChain:
     def __init__(self, process: DiffusionProcess, conditioning: Conditioning, problems: Sequence[Problem]) -> None:
         self.denoiser = process.denoiser
         self.process, self.problems = process, tuple(problems)
-        self._device = process.device
+        self.sampler, self.device = process.sampler, process.device
         self._conditioning = conditioning
         self._num_problems = len(problems)
         self._affine: bool | None = None
@@ -454,7 +454,7 @@ class DiffusionChain:
     def features_at(self, position: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's features of rows at one position."""
         at_end = position == self.last_position
-        sigma = torch.zeros(1, device=self._device) if at_end else self._sigma_at(position)
+        sigma = torch.zeros(1, device=self.device) if at_end else self._sigma_at(position)
         return self.denoiser.features(x, sigma.expand(len(x)), conditioning)
 
     def step_law(self, step: int, x: Tensor, denoised: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
@@ -482,10 +482,10 @@ class DiffusionChain:
         return tuple(column[index] for column in self._conditioning)
 
     def index(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
+        return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
     def tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self._device)
+        return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self.device)
 
 
 def _widened(conditioning: Conditioning) -> Conditioning:

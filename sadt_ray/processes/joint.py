@@ -116,6 +116,7 @@ class JointChain:
 
     @property
     def num_parts(self) -> int:
+        """Number of parts C. The parts of problem p are the problems p C to p C + C - 1 of ``chain``."""
         return self._parts.count
 
     def with_chain(self, chain: Chain) -> JointChain:

@@ -25,6 +25,8 @@ _KNOWN = {
     "dts-star": ("DTS*", "#3a9bd5"),
     "dts*": ("DTS*", "#3a9bd5"),
     "smc": ("SMC", "#8c6d31"),
+    "tempered": ("tempered", "#a05a2c"),
+    "surrogate": ("surrogate", "#2f7f7f"),
     "s-adt": ("S-ADT", "#d55e00"),
     "sadt": ("S-ADT", "#d55e00"),
     "greedy": ("greedy", "#808086"),

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from sadt_ray.interfaces import Problem, Reward, Scorer
 from sadt_ray.numerics.clean_law import CleanLaw
-from sadt_ray.rewards.look_ahead import Ahead, LookAhead, Residuals, clean_score, is_differentiable, look_ahead_of
+from sadt_ray.rewards.look_ahead import (
+    Ahead,
+    LookAhead,
+    Residuals,
+    clean_score,
+    is_differentiable,
+    look_ahead_of,
+    margins,
+)
 
 
 class WeightedSum:
@@ -57,6 +65,11 @@ class SumScorer:
                 raise ValueError(f"{scorer!r} returned shape {rewards.shape} for {len(samples)} samples")
             total += weight * rewards
         return total
+
+    def margin(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """The smallest margin of the terms, each in units of its own; +inf without a term that has one."""
+        terms = [margins(scorer, samples, problem) for _, scorer in self.terms]
+        return np.min([np.full(len(samples), np.inf), *terms], axis=0)
 
     @property
     def differentiable(self) -> bool:

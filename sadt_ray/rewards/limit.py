@@ -87,21 +87,40 @@ class LimitReward:
         hard = "; without ~ the condition must hold" if self.margin > 0 else ""
         return f"{about} {example}{hard}."
 
-    def bind(self, problems: Sequence[Problem]) -> LimitReward:
-        """Return the reward itself: it does not depend on the problem."""
-        return self
+    def bind(self, problems: Sequence[Problem]) -> LimitReward | HardLimit:
+        """Return the reward itself, since it does not depend on the problem; of a hard limit with its margin."""
+        return HardLimit(self) if self.margin == 0 else self
 
     def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Rewards of samples [B, time]. Raises ValueError for samples of another shape."""
+        violation = np.maximum(0.0, -self.slack(samples))
+        if self.margin == 0:
+            return np.where(violation > 0, -np.inf, 0.0 - violation)
+        return 0.0 - violation / self.margin
+
+    def slack(self, samples: np.ndarray) -> Float[np.ndarray, " B"]:
+        """How far the statistic is inside the limit, in the units of the samples; negative where it is violated."""
         samples = np.asarray(samples, dtype=float)
         if samples.ndim != 2:
             raise ValueError(f"a limit scores samples [B, time], got shape {samples.shape}")
         value = STATISTICS[self.statistic](samples)
-        violation = np.zeros(len(samples))
+        slack = np.full(len(samples), np.inf)
         if self.upper is not None:
-            violation = np.maximum(violation, value - self.upper)
+            slack = np.minimum(slack, self.upper - value)
         if self.lower is not None:
-            violation = np.maximum(violation, self.lower - value)
-        if self.margin == 0:
-            return np.where(violation > 0, -np.inf, 0.0 - violation)
-        return 0.0 - violation / self.margin
+            slack = np.minimum(slack, value - self.lower)
+        return slack
+
+
+@dataclass(frozen=True)
+class HardLimit:
+    """A hard limit bound to problems: a scorer that says how far a sample is from satisfying it."""
+
+    limit: LimitReward
+
+    def __call__(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        return self.limit(samples, problem)
+
+    def margin(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Positive or zero where the limit holds, in the units of the samples."""
+        return self.limit.slack(samples)

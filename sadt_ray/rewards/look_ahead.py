@@ -83,6 +83,31 @@ class Differentiable(Protocol):
         """Rewards as a function of a tensor. Gradients flow to ``x``."""
 
 
+@runtime_checkable
+class HasMargin(Protocol):
+    """A scorer of a hard condition that says how far a sample is from satisfying it."""
+
+    def margin(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Positive or zero where the condition holds and the reward is not -inf, negative elsewhere; the larger, the
+        better satisfied. In units of the scorer's own choice; +inf where there is nothing to satisfy."""
+
+
+def margins(scorer: Scorer, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    """The scorer's margin of each sample; +inf of a scorer that has none.
+
+    Raises ValueError for margins of another shape, or NaN.
+    """
+    if not isinstance(scorer, HasMargin) or not callable(scorer.margin):  # a setting may have this name too
+        return np.full(len(samples), np.inf)
+    found = np.asarray(scorer.margin(samples, problem), dtype=float)
+    if found.shape != (len(samples),) or np.isnan(found).any():
+        raise ValueError(
+            f"the margin of {type(scorer).__name__} must be one number per sample, not NaN; for {len(samples)} samples "
+            f"it returned shape {found.shape} with {int(np.isnan(found).sum())} NaN"
+        )
+    return found
+
+
 def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -> Float[Tensor, " B"]:
     """r(x0_hat). It is differentiable if the scorer is; otherwise a failure of the scorer gives NaN."""
     if isinstance(scorer, Differentiable):

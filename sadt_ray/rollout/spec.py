@@ -1,4 +1,4 @@
-"""Who rolls a method's tickets out: the plain rollout of DTS, or particle sweeps under its twist."""
+"""Who rolls a method's tickets out: the plain rollout of DTS, particle sweeps under its twist, or tempering."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sadt_ray.rollout.rollout import rollout
 from sadt_ray.smc.config import PLAIN_ROLLOUT, SMCConfig
 from sadt_ray.smc.root import RootProposal
 from sadt_ray.smc.sampler import ParticleSampler
+from sadt_ray.smc.tempering.sampler import TemperedSampler
 from sadt_ray.smc.twists import (
     CleanTwist,
     NoTwist,
@@ -69,11 +70,14 @@ class RolloutFactory:
         """Roll with these weights; results carry their version.
 
         Raises:
-            ValueError: for a twist or a proposal that process or reward cannot provide, or a flow that does not fit.
+            ValueError: for a twist, a proposal or tempering that process or reward cannot provide, or a flow that does
+                not fit.
         """
         smc, chain, scorer = self._spec.smc, self._chain, self._scorer
         if smc.plain:
             return lambda tickets: rollout(chain, scorer, self._num_levels, tickets, self._spec.inv_temperature)
+        if smc.tempering is not None:
+            return TemperedSampler(chain, scorer, self._num_levels, smc, self._spec.inv_temperature)
         twist = self.twist(flow)
         guided = smc.guidance != "never" and twist.differentiable and supports_guidance(chain)
         if smc.guidance == "always" and not guided:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
@@ -60,6 +61,39 @@ class TwistFactory(Protocol):
 
 
 @dataclass(frozen=True)
+class Tempering:
+    """Tempered SMC in noise space, in place of particles that run down the chain; see ``smc.tempering``."""
+
+    surrogate: bool = False
+    """Temper the Gaussian draft of the prior, which costs no evaluation, and run the prior from what that finds."""
+    blocks: int = 1
+    """Blocks of noises that are moved in turn. A move of a later block runs the rest of the chain only."""
+    moves: int = 8
+    """Moves of a chain at each level."""
+    ess: float = 0.5
+    """A step of lambda leaves this share of the particles as effective sample size."""
+    level_share: float = 0.2
+    """Share of the particles that reach the next level of a hard condition, p of subset simulation."""
+    acceptance: float = 0.44
+    """Acceptance rate that the sizes of Crank-Nicolson moves aim at."""
+    leapfrog: int = 5
+    """Leapfrog steps of a Hamiltonian move of the draft, where its reward has a gradient and rules nothing out; 0 for
+    Crank-Nicolson moves alone."""
+    draft_calls: int = 16_384
+    """Reward calls, about, that tempering the draft may take; only with a surrogate."""
+
+    def __post_init__(self) -> None:
+        for name in ("blocks", "moves", "draft_calls"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.leapfrog < 0:
+            raise ValueError(f"leapfrog must be at least 0, got {self.leapfrog}")
+        for name in ("ess", "level_share", "acceptance"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class SMCConfig:
     """Twisted sequential Monte Carlo (SMC) below one node. The default is the plain rollout of DTS: one particle."""
 
@@ -96,8 +130,13 @@ class SMCConfig:
     record_resampling: str | Scheme | None = None
     """Resampling of the recorded tickets, if it differs: siblings-K gives every particle siblings, at a small loss of
     quality."""
+    tempering: Tempering | None = None
+    """Run a ticket as tempered SMC in noise space, which costs about as much as n particles. A mapping of its settings,
+    as in a file, is taken too."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.tempering, Mapping):
+            object.__setattr__(self, "tempering", Tempering(**self.tempering))
         for name in ("particles", "num_candidates", "split_factor", "root_pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -123,7 +162,8 @@ class SMCConfig:
     @property
     def plain(self) -> bool:
         """Whether this is the rollout of DTS: one particle, no twist, nothing recorded."""
-        return self.particles == 1 and self.twist == "none" and not self.record_particles
+        unguided = self.particles == 1 and self.twist == "none" and self.tempering is None
+        return unguided and not self.record_particles
 
     @property
     def looks_ahead(self) -> bool:
@@ -134,7 +174,8 @@ class SMCConfig:
     @property
     def leaf_is_selected(self) -> bool:
         """Whether the x_0 that a ticket adds to the tree may be chosen by weights or a proposal, not by the prior."""
-        return self.particles > 1 or self.guidance != "never" or self.num_candidates > 1
+        guided = self.guidance != "never" or self.num_candidates > 1 or self.tempering is not None
+        return self.particles > 1 or guided
 
     @property
     def siblings(self) -> bool:

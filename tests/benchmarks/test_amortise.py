@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from benchmarks import amortise
-from benchmarks.posterior.annealing import AnnealingConfig
 from benchmarks.posterior.columns import PosteriorQuality
 from benchmarks.posterior.comparison import Entrant, Entry, compare
 from benchmarks.posterior.gold import GoldConfig
@@ -21,6 +20,7 @@ from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.methods import sadt, smc_debiased, snis
 from sadt_ray.processes.pretrained import load_pretrained
 from sadt_ray.rewards.spectral import SpectralReward
+from sadt_ray.smc.tempering.annealing import AnnealingConfig
 
 DATA = synthetic_hourly(rows=6000, channels=3)
 GOLD = GoldConfig(AnnealingConfig(64, 4, 6), evaluated_sweeps=2, kept=64)

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from benchmarks.posterior import columns, contexts, gold_cache
-from benchmarks.posterior.annealing import AnnealingConfig
-from benchmarks.posterior.gaussian_chain import GaussianChain
 from benchmarks.posterior.gold import Gold, GoldConfig, gold_samples, pooled
-from benchmarks.posterior.noise_chain import NoiseChain
 from sadt_ray.data.synthetic import synthetic_hourly
 from sadt_ray.interfaces import Problem
 from sadt_ray.metrics import energy_distance
 from sadt_ray.numerics.rng import derive_seeds, normals
 from sadt_ray.processes.diffusion import DiffusionProcess, SamplerConfig
 from sadt_ray.rewards.function import FunctionReward
+from sadt_ray.smc.tempering.annealing import AnnealingConfig
+from sadt_ray.smc.tempering.gaussian_chain import GaussianChain
+from sadt_ray.smc.tempering.noise_chain import NoiseChain
 from sadt_ray.tree.samples import WeightedSamples
 
 SLOPE = np.array([1.0, -0.5, 0.4])
@@ -82,6 +82,14 @@ def _config(surrogate, **changes):
     return GoldConfig(annealing, surrogate, (0, 3), **{"evaluated_sweeps": 16, "kept": 4096} | changes)
 
 
+def noise_chain(process, problem, blocks):
+    return NoiseChain(process.bind([problem]), REWARD.bind([problem]), 0, blocks)
+
+
+def gaussian_chain(process, problem):
+    return GaussianChain(process.bind([problem]), REWARD.bind([problem]), 0)
+
+
 def _noise(n, seed=0):
     return torch.randn(n, STEPS + 1, 3, generator=torch.Generator().manual_seed(seed))
 
@@ -92,13 +100,13 @@ def test_a_chain_from_noises_is_the_chain_that_draws_the_same_normals(denoiser):
     chain, zeros = process.bind([PROBLEM]), np.zeros(7, np.int64)
     drawn = chain.advance(chain.root_states()[zeros], zeros, zeros, seeds)
     noise = np.stack([normals(seeds, np.full(7, stream), 3) for stream in range(STEPS + 1)], axis=1)
-    runs = NoiseChain(process, PROBLEM, REWARD, (0,)).population(torch.from_numpy(noise).float())
+    runs = noise_chain(process, PROBLEM, (0,)).population(torch.from_numpy(noise).float())
     np.testing.assert_allclose(runs.samples, chain.decode(drawn.states, zeros), atol=1e-5)
     np.testing.assert_allclose(runs.rewards, runs.samples.numpy() @ SLOPE, rtol=1e-6)
 
 
 def test_running_again_from_a_block_is_running_all_with_the_new_noises_and_costs_less():
-    chain = NoiseChain(_process(), PROBLEM, REWARD, (0, 1, 3))
+    chain = noise_chain(_process(), PROBLEM, (0, 1, 3))
     noise, other = _noise(5), _noise(5, seed=1)
     for block, first in enumerate((0, 1, 3)):
         mixed = torch.cat([noise[:, :first], other[:, first:]], dim=1)
@@ -108,19 +116,19 @@ def test_running_again_from_a_block_is_running_all_with_the_new_noises_and_costs
             torch.testing.assert_close(mine, whole)
     assert [chain.steps_from(block) for block in range(3)] == [4, 4, 2]
     with pytest.raises(ValueError, match="ascending from 0"):
-        NoiseChain(_process(), PROBLEM, REWARD, (1, 3))
+        noise_chain(_process(), PROBLEM, (1, 3))
 
 
 def test_lifted_noises_lead_where_the_gaussian_chain_leads_and_are_standard_normal_themselves():
     centred = Problem("centred", np.zeros(3))
-    gaussian, chain = (GaussianChain(_process(), centred, REWARD), NoiseChain(_process(), centred, REWARD, (0,)))
+    gaussian, chain = (gaussian_chain(_process(), centred), noise_chain(_process(), centred, (0,)))
     noise = torch.randn(40_000, 1, 3, generator=torch.Generator().manual_seed(3))
     lifted = gaussian.lifted(noise, _noise(40_000))
     torch.testing.assert_close(chain.population(lifted).samples, gaussian.population(noise).samples, atol=1e-4, rtol=0)
     flat = lifted.flatten(1).double().numpy()
     np.testing.assert_allclose(np.cov(flat.T), np.eye(flat.shape[1]), atol=0.03)
     with pytest.raises(ValueError, match="clean_spread"):
-        GaussianChain(_process(Unsure()), centred, REWARD)
+        gaussian_chain(_process(Unsure()), centred)
 
 
 @pytest.mark.parametrize("surrogate", [True, False])

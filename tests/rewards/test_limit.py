@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from sadt_ray.conditions.parse import parse_condition
 from sadt_ray.interfaces import Problem, Reward, Scale
+from sadt_ray.rewards.combine import WeightedSum
 from sadt_ray.rewards.limit import STATISTICS, LimitReward
+from sadt_ray.rewards.look_ahead import margins
 
 WAVE = np.array([[0.0, 1.0, -2.0, 3.0], [0.0, 0.5, 0.5, 1.0]])
 OWNER = np.zeros(2, int)
@@ -33,6 +35,19 @@ def test_the_margin_is_the_violation_that_costs_one():
 def test_a_hard_limit_forbids():
     assert score(upper=2.0, margin=0.0) == [-np.inf, 0.0]
     assert score(upper=3.0, margin=0.0) == [0.0, 0.0]
+
+
+def test_a_hard_limit_says_how_far_a_sample_is_inside_it_and_a_soft_one_does_not():
+    hard = LimitReward(lower=-1.0, upper=2.0, margin=0.0).bind([])
+    np.testing.assert_array_equal(margins(hard, WAVE, OWNER), [-1.0, 1.0])
+    np.testing.assert_array_equal(margins(hard, WAVE, OWNER) >= 0, np.isfinite(hard(WAVE, OWNER)))
+    np.testing.assert_array_equal(margins(LimitReward(upper=2.0).bind([]), WAVE, OWNER), [np.inf, np.inf])
+
+
+def test_the_margin_of_a_sum_is_the_smallest_of_its_terms():
+    terms = (LimitReward(upper=limit, margin=0.0) for limit in (2.0, 0.5))
+    both = WeightedSum(*((1.0, term) for term in terms), (2.0, LimitReward(upper=0.0))).bind([])
+    np.testing.assert_array_equal(margins(both, WAVE, OWNER), [-2.5, -0.5])
 
 
 def test_a_band_counts_whichever_side_is_violated():

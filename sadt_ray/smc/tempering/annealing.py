@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,25 +22,11 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
-from benchmarks.posterior.noise_chain import Population
 from sadt_ray.numerics.logspace import effective_sample_size, log_mean_exp, normalised
+from sadt_ray.smc.tempering.noise_chain import FromNoise, Population
 
 _FIRST_STEP, _LARGEST_STEP = 0.5, 1.0  # of c; 1 is an independent draw
 _ADAPTATION = 0.5  # of log c, for an acceptance rate that is off by 1
-
-
-class FromNoise(Protocol):
-    """What is annealed: a reward as a function of ``num_noises`` standard normal vectors of length ``width``."""
-
-    blocks: list[slice]
-    num_noises: int
-    width: int
-
-    def steps_from(self, block: int) -> int: ...
-
-    def population(self, noise: Tensor) -> Population: ...
-
-    def again(self, before: Population, block: int, noise: Tensor) -> Population: ...
 
 
 @dataclass(frozen=True)
@@ -129,22 +114,28 @@ class Annealing:
             for block in range(len(self._chain.blocks)):
                 chains = self._move(chains, block)
             states.append(chains)
-        return _side_by_side(states)
+        return side_by_side(states)
 
     def _move(self, chains: Population, block: int) -> Population:
         """One Crank-Nicolson move of a block's noises, accepted or not chain by chain."""
         levels, step = self._chain.blocks[block], self.step_sizes[block]
-        noise = chains.noise.clone()
-        fresh = self.normals(len(noise), levels.stop - levels.start)
-        noise[:, levels] = np.sqrt(1 - step**2) * noise[:, levels] + step * fresh
-        proposed = self._chain.again(chains, block, noise)
-        self.nfe += len(noise) * self._chain.steps_from(block)
+        fresh = self.normals(len(chains.noise), levels.stop - levels.start)
+        proposed = crank_nicolson(self._chain, chains, block, step, fresh)
+        self.nfe += len(chains.noise) * self._chain.steps_from(block)
         log_ratio = self.lam * (proposed.rewards - chains.rewards)
-        accepted = torch.rand(len(noise), generator=self._generator, dtype=torch.float64).log() < log_ratio
+        accepted = torch.rand(len(chains.noise), generator=self._generator, dtype=torch.float64).log() < log_ratio
         error = float(accepted.double().mean()) - self._config.acceptance
         self.step_sizes[block] = min(step * np.exp(_ADAPTATION * error), _LARGEST_STEP)
         return chains.replaced(proposed, accepted)
 
 
-def _side_by_side(states: Sequence[Population]) -> Population:
+def crank_nicolson(chain: FromNoise, before: Population, block: int, step: float, fresh: Tensor) -> Population:
+    """The runs of ``before`` with a block's noises z replaced by sqrt(1 - step^2) z + step fresh."""
+    noise, levels = before.noise.clone(), chain.blocks[block]
+    noise[:, levels] = np.sqrt(1 - step**2) * noise[:, levels] + step * fresh
+    return chain.again(before, block, noise)
+
+
+def side_by_side(states: Sequence[Population]) -> Population:
+    """All runs of several populations as one."""
     return Population(*(torch.cat(columns) for columns in zip(*states, strict=True)))
