@@ -11,10 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sadt_ray.conditions.look_ahead import log_probability
 from sadt_ray.conditions.parse import ParsedCondition, parse_condition
 from sadt_ray.conditions.syntax import Chain, ConditionError, During, Negated, Tree, has_tally
 from sadt_ray.conditions.terms import Condition, missed_by
+from sadt_ray.conditions.units import Units
 from sadt_ray.interfaces import Problem
+from sadt_ray.numerics.clean_law import CleanLaw
+from sadt_ray.rewards.look_ahead import Ahead
 
 
 class ConditionReward:
@@ -103,6 +107,22 @@ class ConditionScorer:
             problem.cpu().numpy(),
             lambda each, condition: condition.log_likelihood(each) / self.reward.inv_temperature,
         )
+
+    def ahead_of(self, law: CleanLaw, problem: Int[np.ndarray, " B"], inv_temperature: float) -> Ahead:
+        """An approximation of log E[L(x_0) | x_t] / lambda, differentiable, see ``conditions.look_ahead``."""
+        channels, horizon = law.clean.shape[1] if law.clean.ndim == 3 else 1, law.clean.shape[-1]
+        found = torch.empty_like(law.mean[:, 0])
+        for p, rows, part in law.by_problem(problem):
+            units = Units.of_problem(self.problems[p], law.clean.ndim == 3, channels)
+            log_p = log_probability(self._resolved(p, (channels, horizon)), part, units)
+            found = found.index_put((rows,), (log_p / self.reward.inv_temperature).to(found))
+        return Ahead(found, found[:, None])
+
+    def margin(self, samples: np.ndarray, problem: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """0 where the condition holds, else by how much it is missed, negative; +inf of a condition that is soft."""
+        if self.differentiable:
+            return np.full(len(samples), np.inf)
+        return -self.shortfall(samples, problem).amount
 
     @property
     def differentiable(self) -> bool:

@@ -115,5 +115,11 @@ class SumScorer:
         def of_law(law: CleanLaw, problem: np.ndarray) -> Ahead:
             return joined([term(law.clean, law.position, problem, law) for _, term in terms], law.mean)
 
-        calls = max((term.reward_calls for _, term in terms), default=0)
-        return LookAhead(ahead, sum(term.multiply_adds for _, term in terms), calls, of_law)
+        return LookAhead(
+            function=ahead,
+            multiply_adds=sum(term.multiply_adds for _, term in terms),
+            reward_calls=max((term.reward_calls for _, term in terms), default=0),
+            of_law=of_law,
+            differentiable=any(term.differentiable for _, term in terms) or not terms,
+            how=" + ".join(dict.fromkeys(term.how for _, term in terms)),
+        )

@@ -7,7 +7,7 @@ collapse). A reward can define its own look-ahead r~, which accounts for the res
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,12 +38,16 @@ class LookAhead:
         multiply_adds: approximate number of multiply-adds per row, for the count of costs.
         reward_calls: number of reward evaluations per row.
         of_law: (law of x_0 given x_t, problem [B]) -> ``Ahead``, used instead where the law is known; None for none.
+        differentiable: whether gradients flow to x0_hat, of a sum from some of its terms at least.
+        how: what it does, in words.
     """
 
     function: Callable[[Tensor, int, np.ndarray], Ahead]
     multiply_adds: int = 0
     reward_calls: int = 0
     of_law: Callable[[CleanLaw, np.ndarray], Ahead] | None = None
+    differentiable: bool = True
+    how: str = "the reward's own look-ahead"
 
     def __call__(
         self, clean: Tensor, position: int, problem: Int[np.ndarray, " B"], law: CleanLaw | None = None
@@ -118,7 +122,7 @@ def clean_score(scorer: Scorer, clean: Tensor, problem: Int[np.ndarray, " B"]) -
 
 def is_differentiable(scorer: Scorer) -> bool:
     """Whether gradients flow through the scorer. A sum has its own ``differentiable`` for its terms."""
-    return bool(getattr(scorer, "differentiable", isinstance(scorer, Differentiable | LooksAheadByLaw)))
+    return bool(getattr(scorer, "differentiable", isinstance(scorer, Differentiable)))
 
 
 NUM_DRAWS = 64
@@ -136,7 +140,8 @@ def look_ahead_of(
         draws: of x_0, per row.
     """
     if isinstance(scorer, LooksAhead) and (residuals is not None or not getattr(scorer, "needs_residuals", True)):
-        return scorer.look_ahead(residuals, num_positions, inv_temperature)
+        own = scorer.look_ahead(residuals, num_positions, inv_temperature)
+        return replace(own, differentiable=own.differentiable and (own.of_law is not None or is_differentiable(scorer)))
 
     def at_clean(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
         value = clean_score(scorer, clean, problem)
@@ -147,13 +152,14 @@ def look_ahead_of(
         def by_law(law: CleanLaw, problem: np.ndarray) -> Ahead:
             return scorer.ahead_of(law, problem, inv_temperature)
 
-        return LookAhead(at_clean, reward_calls=1, of_law=by_law)
+        return LookAhead(at_clean, of_law=by_law, how="the law of x_0 given x_t")
 
     def by_draws(law: CleanLaw, problem: np.ndarray) -> Ahead:
         value = mean_over_draws(scorer, law, problem, inv_temperature, draws)
         return Ahead(value, value[:, None])
 
-    return LookAhead(at_clean, reward_calls=draws, of_law=by_draws)
+    gradient, how = is_differentiable(scorer), f"the mean over {draws} draws of x_0 given x_t"
+    return LookAhead(at_clean, reward_calls=draws, of_law=by_draws, differentiable=gradient, how=how)
 
 
 def mean_over_draws(

@@ -185,7 +185,8 @@ def debiased_look_ahead(chain: Chain, scorer: Scorer, num_positions: int, lam: f
 def debiased_twist(chain: Chain, scorer: Scorer, num_positions: int, lam: float) -> DebiasedTwist:
     """Make the twist lambda r~. Raises ValueError for a chain without ``residuals``."""
     look_ahead = debiased_look_ahead(chain, scorer, num_positions, lam)
-    return DebiasedTwist(look_ahead, lam, is_differentiable(scorer), relative_cost(chain, look_ahead.multiply_adds))
+    cost = relative_cost(chain, look_ahead.multiply_adds)
+    return DebiasedTwist(look_ahead, lam, look_ahead.differentiable, cost)
 
 
 def relative_cost(chain: Chain, multiply_adds: int) -> float:

@@ -6,6 +6,7 @@ import torch
 from smc_worlds import PROBLEMS, ChainWorld, GaussianWorld, Quadratic, assert_unbiased, sampler, tickets_at
 
 from sadt_ray.processes.walk import View
+from sadt_ray.rewards.look_ahead import NUM_DRAWS
 from sadt_ray.rewards.second_opinion import LinearScorer
 from sadt_ray.smc.twists import (
     CleanTwist,
@@ -116,7 +117,7 @@ def test_each_says_what_it_costs_and_whether_it_looks_at_all():
     twists = (NoTwist(), CleanTwist(LINEAR, 1.0), debiased, unknown)
     assert all(isinstance(twist, Twist) for twist in twists)
     assert [twist.idle for twist in twists] == [True, False, False, False]
-    assert [twist.reward_calls for twist in twists] == [0, 1, 0, 1]
+    assert [twist.reward_calls for twist in twists] == [0, 1, 0, NUM_DRAWS]
     assert isinstance(debiased, DebiasedTwist)
     np.testing.assert_array_equal(NoTwist()(view_of(np.ones((3, 2)))), 0)
 
