@@ -82,7 +82,9 @@ class CopulaDenoiser(nn.Module):
             )
         return (torch.tensor([self._items[problem.name] for problem in problems], device=device),)
 
-    def initial(self, noise: Float[Tensor, "*B n"], sigma: float, conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def initial(
+        self, noise: Float[Tensor, "*B n"], sigma: float, conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "*B n"]:
         """x_T ~ N(0, diag(s^2) + sigma^2 I), the exact law at this noise level."""
         return torch.sqrt(self._spread(noise, conditioning).square() + sigma**2) * noise
 
@@ -94,19 +96,19 @@ class CopulaDenoiser(nn.Module):
 
     draft_denoised = denoised
 
-    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]) -> Float[Tensor, "B n"]:
+    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B n"]:
         """s sigma / sqrt(s^2 + sigma^2)."""
         spread = self._spread(sigma, conditioning)
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
-    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
+    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B C T"]:
         """z = V x, the scores of clean states."""
-        (item,) = conditioning
+        item = conditioning[0]
         shared = len(self.axes) == 1
         z = x @ self.axes[0].T.to(x.dtype) if shared else self._rotated(x, item.expand(x.shape[:-1]))
         return z.unflatten(-1, self.marginals.shape[1:])
 
-    def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Tensor:
+    def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor, ...]) -> Tensor:
         """Samples T(V x) in the units of the data: [*B, T], of several series [*B, C, T]."""
         return (
             self.marginals.transform(self.scores(x, conditioning), conditioning[0])
@@ -114,9 +116,9 @@ class CopulaDenoiser(nn.Module):
             .unflatten(-1, self.sample_shape)
         )
 
-    def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B n"]:
         """The inverse of ``decode``: V^T of the scores of the samples."""
-        (item,) = conditioning
+        item = conditioning[0]
         leading = samples.shape[: samples.ndim - len(self.sample_shape)]
         z = self.to_scores(samples, conditioning).flatten(-2)
         if len(self.axes) == 1:
@@ -124,7 +126,7 @@ class CopulaDenoiser(nn.Module):
         axes = self.axes[item.expand(leading)].to(z.dtype)
         return (z[..., None, :] @ axes)[..., 0, :]
 
-    def to_scores(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
+    def to_scores(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B C T"]:
         """Scores of samples in the units of the data."""
         leading = samples.shape[: samples.ndim - len(self.sample_shape)]
         return self.marginals.score(samples.reshape(*leading, *self.marginals.shape[1:]), conditioning[0])
@@ -137,7 +139,7 @@ class CopulaDenoiser(nn.Module):
         level = sigma.clamp_min(1e-3).log()[:, None] / 4
         return torch.cat([scaled, level.expand(len(x), 1)], dim=1)
 
-    def _spread(self, like: Tensor, conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def _spread(self, like: Tensor, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B n"]:
         return self.spread[conditioning[0]].to(like.dtype)
 
     def _rotated(self, x: Float[Tensor, "*B n"], item: Int[Tensor, " *B"]) -> Float[Tensor, "*B n"]:
