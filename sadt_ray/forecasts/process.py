@@ -89,7 +89,7 @@ class CopulaDenoiser(nn.Module):
         return torch.sqrt(self._spread(noise, conditioning).square() + sigma**2) * noise
 
     def denoised(
-        self, x: Float[Tensor, "*B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]
+        self, x: Float[Tensor, "*B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "*B n"]:
         """D_i = x_i s_i^2 / (s_i^2 + sigma^2)."""
         return x / (1 + (sigma[:, None] / self._spread(x, conditioning)).square())
@@ -132,7 +132,7 @@ class CopulaDenoiser(nn.Module):
         return self.marginals.score(samples.reshape(*leading, *self.marginals.shape[1:]), conditioning[0])
 
     def features(
-        self, x: Float[Tensor, "B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]
+        self, x: Float[Tensor, "B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B features"]:
         """x / sqrt(s^2 + sigma^2), which has unit variance, and log(sigma)/4."""
         scaled = x * torch.rsqrt(self._spread(x, conditioning).square() + sigma.square()[:, None])
