@@ -7,7 +7,7 @@ A copula forecast of 96 hours with skewed marginals, whose rare events are known
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from benchmarks import BenchResult
 from benchmarks.posterior.rare_events import (
     Scores,
-    Truth,
     design_directions,
     single_directions,
-    truth_of,
     window_directions,
 )
 from sadt_ray.api import sample
