@@ -260,7 +260,9 @@ def test_what_is_charged_is_what_was_evaluated_and_near_the_budget(surrogate):
     for reward in (Above(above_at(-8.0, CENTRED)[0]), quadratic_at(-1.0, CENTRED, 1.0), quadratic_at(-8.0, CENTRED, 1)):
         for particles in (100, 400):
             Counting.rows = 0
-            results = run(reward, particles, CENTRED, 2, process=process, surrogate=surrogate, blocks=3, draft_calls=500)
+            results = run(
+                reward, particles, CENTRED, 2, process=process, surrogate=surrogate, blocks=3, draft_calls=500
+            )
             assert results.nfe.sum() == Counting.rows
             assert np.all(np.abs(results.nfe / (particles * STEPS) - 1) < (1e-9 if surrogate else 0.3))
 
