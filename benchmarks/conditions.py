@@ -150,6 +150,4 @@ def found_by(
         return Found(-np.inf, np.full(horizon, np.nan), 0.0, 0.0, np.nan, time.perf_counter() - begun)
     samples: ProblemSamples = result[0]
     starts = 0.0 if samples.weightless else samples.starts
-    return Found(
-        samples.log_z, samples.mean(), starts, samples.ess, float(result.nfe[0]), time.perf_counter() - begun
-    )
+    return Found(samples.log_z, samples.mean(), starts, samples.ess, float(result.nfe[0]), time.perf_counter() - begun)
