@@ -108,25 +108,29 @@ class _Ahead:
         least = -math.inf if math.isinf(c.lower) else math.floor(c.lower) + 1 if c.strict else math.ceil(c.lower)
         most = math.inf if math.isinf(c.upper) else math.ceil(c.upper) - 1 if c.strict else math.floor(c.upper)
         if least >= 1:
-            mean, sd = _moments(self._margins(statistic, least))
-            log_p = log_p + log_ndtr(mean / sd)
+            log_p = log_p + self._at_least(statistic, least)
         if most < math.inf:
-            mean, sd = _moments(self._margins(statistic, most + 1))
+            assert statistic.margin is not None
+            mean, sd = _moments(statistic.margin(self._levelled(statistic), most + 1))
             log_p = log_p + log_ndtr(-mean / sd)
         return log_p
 
-    def _margins(self, statistic: General, threshold: float) -> Float[Tensor, "B K"]:
+    def _at_least(self, statistic: General, least: float) -> Float[Tensor, " B"]:
+        """P(a count or a run is at least so large): the larger of two tails, of its margin and of its ways together."""
         assert statistic.margin is not None
-        levelled = None if statistic.level is None else self._levelled(statistic.level)
-        return statistic.margin(self.draws() if levelled is None else levelled, threshold)
+        draws = self._levelled(statistic)
+        found = [] if statistic.complete else [log_ndtr(_ratio(statistic.margin(draws, least)))]
+        if statistic.ways is not None:
+            expected = torch.logsumexp(log_ndtr(_ratio(statistic.ways(draws, least))), dim=-1)
+            found.append(_log_of_expected(expected))
+        return torch.stack(found).amax(0)
 
     def _union(self, statistic: Extreme, bound: float, soft: float) -> Float[Tensor, " B"]:
         """P(an element is beyond the bound), the elements as rare events: 1 - exp(-expected number)."""
         mean, sd = self._elements(statistic, bound)
         sd = torch.sqrt(sd.square() + soft**2).clamp_min(_SMALLEST * max(abs(bound), 1e-6))
         beyond = (mean - bound) if statistic.largest else (bound - mean)
-        expected = torch.logsumexp(log_ndtr(beyond / sd), dim=-1)
-        return torch.where(expected < -15, expected, torch.log(-torch.expm1(-expected.clamp_min(-15).exp())))
+        return _log_of_expected(torch.logsumexp(log_ndtr(beyond / sd), dim=-1))
 
     def _elements(self, statistic: Extreme, bound: float) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every element given x_t."""
@@ -228,11 +232,12 @@ class _Ahead:
             self._drawn = self.units(self.law.draws(NUM_DRAWS))
         return self._drawn
 
-    def _levelled(self, level: float) -> Float[Tensor, "B K C T"] | None:
-        """Draws of Gaussian variables v with v_h > level where x_h > level; None where x_0 has no scores."""
-        law = self.law
-        if law.linear or law.scores is None:
-            return None
+    def _levelled(self, statistic: General) -> Float[Tensor, "B K C T"]:
+        """Draws of x_0; of a statistic that knows x by a level alone, of Gaussian v with v_h > level where x_h > level,
+        where x_0 has scores."""
+        law, level = self.law, statistic.level
+        if law.linear or law.scores is None or level is None:
+            return self.draws()
         at_level = law.score_at(self.units.back(level, law.mean))
         return self.units.stacked(level + law.score_draws(NUM_DRAWS) - at_level[:, None])
 
@@ -276,6 +281,17 @@ def log_all(log_p: Sequence[Float[Tensor, " B"]], correlation: Float[Tensor, "pa
 def _moments(g: Float[Tensor, "B K"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     mean = g.mean(1)
     return mean, (g - mean[:, None]).square().mean(1).clamp_min(1e-20).sqrt()
+
+
+def _ratio(g: Float[Tensor, "B K *W"]) -> Float[Tensor, B * W]:
+    """Mean over standard deviation."""
+    mean, sd = _moments(g)
+    return mean / sd
+
+
+def _log_of_expected(expected: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """log(1 - exp(-m)) of log m, the expected number of rare events."""
+    return torch.where(expected < -15, expected, torch.log(-torch.expm1(-expected.clamp_min(-15).exp())))
 
 
 def _standardised(ranking: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:

@@ -94,7 +94,14 @@ def test_draws_of_x0_given_xt_are_in_the_units_of_the_data_and_carry_gradients()
     item = (torch.tensor([0, 1, 1]),)
     mean = torch.zeros(3, 4, requires_grad=True)
     at_many = (item[0][:, None],)
-    law = CleanLaw(mean, denoiser.spread[item[0]].float(), lambda x: denoiser.decode(x, at_many), False, 3)
+    law = CleanLaw(
+        mean=mean,
+        spread=denoiser.spread[item[0]].float(),
+        clean=denoiser.decode(mean, item),
+        decode=lambda y, conditioning: denoiser.decode(y, (conditioning[0][:, None],)),
+        conditioning=item,
+        position=3,
+    )
     draws = law.draws(3000)
     assert draws.shape == (3, 3000, 4)
     expected = GAMMA.mean()[[0, 1, 1], 0]
@@ -123,7 +130,7 @@ def test_each_item_may_have_its_own_correlation():
     denoiser = _gamma(Correlation(r, "each"))
     x = torch.randn(3, 5, 4)
     item = torch.tensor([1, 0, 1])
-    together = denoiser.scores(x, (item[:, None],))[..., 0, :]
+    together = denoiser.scores(x, (item[:, None],))
     for row in range(3):
         torch.testing.assert_close(together[row], x[row] @ denoiser.axes[item[row]].float().T)
 
