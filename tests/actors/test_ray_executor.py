@@ -189,7 +189,7 @@ PATIENT = Deadline(first=240.0, shortest=240.0)
 @pytest.mark.parametrize(
     ("fault", "tickets", "deadline"),
     [
-        (die, (5, 310, 311), PATIENT),
+        (die, (5, 310), PATIENT),
         (hang, (150, 310), Deadline(first=20.0, shortest=2.0, factor=2.0)),
         (run_out_of_memory, (5, 150, 310, 311), PATIENT),
     ],
@@ -312,14 +312,9 @@ def test_workers_that_cannot_load_their_replica_end_the_search_with_the_reason(w
     assert len(search.open_tickets()) == 0
 
 
-def test_a_worker_that_joins_late_is_used_at_once(workers):
-    def slow(samples, problem):
-        time.sleep(0.02)
-        return samples.sum(1).astype(float)
-
-    busy = workers(1, FunctionReward(slow))
-    late = workers(1, FunctionReward(slow), resources={"late": 1})
-    search, executor = fresh(), ray_executor(busy + late)
+def test_a_worker_that_joins_late_is_used_at_once(pair, workers):
+    late = workers(1, resources={"late": 1})
+    search, executor = fresh(), ray_executor(pair[:1] + late)
     seen = []
 
     def watch(search):

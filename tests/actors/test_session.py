@@ -33,9 +33,17 @@ PROCESS = MarkovChainProcess.random(3, 4, seed=0)
 RESOURCES = {"CPU": 4.0}
 
 
-def slow_total(samples, problem):
-    time.sleep(0.005)
-    return samples.sum(1).astype(float)
+class Slow:
+    """The sum of tokens after 5 ms; NaN for problem b while a file is there."""
+
+    def __init__(self, run):
+        self.broken = run / "broken"
+
+    def __call__(self, samples, problem):
+        time.sleep(0.005)
+        if problem.name == "b" and self.broken.exists():
+            return np.full(len(samples), np.nan)
+        return total(samples, problem)
 
 
 def total(samples, problem):
@@ -57,14 +65,15 @@ def run_directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shared(cluster, run_directory):
     """One session of two workers for test after test, whatever is killed: its processes take seconds to start."""
-    with new_session(run_directory, slow_total, 2, every_seconds=None, every_simulations=40) as session:
+    saved = {"every_seconds": None, "every_simulations": 40}
+    with new_session(run_directory, Slow(run_directory), 2, tolerance=Tolerance(3), **saved) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def alone(cluster, run_directory):
     """Another session on the same run, of one worker."""
-    with new_session(run_directory, slow_total, 1) as session:
+    with new_session(run_directory, Slow(run_directory), 1) as session:
         yield session
 
 
@@ -207,10 +216,9 @@ def test_the_metrics_of_ray_show_a_search_while_it_runs(shared, cluster):
     } <= seen.keys()
 
 
-def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(open_session, cluster, monkeypatch):
+def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(alone, cluster, monkeypatch):
     monkeypatch.setattr("actors.session._STOP_WITHIN", 1.0)
-    session = open_session(slow_total)
-    owner = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
+    owner = cluster.get(alone.owner.__ray_call__.remote(lambda self: os.getpid()))
     looks = []
 
     def hang(look):
@@ -222,16 +230,15 @@ def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(open_session, c
             raise Enough
 
     with pytest.raises(Enough):
-        session.search(plan(10_000), hang, stop)
+        alone.search(plan(10_000, name="hangs"), hang, stop)
+    os.kill(owner, signal.SIGCONT)
+    assert_complete(alone.search(plan(100, snis, name="after it hung")), 100)
 
 
-def nan_for_b(samples, problem):
-    return np.full(len(samples), np.nan if problem.name == "b" else 1.0)
-
-
-def test_a_reward_that_fails_ends_the_search_with_what_was_told(open_session):
-    session = open_session(nan_for_b, tolerance=Tolerance(3))
-    ended = session.search(plan())
+def test_a_reward_that_fails_ends_the_search_with_what_was_told(shared, run_directory):
+    (run_directory / "broken").touch()
+    ended = shared.search(plan(name="broken"))
+    (run_directory / "broken").unlink()
     assert isinstance(ended.error, SearchFailed)
     assert "problem 'b'" in str(ended.error)
     assert ended.search.told[0] > 0 == ended.search.told[1]
