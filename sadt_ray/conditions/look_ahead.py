@@ -283,8 +283,8 @@ def _moments(g: Float[Tensor, "B K"]) -> tuple[Float[Tensor, " B"], Float[Tensor
     return mean, (g - mean[:, None]).square().mean(1).clamp_min(1e-20).sqrt()
 
 
-def _ratio(g: Float[Tensor, "B K *W"]) -> Float[Tensor, B * W]:
-    """Mean over standard deviation."""
+def _ratio(g: Tensor) -> Tensor:
+    """Mean over standard deviation of draws [B, K, ...], [B, ...]."""
     mean, sd = _moments(g)
     return mean / sd
 

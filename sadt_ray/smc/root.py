@@ -7,6 +7,9 @@ x_T is a function of standard normal noise z. The proposal is a mixture of unit 
 A pool of m n draws gets the weights p(z)/q(z) psi(z), and n particles are resampled from it. The mean weight of the
 pool enters Z_hat, so Z_hat stays unbiased for any centres and any psi. The share eps of the prior bounds p/q by 1/eps.
 
+It is guided for problems whose psi differs between draws of x_T from the prior: where the effective share of 256 draws
+is below a fifth. Elsewhere nothing is decided at the root, and x_T comes from the prior.
+
 The centres are the modes of psi(z) N(z; 0, I), climbed from J draws of the prior, so that several modes are found.
 Without gradients they follow from draws that are tempered towards psi (cross-entropy method: Rubinstein 1999).
 """
@@ -14,7 +17,6 @@ Without gradients they follow from draws that are tempered towards psi (cross-en
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from sadt_ray.smc.twists import LOWEST, Twist
 
 NUM_CENTRES = 16
 PRIOR_SHARE = 0.1
+GUIDED_BELOW = 0.2
 _CLIMBS = 24
 _CENTRES, _POOL, _PICK = 12, 13, 14  # streams
 _SEED = 0x5AD7
@@ -48,7 +51,23 @@ class RootProposal:
         self._chain, self._twist = chain, twist
         self._roots = chain.root_states()
         self._centres: dict[int, Tensor] = {}
-        self.setup = Setup()
+        self._guides: dict[int, bool] = {}
+        self._width = self._walk(np.zeros(1, np.int64)).noise_width
+
+    def guides(self, problem: int) -> bool:
+        """Whether x_T of a problem is proposed: whether psi differs between draws of the prior."""
+        if problem not in self._guides:
+            z = self._normals(_ROUND_SIZE, 0)
+            log_psi = self._log_psi(z, np.full(len(z), problem))
+            known = log_psi[log_psi > LOWEST]
+            share = 1 / np.square(_normalised(known)).sum() / len(known) if len(known) else 0.0
+            self._guides[problem] = bool(share < GUIDED_BELOW)
+        return self._guides[problem]
+
+    def _normals(self, count: int, stream: int) -> Float[Tensor, "count W"]:
+        """Standard normal numbers that are the same for every problem and on every machine."""
+        seeds = derive_seeds(_SEED, _CENTRES, np.arange(count))
+        return torch.as_tensor(normals(seeds, np.full(count, stream), self._width))
 
     def propose(
         self, problem: Int[np.ndarray, " B"], seeds: UInt64[np.ndarray, " B"], count: int
@@ -86,13 +105,11 @@ class RootProposal:
 
     def _centres_of(self, problem: int) -> Float[Tensor, "J W"]:
         if problem not in self._centres:
-            number = np.full(NUM_CENTRES, problem)
-            seeds = derive_seeds(_SEED, _CENTRES, np.arange(NUM_CENTRES))
-            walk = self._walk(number)
-            start = torch.as_tensor(normals(seeds, np.zeros(NUM_CENTRES, np.int64), walk.noise_width))
-            found = (
-                self._climbed(walk, start) if self._twist.differentiable else self._tempered(problem, start.shape[1])
-            )
+            start = self._normals(NUM_CENTRES, 0)
+            if self._twist.differentiable:
+                found = self._climbed(self._walk(np.full(NUM_CENTRES, problem)), start)
+            else:
+                found = self._tempered(problem)
             self._centres[problem] = found.detach()
         return self._centres[problem]
 
@@ -115,18 +132,15 @@ class RootProposal:
             s = s.detach().requires_grad_(True)
             log_psi = self._twist(walk.view_from(s))
             (slope,) = torch.autograd.grad(log_psi.sum(), s)
-        self.setup.count(self._twist, 2 * len(s))
         return (log_psi.detach() - s.detach().square().sum(1) / 2), torch.nan_to_num(slope - s.detach(), 0.0, 0.0, 0.0)
 
-    def _tempered(self, problem: int, width: int) -> Float[Tensor, "J W"]:
+    def _tempered(self, problem: int) -> Float[Tensor, "J W"]:
         """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach."""
-        mean, tau = torch.zeros(width), 0.0
+        mean = torch.zeros(self._width)
         rows = np.full(_ROUND_SIZE, problem)
         for turn in range(_ROUNDS):
-            seeds = derive_seeds(_SEED, _CENTRES, np.arange(_ROUND_SIZE))
-            z = mean + torch.as_tensor(normals(seeds, np.full(_ROUND_SIZE, 1 + turn), width))
+            z = mean + self._normals(_ROUND_SIZE, 1 + turn)
             log_psi = self._log_psi(z, rows)
-            self.setup.count(self._twist, len(z))
             known = log_psi > LOWEST
             if not known.any():
                 return mean[None].repeat(NUM_CENTRES, 1)
@@ -140,18 +154,6 @@ class RootProposal:
                 half = z[torch.as_tensor(ancestors.clip(0, len(z) - 1))]
                 return mean + (half - mean) / 2
         return mean[None].repeat(NUM_CENTRES, 1)
-
-
-@dataclass
-class Setup:
-    """What finding centres has cost since the last look: evaluations and reward calls."""
-
-    nfe: float = 0.0
-    reward_calls: int = 0
-
-    def count(self, twist: Twist, rows: int) -> None:
-        self.nfe += twist.nfe * rows
-        self.reward_calls += twist.reward_calls * rows
 
 
 def _normalised(log_weights: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

@@ -75,7 +75,8 @@ class ParticleSampler:
         started = time.perf_counter()
         groups = [
             sampler._same_level(some.take(some.level == level), int(level))
-            for sampler, some in self._with_recording(tickets)
+            for each, part in self._with_recording(tickets)
+            for sampler, some in each._with_root(part)
             for level in np.unique(some.level)
         ]
         return replace(concatenated(groups), seconds=time.perf_counter() - started)
@@ -89,6 +90,16 @@ class ParticleSampler:
         recorder = replace(self, config=replace(config, resampling=config.record_resampling or config.resampling))
         other = replace(self, config=replace(config, record_particles=False))
         return [(recorder, tickets.take(chosen)), (other, tickets.take(~chosen))]
+
+    def _with_root(self, tickets: Tickets) -> list[tuple[ParticleSampler, Tickets]]:
+        """The tickets whose x_T is proposed and the others, each with the sampler that runs them."""
+        root = self.root
+        if root is None or self.config.record_particles:
+            return [(replace(self, root=None), tickets)]
+        problems = np.unique(tickets.problem[tickets.level == 0]).tolist()
+        guided = np.isin(tickets.problem, [problem for problem in problems if root.guides(problem)])
+        guided &= tickets.level == 0
+        return [(self, tickets.take(guided)), (replace(self, root=None), tickets.take(~guided))]
 
     @property
     def proposes(self) -> bool:
@@ -155,7 +166,7 @@ class ParticleSystem:
     def run(self, last: int, level_at: dict[int, int]) -> None:
         """Run the particles to x_0, at position ``last``. States at the positions in ``level_at`` become nodes."""
         start = self._walk.position
-        if start == 0 and self._sampler.root is not None and self._genealogy is None:
+        if start == 0 and self._sampler.root is not None:
             self._start_guided(self._sampler.root)
         else:
             self._branch_off()
