@@ -29,7 +29,8 @@ from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
 
 NUM_DRAWS = 64
-_DESIGN_STEPS = 4
+_FIRST_STEPS, _DESIGN_STEPS = 12, 2  # towards the design point: of a typical row, then of every row
+_LONGEST_STEP = 2.0  # of a search for a design point, in standard deviations
 _CORRELATED_ROWS = 16  # of which correlations between parts are averaged
 _SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
 
@@ -154,62 +155,92 @@ class _Ahead:
     def _rises(self, rise: tuple[int, Sequence[int], Sequence[int]], bound: float) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of T(z_later) - T(z_earlier) and of its negative, each linearised at its own
         design point, which depends on these two scores alone."""
-        law, channel = self.law, rise[0]
-        mean, columns = law.score_mean(), law.score_columns()
-        earlier, later = (self.units.stacked(columns)[..., channel, list(steps)] for steps in rise[1:])
-        variances = earlier.square().sum(0), later.square().sum(0)
-        covariance, found = (earlier * later).sum(0), []
-        centre = [self.units.stacked(mean)[..., channel, list(steps)] for steps in rise[1:]]
-        start = [each.detach() for each in centre]
-        for sign in (1.0, -1.0):
-            z = start
-            for step in range(_DESIGN_STEPS):
-                values, slopes = zip(*(self._at_places(rise, place, z[place], mean) for place in (0, 1)), strict=True)
-                a = -sign * slopes[0], sign * slopes[1]
-                shared = a[0] * variances[0] + a[1] * covariance, a[1] * variances[1] + a[0] * covariance
-                variance = (a[0] * shared[0] + a[1] * shared[1]).clamp_min(1e-30)
-                here = sign * (values[1] - values[0])
-                middle = here + a[0] * (start[0] - z[0]) + a[1] * (start[1] - z[1])
-                if step < _DESIGN_STEPS - 1:
-                    miss = (bound - middle).clamp_min(0.0) / variance
-                    z = [start[place] + shared[place] * miss for place in (0, 1)]
-            linear = middle + a[0] * (centre[0] - start[0]) + a[1] * (centre[1] - start[1])
-            found.append((linear, variance.sqrt()))
+        mean, columns = self.law.score_mean(), self.law.score_columns()
+        earlier, later = (self.units.stacked(columns)[..., rise[0], list(steps)] for steps in rise[1:])
+        covariance = torch.stack([(earlier * earlier).sum(0), (earlier * later).sum(0), (later * later).sum(0)])
+        centre = torch.stack([self.units.stacked(mean)[..., rise[0], list(steps)] for steps in rise[1:]])
+        found = [self._rise(rise, centre, covariance, bound, sign) for sign in (1.0, -1.0)]
         return torch.cat([each[0] for each in found], -1), torch.cat([each[1] for each in found], -1)
 
+    def _rise(
+        self,
+        rise: tuple[int, Sequence[int], Sequence[int]],
+        centre: Float[Tensor, "2 B M"],
+        covariance: Float[Tensor, "3 M"],
+        bound: float,
+        sign: float,
+    ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
+        """Mean and standard deviation of sign * (T(z_later) - T(z_earlier))."""
+        start = centre.detach()
+        typical = start.mean(1, keepdim=True)
+        z = typical
+        for step in range(_FIRST_STEPS + _DESIGN_STEPS):
+            here = typical if step < _FIRST_STEPS else start
+            z = z if step < _FIRST_STEPS else z.expand_as(start)
+            values, slopes = self._at_places(rise, z)
+            a = slopes * torch.tensor([-sign, sign]).to(slopes)[:, None, None]
+            shared = torch.stack(
+                [a[0] * covariance[0] + a[1] * covariance[1], a[1] * covariance[2] + a[0] * covariance[1]]
+            )
+            variance = (a * shared).sum(0).clamp_min(1e-30)
+            middle = sign * (values[1] - values[0]) + (a * (here - z)).sum(0)
+            if step < _FIRST_STEPS + _DESIGN_STEPS - 1:
+                step_of = here + shared * ((bound - middle).clamp_min(0.0) / variance) - z
+                z = z + step_of.clamp(-_LONGEST_STEP, _LONGEST_STEP)
+        return middle + (a * (centre - start)).sum(0), variance.sqrt()
+
     def _at_places(
-        self, rise: tuple[int, Sequence[int], Sequence[int]], place: int, z: Tensor, like: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Values T(z) and slopes T'(z) at the earlier (0) or later (1) steps, in the units of the condition."""
-        assert self.law.scores is not None
-        whole = torch.zeros_like(like)
-        self.units.stacked(whole)[..., rise[0], list(rise[1 + place])] = z
-        with torch.enable_grad():
-            whole = whole.requires_grad_(True)
-            x = self.units(self.law.scores.values(whole, self.law.conditioning))
-            (slope,) = torch.autograd.grad(x.sum(), whole)
-        steps = list(rise[1 + place])
-        return x.detach()[..., rise[0], steps], self.units.stacked(slope)[..., rise[0], steps]
+        self, rise: tuple[int, Sequence[int], Sequence[int]], z: Float[Tensor, "2 B M"]
+    ) -> tuple[Float[Tensor, "2 B M"], Float[Tensor, "2 B M"]]:
+        """Values T(z) and slopes T'(z) at the earlier and at the later steps, in the units of the condition."""
+        values, slopes, law = [], [], self.law
+        conditioning = tuple(column[:1].expand(z.shape[1], *column.shape[1:]) for column in law.conditioning)
+        for place, steps in enumerate(rise[1:]):
+            whole = z.new_zeros(z.shape[1], *law.clean.shape[1:])
+            self.units.stacked(whole)[..., rise[0], list(steps)] = z[place]
+            with torch.enable_grad():
+                whole = whole.requires_grad_(True)
+                x = self.units(law.score_values(whole, conditioning))
+                (slope,) = torch.autograd.grad(x.sum(), whole)
+            values.append(x.detach()[..., rise[0], list(steps)])
+            slopes.append(self.units.stacked(slope)[..., rise[0], list(steps)])
+        return torch.stack(values), torch.stack(slopes)
 
     def _design(self, c: Comparison, statistic: Linear) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Mean and standard deviation of g, linearised at the design point of the nearer bound."""
-        law, steps = self.law, 1 if self.law.linear else _DESIGN_STEPS
-        centre, spread = law.mean.detach(), law.spread
-        y = centre
-        for step in range(steps):
-            value, slope = self._value_and_slope(statistic, y)
-            along = slope * spread
-            variance = along.square().sum(-1).clamp_min(1e-30)
-            at_centre = value + (slope * (centre - y)).sum(-1)  # of g linearised at y
-            if step < steps - 1:
-                miss = at_centre.clamp(c.lower, c.upper) - at_centre
-                y = centre + spread * along * (miss / variance)[:, None]
+        """Mean and standard deviation of g, linearised at the design point of the nearer bound.
+
+        The design point of a typical row is searched first. That of every other row is near it.
+        """
+        law, spread = self.law, self.law.spread[:1]
+        centre = law.mean.detach()
+        typical = y = centre.mean(0, keepdim=True)
+        if not law.linear:
+            for _ in range(_FIRST_STEPS):
+                step = self._linearised(c, statistic, typical, y)[0] - y
+                length = (step / spread).norm(dim=1, keepdim=True).clamp_min(1e-12)
+                y = y + step * (_LONGEST_STEP / length).clamp_max(1.0)
+        for _ in range(1 if law.linear else _DESIGN_STEPS):
+            y, at_centre, slope, variance = self._linearised(c, statistic, centre, y.expand_as(centre))
         return at_centre + (slope * (law.mean - centre)).sum(-1), variance.sqrt()
 
+    def _linearised(
+        self, c: Comparison, statistic: Linear, centre: Float[Tensor, "B n"], y: Float[Tensor, "B n"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """With g linearised at y: the likeliest point that reaches the bounds, g at the centre, its slope and variance."""
+        spread = self.law.spread[:1]
+        value, slope = self._value_and_slope(statistic, y)
+        along = slope * spread
+        variance = along.square().sum(-1).clamp_min(1e-30)
+        at_centre = value + (slope * (centre - y)).sum(-1)
+        miss = at_centre.clamp(c.lower, c.upper) - at_centre
+        return centre + spread * along * (miss / variance)[:, None], at_centre, slope, variance
+
     def _value_and_slope(self, statistic: Linear, y: Float[Tensor, "B n"]) -> tuple[Tensor, Tensor]:
+        law = self.law
+        conditioning = tuple(column[:1].expand(len(y), *column.shape[1:]) for column in law.conditioning)
         with torch.enable_grad():
             y = y.detach().requires_grad_(True)
-            value = statistic(self.units(self.law.decode(y[:, None], self.law.conditioning)[:, 0]))
+            value = statistic(self.units(law.decode(y[:, None], conditioning)[:, 0]))
             (slope,) = torch.autograd.grad(value.sum(), y)
         return value.detach(), slope
 

@@ -102,6 +102,10 @@ class CleanLaw:
         """Score of a value at every place of a sample; of rows that are ``alike``. ``value`` broadcasts to a sample."""
         return self._known_scores.at(value, tuple(column[:1] for column in self.conditioning))
 
+    def score_values(self, z: Float[Tensor, "B ..."], conditioning: Columns) -> Float[Tensor, "B ..."]:
+        """Values of whole samples of scores."""
+        return self._known_scores.values(z, conditioning)
+
     def some(self, count: int) -> CleanLaw:
         """About ``count`` of the rows, evenly spread over them, without gradients."""
         rows = torch.arange(0, len(self), max(len(self) // count, 1), device=self.mean.device)
