@@ -226,7 +226,7 @@ class _Ahead:
     def _linearised(
         self, c: Comparison, statistic: Linear, centre: Float[Tensor, "B n"], y: Float[Tensor, "B n"]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """With g linearised at y: the likeliest point that reaches the bounds, g at the centre, its slope and variance."""
+        """With g linearised at y: the likeliest point on the bounds, g at the centre, its slope and its variance."""
         spread = self.law.spread[:1]
         value, slope = self._value_and_slope(statistic, y)
         along = slope * spread
