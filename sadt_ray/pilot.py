@@ -1,11 +1,13 @@
 """Which method a condition needs: decided by measured weights, and said in words.
 
 1. Where enough of the prior's samples satisfy the condition, they are the answer: prior sampling.
-2. Else small pilots of S-ADT, of tempering and, where the prior has a Gaussian draft, of its surrogate are run:
-   4 independent systems of 16 rollouts each. What counts is se(log Z)^2 times evaluations, the price of precision.
-3. S-ADT is taken unless another method has at most a quarter of its price, or S-ADT found nothing or rests on
-   fewer than 5 starts while another found something in two systems or more. (With 4 systems a ratio of variances
-   passes 4 by chance in one case of seven.)
+2. Else a small pilot of S-ADT is run: 4 independent systems of 16 rollouts each. It is taken where its weights are
+   even: half of its starts count, and log Z is known to half a nat.
+3. Else pilots of tempering and, where the prior has a Gaussian draft, of its surrogate follow. What counts is the
+   price of precision, se(log Z)^2 times evaluations. S-ADT, whose estimate is unbiased, is taken unless another
+   method has at most a ninth of its price, or S-ADT found nothing or rests on fewer than 5 starts while another
+   found something in two systems or more. (With 4 systems each, a ratio of equal variances passes 9.3 by chance in
+   one case of twenty.)
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ FEW_STARTS = 5
 """Fewer effective starts than these are said to be few."""
 _LARGEST = 128  # rollouts of a system, where there are more than SYSTEMS
 _CHEAPER = 9.0
+_EVEN_STARTS, _EVEN_SE = PILOT_ROLLOUTS / 2, 0.5
 NAMES = ("sadt", "tempered", "surrogate")
 
 
@@ -45,6 +48,11 @@ class Trial(NamedTuple):
     def price(self) -> float:
         """se(log Z)^2 times evaluations; infinite where fewer than two systems found something."""
         return self.log_z_se**2 * self.evaluations if math.isfinite(self.log_z_se) else math.inf
+
+    @property
+    def even(self) -> bool:
+        """Whether the weights are even enough that no other method need be tried."""
+        return self.log_z_se <= _EVEN_SE and self.starts >= _EVEN_STARTS
 
     def __str__(self) -> str:
         if not math.isfinite(self.log_z):
@@ -82,35 +90,51 @@ def run_pilots(
     seed: int,
     session: SessionFactory | None = None,
 ) -> list[list[Trial]]:
-    """Pilots of the methods that the process allows, for each problem. Raises what S-ADT raises."""
-    trials: list[list[Trial]] = [[] for _ in problems]
-    for name in NAMES:
-        method = method_of(name, PILOT_ROLLOUTS, seed)
-        try:
-            found = sample(process, problems, reward, method, flow=None, session=session, progress=False)
-        except ValueError:
-            if name == "sadt":
-                raise
-            continue  # no diffusion prior, or one without a draft
-        for each, samples, nfe, calls in zip(trials, found, found.nfe, found.reward_calls, strict=True):
-            weightless = samples.weightless
-            each.append(
-                Trial(
-                    name,
-                    -math.inf if weightless else samples.log_z,
-                    math.inf if weightless else samples.log_z_se,
-                    0.0 if weightless else _starts(samples.starts, samples.root_ess),
-                    int(nfe),
-                    int(calls),
-                )
-            )
+    """Pilots for each problem: of S-ADT, and where that is not even, of the other methods that the process allows.
+
+    Raises what S-ADT raises.
+    """
+    trials = [[trial] for trial in _pilot("sadt", process, problems, reward, seed, session)]
+    uneven = [place for place, (first,) in enumerate(trials) if not first.even]
+    if uneven:
+        left = [problems[place] for place in uneven]
+        for name in NAMES[1:]:
+            try:
+                found = _pilot(name, process, left, reward, seed, session)
+            except ValueError:  # no diffusion prior, or one without a draft
+                continue
+            for place, trial in zip(uneven, found, strict=True):
+                trials[place].append(trial)
     return trials
 
 
+def _pilot(
+    name: str,
+    process: GenerativeProcess,
+    problems: Sequence[Problem],
+    reward: Reward,
+    seed: int,
+    session: SessionFactory | None,
+) -> list[Trial]:
+    method = method_of(name, PILOT_ROLLOUTS, seed)
+    found = sample(process, problems, reward, method, flow=None, session=session, progress=False)
+    return [
+        Trial(
+            name,
+            -math.inf if samples.weightless else samples.log_z,
+            math.inf if samples.weightless else samples.log_z_se,
+            0.0 if samples.weightless else _starts(samples.starts, samples.root_ess),
+            int(nfe),
+            int(calls),
+        )
+        for samples, nfe, calls in zip(found, found.nfe, found.reward_calls, strict=True)
+    ]
+
+
 def best_of(trials: Sequence[Trial]) -> Trial:
-    """The method of rule 3 above."""
+    """The method of rules 2 and 3 above."""
     first, others = trials[0], trials[1:]
-    if not others:
+    if not others or first.even:
         return first
     other = min(others, key=lambda trial: trial.price)
     if not math.isfinite(other.price):
@@ -123,7 +147,8 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 def why(hits: int, n: int, trials: Sequence[Trial], chosen: Trial) -> str:
     """The choice in words."""
     figures = "; ".join(map(str, trials))
-    return f"{hits:,} of {n:,} prior samples satisfy it, too few. Pilots: {figures}. Taken: {chosen.method}"
+    what = "Pilot" if len(trials) == 1 else "Pilots"
+    return f"{hits:,} of {n:,} prior samples satisfy it, too few. {what}: {figures}. Taken: {chosen.method}"
 
 
 def _starts(starts: float, root_ess: float) -> float:
