@@ -1,4 +1,4 @@
-"""Makes load.csv: made-up quantiles of the hourly load of a town over two days. Both files are in the public domain (CC0).
+"""Makes load.csv: made-up quantiles of the hourly load of a town over two days. Both files are CC0 (public domain).
 
 python examples/data/make_load.py
 """
