@@ -46,7 +46,7 @@ def found(request):
 
 def test_the_command_writes_the_scenarios_of_python_bit_for_bit(written, found):
     pd.testing.assert_frame_equal(pd.read_parquet(written / "scenarios.parquet"), found.to_frame(), check_exact=True)
-    quantiles = pd.read_csv(written / "quantiles.csv")
+    quantiles = pd.read_csv(written / "quantiles.csv", float_precision="round_trip")
     np.testing.assert_array_equal(quantiles["0.5"], found.quantiles([0.5])[0.5])
     np.testing.assert_array_equal(quantiles["before 0.95"], found.before[0.95])
     (item,) = json.loads((written / "summary.json").read_text())["items"]
