@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sadt_ray.conditions.parse import ParsedCondition, parse_condition
     from sadt_ray.conditions.reward import ConditionReward
     from sadt_ray.conditions.syntax import ConditionError
-    from sadt_ray.conditions.words import describe
     from sadt_ray.config import Children, NodeCounts, SearchConfig, SelectionRule, WideningRule
     from sadt_ray.data.etth1 import load_csv, load_etth1
     from sadt_ray.data.synthetic import synthetic_hourly
@@ -122,7 +121,6 @@ _HOME = {
     "compare": "sadt_ray.api",
     "condition": "sadt_ray.conditioning",
     "default_reward": "sadt_ray.forecasting",
-    "describe": "sadt_ray.conditions.words",
     "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
@@ -217,7 +215,6 @@ __all__ = [
     "compare",
     "condition",
     "default_reward",
-    "describe",
     "dps",
     "dts",
     "dts_late",

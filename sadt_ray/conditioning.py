@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -33,13 +33,13 @@ from sadt_ray.methods import Method
 from sadt_ray.metrics.probability import binomial_interval, bound_without_hits, log_normal_interval
 from sadt_ray.numerics.logspace import effective_sample_size
 from sadt_ray.numerics.rng import derive_seeds
-from sadt_ray.processes.sampling import sample_prior
+from sadt_ray.processes.sampling import run_down, sample_prior
 from sadt_ray.runs.results import ProblemSamples
 from sadt_ray.scenarios import ConditionedForecast, ConditionedForecasts
 from sadt_ray.session import SessionFactory
 from sadt_ray.tree.errors import log_mean_se
 
-Prior = Forecast | str | Path | pd.DataFrame | tuple[GenerativeProcess, Sequence[Problem]]
+Prior: TypeAlias = Forecast | str | Path | pd.DataFrame | tuple[GenerativeProcess, Sequence[Problem]]
 
 DEFAULT_ROLLOUTS = 256
 CHEAP_SAMPLES = 4096
@@ -139,8 +139,13 @@ class _Drawn:
 
     def and_more(self, other: _Drawn) -> _Drawn:
         """Both together."""
-        names = ("samples", "log_likelihood", "satisfied", "shortfall")
-        return _Drawn(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names), self.unit)
+        return _Drawn(
+            np.concatenate([self.samples, other.samples]),
+            np.concatenate([self.log_likelihood, other.log_likelihood]),
+            np.concatenate([self.satisfied, other.satisfied]),
+            np.concatenate([self.shortfall, other.shortfall]),
+            self.unit,
+        )
 
 
 class _Found(NamedTuple):
@@ -171,7 +176,7 @@ class _Task:
     def __post_init__(self) -> None:
         self.scorer: ConditionScorer = self.reward.bind(self.problems)
         self.cheap = isinstance(self.process, ForecastProcess)
-        self.cost_of_sample = int(getattr(getattr(self.process, "sampler", None), "num_steps", 1))
+        self.cost_of_sample = _cost_of_sample(self.process, self.problems[0])
         self.evaluations = np.zeros(len(self.problems), np.int64)
         self.calls = np.zeros(len(self.problems), np.int64)
 
@@ -374,6 +379,14 @@ def _remark(found: ConditionedForecast, prior: int, searched: int, nearest: floa
         what = "independent runs" if runs else "independent starts"
         return f"{found.starts:.1f} {what} carry all the weight: the scenarios are much alike; raise the budget"
     return ""
+
+
+def _cost_of_sample(process: GenerativeProcess, problem: Problem) -> int:
+    """Function evaluations of one sample of the prior, as its chain counts them."""
+    whole = process.with_branch_steps("none")
+    chain, first = whole.bind([problem]), np.zeros(1, np.int64)
+    path = run_down(chain, whole.num_levels, chain.root_states(), first, first, derive_seeds(0, 0, first))
+    return int(path.nfe[0])
 
 
 def _prior_of(forecast: Any) -> tuple[GenerativeProcess, list[Problem], int | None]:

@@ -1,6 +1,7 @@
 """``condition``: the probability of a condition and scenarios in which it holds, against closed forms."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from scipy.stats import norm, truncnorm
 
 from sadt_ray import ConditionError, Forecast, ParsedCondition, condition, parse_condition, read_forecast, snis
 from sadt_ray.conditions.marks import marks_of
+from sadt_ray.interfaces import Scale
 from sadt_ray.metrics.probability import binomial_interval, bound_without_hits, log_normal_interval
 from sadt_ray.pilot import Trial, best_of, method_of, systems_of
+from sadt_ray.processes.diffusion import DiffusionProcess
 from sadt_ray.scenarios import ConditionedForecast
 
 STEPS, MEAN, SD = 6, 1000.0, 50.0
@@ -219,6 +222,46 @@ def test_several_series_have_columns_of_their_own():
     long = found.to_frame()
     one = long[(long["series"] == "item 1") & (long["sample"] == 3)]
     np.testing.assert_array_equal(one["value"], scenarios["item 1"][3])
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {
+            "start": "2026-03-28T20:00",
+            "zone": "Europe/Berlin",
+            "history": np.arange(40.0),
+            "truth": np.full(STEPS, 990.0),
+        },
+        {"start": None, "step": None},
+    ],
+)
+def test_a_picture_shows_history_truth_and_the_condition(details):
+    found = condition(forecast(**details), "max[first 3 steps] < 1060 and x[step 5] = 1000 +- 30", 10)
+    (axes,) = found.plot().axes
+    drawn = [line.get_ydata() for line in axes.lines]
+    assert any(np.array_equal(y, np.full(3, 1060.0)) for y in drawn)
+    assert any(np.array_equal(y, [970.0]) for y in drawn)
+    assert any(np.array_equal(y, [1030.0]) for y in drawn)
+    assert any(len(y) == STEPS and np.allclose(y, found.before[0.5]) for y in drawn)
+    if "truth" in details:
+        assert any(np.array_equal(y, details["truth"]) for y in drawn)
+        assert any(np.array_equal(y, details["history"][-STEPS:]) for y in drawn)
+        assert str(found.dates.tz) == "Europe/Berlin"
+    else:
+        assert list(found.scenarios().index) == list(range(1, STEPS + 1))
+        assert list(found.to_frame().columns) == ["item_id", "step", "sample", "value"]
+
+
+def test_a_prior_that_is_no_forecast_is_conditioned_in_the_units_of_its_file():
+    process = forecast().process()
+    problem = replace(forecast().problems()[0], scale=Scale((-10.0,), (0.5,), ("load",), "GW"))
+    found = condition((DiffusionProcess(process.denoiser, process.sampler), problem), "mean > 490", seed=1)
+    assert found.prior_samples.mean() == pytest.approx(490, abs=5)
+    assert found.probability == pytest.approx(0.5, abs=0.1)
+    assert found.evaluations % 16 == 0
+    assert (found.scenarios().mean() > 490).all()
+    assert len(found.prior_samples) == 128 or found.method == "snis"
 
 
 # the interval, the choice, the marks

@@ -110,6 +110,15 @@ def test_bad_input_is_refused_with_the_place_and_the_fix(monkeypatch, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+def test_the_help_says_what_the_exit_codes_mean(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["condition", "--help"])
+    job.main()
+    said = capsys.readouterr().out
+    assert "4 no sample of an item satisfies the condition" in said
+    for flag in ("--forecast", "--given", "--correlation", "--format", "--max-nfe", "--executor"):
+        assert flag in said
+
+
 def test_nothing_is_overwritten(monkeypatch, written):
     refused = run(monkeypatch, "--forecast", EXAMPLE, "--given", "max > 5", "--out", written)
     assert "is not empty" in refused
