@@ -14,6 +14,9 @@ _._info, _._compute, Accuracy, Bleu, Kappa, MacroF1, Rouge
 tslm
 
 # for users of the library
+from_residuals
+_.from_normal, _.from_law
+_.to_states
 Enumerable
 evaluated
 fit_opinion_weights

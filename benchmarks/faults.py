@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from benchmarks import BenchResult
 from sadt_ray.engine.loop import SearchStats
-from sadt_ray.engine.plan import plan_search
+from sadt_ray.engine.plan import SearchPlan, plan_search
 from sadt_ray.forecasting import load_series
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import dts
@@ -37,8 +38,7 @@ def run(quick: bool) -> BenchResult:
     with SmallCluster(_WORKERS) as cluster:
         connect(cluster.address)
         try:
-            quiet = _search(cluster, simulations, ())
-            disturbed = _search(cluster, simulations, kills)
+            quiet, disturbed = _searches(cluster, simulations, ((), kills))
         finally:
             disconnect()
     rows = [
@@ -67,8 +67,8 @@ def slow_reward(samples: np.ndarray, problem: Problem) -> np.ndarray:
     return -np.abs(samples).mean(1)
 
 
-def _search(cluster: Any, simulations: int, kills: Sequence[str]) -> dict[str, float]:
-    """One search from its first ready worker to its end, with the kills spread evenly over its simulations."""
+def _searches(cluster: Any, simulations: int, kills: Sequence[Sequence[str]]) -> list[dict[str, float]]:
+    """One search after the other over the same workers, with the kills of each spread evenly over its simulations."""
     from actors.session import RaySession, WorkerSpec
     from actors.tree_owner import BatchPolicy
 
@@ -78,15 +78,19 @@ def _search(cluster: Any, simulations: int, kills: Sequence[str]) -> dict[str, f
     plan = plan_search(process, problems, dts(inv_temperature=10, n_rollouts=simulations // _CONTEXTS))
     with tempfile.TemporaryDirectory() as directory:
         recording = Recording(Path(directory), directory + "/checkpoints", None, every_simulations=100)
-        batch_policy = BatchPolicy(_BATCH, fixed=True)
-        with RaySession(
-            process, reward, problems, WorkerSpec(_WORKERS), recording, batch_policy, cluster.resources
-        ) as session:
+        batch_policy, workers = BatchPolicy(_BATCH, fixed=True), WorkerSpec(_WORKERS)
+        with RaySession(process, reward, problems, workers, recording, batch_policy, cluster.resources) as session:
             session.wait_for_workers()
-            started = time.perf_counter()
-            killer = Killer(cluster, kills, simulations)
-            ended = session.search(plan, killer)
-            seconds = time.perf_counter() - started
+            return [
+                _search(session, replace(plan, name=f"dts {number}"), Killer(cluster, victims, simulations))
+                for number, victims in enumerate(kills)
+            ]
+
+
+def _search(session: Any, plan: SearchPlan, killer: Killer) -> dict[str, float]:
+    started = time.perf_counter()
+    ended = session.search(plan, killer)
+    seconds = time.perf_counter() - started
     if ended.error is not None:
         raise ended.error
     return {**_account(ended.search), "kills": killer.done, "seconds": seconds, "lost_batches": killer.lost_batches}

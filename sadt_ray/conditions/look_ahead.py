@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,6 +30,7 @@ from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
 
 NUM_DRAWS = 64
 _DESIGN_STEPS = 4
+_CORRELATED_ROWS = 16  # of which correlations between parts are averaged
 _SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
 
 
@@ -42,14 +42,7 @@ def log_probability(condition: Condition, law: CleanLaw, units: Units) -> Float[
         law: of x_0 given x_t, of rows of one problem.
         units: of the condition.
     """
-    return _Ahead(law, units).part(condition, ranked=False).log_p
-
-
-class _Part(NamedTuple):
-    """One part of a condition, given x_t."""
-
-    log_p: Float[Tensor, " B"]
-    ranking: Float[Tensor, "B K"] | None  # per draw, larger the better the part holds; for correlations
+    return _Ahead(law, units).log_p(condition)
 
 
 class _Ahead:
@@ -59,21 +52,35 @@ class _Ahead:
         self.law, self.units = law, units
         self._drawn: Tensor | None = None
 
-    def part(self, condition: Condition, ranked: bool) -> _Part:
-        """log P of a condition; its ranking too if ``ranked``."""
+    def log_p(self, condition: Condition) -> Float[Tensor, " B"]:
+        """log P of a condition."""
         if isinstance(condition, Comparison):
-            return _Part(self._comparison(condition), self._ranking(condition) if ranked else None)
+            return self._comparison(condition)
         if isinstance(condition, Not):
-            inner = self.part(condition.part, ranked)
-            return _Part(log_not(inner.log_p), None if inner.ranking is None else -inner.ranking)
-        together = isinstance(condition, All)
-        parts = [self.part(each, ranked or (together and len(condition.parts) > 1)) for each in condition.parts]
-        rankings = [_standardised(part.ranking) for part in parts if part.ranking is not None]
-        ranking = None
-        if ranked:
-            ranking = torch.stack(rankings).amin(0) if together else torch.stack(rankings).amax(0)
-        log_ps = [part.log_p for part in parts]
-        return _Part(log_all(log_ps, rankings) if together else log_any(log_ps), ranking)
+            return log_not(self.log_p(condition.part))
+        log_ps = [self.log_p(part) for part in condition.parts]
+        if isinstance(condition, All):
+            return log_all(log_ps, self._correlation(condition.parts))
+        return log_any(log_ps)
+
+    def _correlation(self, parts: Sequence[Condition]) -> Float[Tensor, "parts parts"]:
+        """Correlation given x_t of how well the parts hold, over draws for some of the rows."""
+        if len(parts) == 1:
+            return torch.ones(1, 1)
+        few = _Ahead(self.law.some(_CORRELATED_ROWS), self.units)
+        ranked = torch.stack([few.ranking(part) for part in parts])  # [parts, b, K]
+        correlation = torch.einsum("ibk,jbk->ij", ranked, ranked) / ranked[0].numel()
+        return torch.lerp(correlation, torch.eye(len(parts)).to(correlation), 1e-3)
+
+    @torch.no_grad()
+    def ranking(self, condition: Condition) -> Float[Tensor, "B K"]:
+        """Per draw, a number that is larger the better the condition holds; of mean 0 and variance 1 per row."""
+        if isinstance(condition, Comparison):
+            return _standardised(self._ranking(condition))
+        if isinstance(condition, Not):
+            return -self.ranking(condition.part)
+        each = torch.stack([self.ranking(part) for part in condition.parts])
+        return _standardised(each.amin(0) if isinstance(condition, All) else each.amax(0))
 
     # ---- one comparison ---------------------------------------------------------------------------------------------
 
@@ -101,25 +108,29 @@ class _Ahead:
         least = -math.inf if math.isinf(c.lower) else math.floor(c.lower) + 1 if c.strict else math.ceil(c.lower)
         most = math.inf if math.isinf(c.upper) else math.ceil(c.upper) - 1 if c.strict else math.floor(c.upper)
         if least >= 1:
-            mean, sd = _moments(self._margins(statistic, least))
-            log_p = log_p + log_ndtr(mean / sd)
+            log_p = log_p + self._at_least(statistic, least)
         if most < math.inf:
-            mean, sd = _moments(self._margins(statistic, most + 1))
+            assert statistic.margin is not None
+            mean, sd = _moments(statistic.margin(self._levelled(statistic), most + 1))
             log_p = log_p + log_ndtr(-mean / sd)
         return log_p
 
-    def _margins(self, statistic: General, threshold: float) -> Float[Tensor, "B K"]:
+    def _at_least(self, statistic: General, least: float) -> Float[Tensor, " B"]:
+        """P(a count or a run is at least so large): the larger of two tails, of its margin and of its ways together."""
         assert statistic.margin is not None
-        levelled = None if statistic.level is None else self._levelled(statistic.level)
-        return statistic.margin(self.draws() if levelled is None else levelled, threshold)
+        draws = self._levelled(statistic)
+        found = [] if statistic.complete else [log_ndtr(_ratio(statistic.margin(draws, least)))]
+        if statistic.ways is not None:
+            expected = torch.logsumexp(log_ndtr(_ratio(statistic.ways(draws, least))), dim=-1)
+            found.append(_log_of_expected(expected))
+        return torch.stack(found).amax(0)
 
     def _union(self, statistic: Extreme, bound: float, soft: float) -> Float[Tensor, " B"]:
         """P(an element is beyond the bound), the elements as rare events: 1 - exp(-expected number)."""
         mean, sd = self._elements(statistic, bound)
         sd = torch.sqrt(sd.square() + soft**2).clamp_min(_SMALLEST * max(abs(bound), 1e-6))
         beyond = (mean - bound) if statistic.largest else (bound - mean)
-        expected = torch.logsumexp(log_ndtr(beyond / sd), dim=-1)
-        return torch.where(expected < -15, expected, torch.log(-torch.expm1(-expected.clamp_min(-15).exp())))
+        return _log_of_expected(torch.logsumexp(log_ndtr(beyond / sd), dim=-1))
 
     def _elements(self, statistic: Extreme, bound: float) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every element given x_t."""
@@ -131,7 +142,7 @@ class _Ahead:
             return mean, (statistic.elements(units(columns)) - origin).square().sum(0).sqrt()
         if statistic.single and law.scores is not None:
             mean, columns = law.score_mean(), law.score_columns()
-            level = law.scores.at(units.back(bound, mean), law.conditioning)
+            level = law.score_at(units.back(bound, mean))
             sd = columns.square().sum(0).sqrt()[None]
             return statistic.elements(units.stacked(bound + mean - level)), statistic.elements(units.stacked(sd))
         if statistic.rise is not None and law.scores is not None:
@@ -202,10 +213,8 @@ class _Ahead:
             (slope,) = torch.autograd.grad(value.sum(), y)
         return value.detach(), slope
 
-    @torch.no_grad()
     def _ranking(self, c: Comparison) -> Float[Tensor, "B K"]:
-        """Per draw, a number that is larger the better the comparison holds."""
-        statistic, draws = c.statistic, self.draws().detach()
+        statistic, draws = c.statistic, self.draws()
         if isinstance(statistic, General) and statistic.margin is not None:
             bound = c.upper if math.isinf(c.lower) else c.lower
             g = statistic.margin(draws, max(bound, 1.0))
@@ -223,12 +232,13 @@ class _Ahead:
             self._drawn = self.units(self.law.draws(NUM_DRAWS))
         return self._drawn
 
-    def _levelled(self, level: float) -> Float[Tensor, "B K C T"] | None:
-        """Draws of Gaussian variables v with v_h > level where x_h > level; None where x_0 has no scores."""
-        law = self.law
-        if law.linear or law.scores is None:
-            return None
-        at_level = law.scores.at(self.units.back(level, law.mean), law.conditioning)
+    def _levelled(self, statistic: General) -> Float[Tensor, "B K C T"]:
+        """Draws of x_0; of a statistic that knows x by a level alone, of Gaussian v with v_h > level where x_h > level,
+        where x_0 has scores."""
+        law, level = self.law, statistic.level
+        if law.linear or law.scores is None or level is None:
+            return self.draws()
+        at_level = law.score_at(self.units.back(level, law.mean))
         return self.units.stacked(level + law.score_draws(NUM_DRAWS) - at_level[:, None])
 
 
@@ -237,8 +247,8 @@ def log_any(log_p: Sequence[Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
     return log_not(torch.stack([log_not(each) for each in log_p]).sum(0))
 
 
-def log_all(log_p: Sequence[Float[Tensor, " B"]], rankings: Sequence[Float[Tensor, "B K"]]) -> Float[Tensor, " B"]:
-    """log P of the intersection of events {b_i + e_i > 0}, e normal with the correlation of the rankings.
+def log_all(log_p: Sequence[Float[Tensor, " B"]], correlation: Float[Tensor, "parts parts"]) -> Float[Tensor, " B"]:
+    """log P of the intersection of events {b_i + e_i > 0}, e normal with a correlation.
 
     One event after the other, each given those before it. The normal variables that are left get the mean and the
     variance that a condition e_i > -b_i leaves them (Mendell & Elston, *Multifactorial qualitative traits*, Biometrics
@@ -247,33 +257,41 @@ def log_all(log_p: Sequence[Float[Tensor, " B"]], rankings: Sequence[Float[Tenso
     if len(log_p) == 1:
         return log_p[0]
     order = torch.stack([each.detach().mean() for each in log_p]).argsort().tolist()
-    means = [score_of(log_p[i]) for i in order]
-    with torch.no_grad():
-        ranked = torch.stack([rankings[i] for i in order], dim=1)  # [B, parts, K]
-        covariance = ranked @ ranked.transpose(1, 2) / ranked.shape[2] * 0.999 + 0.001 * torch.eye(len(order)).to(
-            ranked
-        )
-    entries = {(i, j): covariance[:, i, j] for i in range(len(order)) for j in range(len(order))}
+    means, count = [score_of(log_p[i]) for i in order], len(order)
+    entries = {(i, j): correlation[order[i], order[j]] for i in range(count) for j in range(count)}
     total = torch.zeros_like(log_p[0])
-    for i in range(len(order)):
-        sd = entries[i, i].clamp_min(1e-6).sqrt()
-        b = means[i] / sd
+    for i in range(count):
+        variance = entries[i, i].clamp_min(1e-6)
+        b = means[i] / variance.sqrt()
         log_each = log_ndtr(b)
         total = total + log_each
         hazard = torch.exp(-b.square() / 2 - 0.5 * math.log(2 * math.pi) - log_each)
         shrink = hazard * (hazard + b)  # variance of e given e > -b is 1 - shrink
-        for j in range(i + 1, len(order)):
-            means[j] = means[j] + entries[i, j] / sd * hazard
-        old = dict(entries)
-        for j in range(i + 1, len(order)):
-            for k in range(i + 1, len(order)):
-                entries[j, k] = old[j, k] - old[i, j] * old[i, k] / sd.square() * shrink
+        for j in range(i + 1, count):
+            means[j] = means[j] + entries[i, j] / variance.sqrt() * hazard
+        for j in range(i + 1, count):
+            for k in range(j, count):
+                entries[j, k] = entries[j, k] - entries[i, j] * entries[i, k] / variance * shrink
+        for j in range(i + 1, count):
+            for k in range(j):
+                entries[j, k] = entries[k, j]
     return total
 
 
 def _moments(g: Float[Tensor, "B K"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     mean = g.mean(1)
     return mean, (g - mean[:, None]).square().mean(1).clamp_min(1e-20).sqrt()
+
+
+def _ratio(g: Float[Tensor, "B K *W"]) -> Float[Tensor, B * W]:
+    """Mean over standard deviation."""
+    mean, sd = _moments(g)
+    return mean / sd
+
+
+def _log_of_expected(expected: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """log(1 - exp(-m)) of log m, the expected number of rare events."""
+    return torch.where(expected < -15, expected, torch.log(-torch.expm1(-expected.clamp_min(-15).exp())))
 
 
 def _standardised(ranking: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:

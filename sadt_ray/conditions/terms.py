@@ -83,11 +83,16 @@ class General:
         margin: for a statistic with steps, such as a count: (x, threshold) -> a number that is positive where
             g >= threshold, zero on the border, and changes smoothly with x. None if g itself is smooth.
         level: of a statistic that depends on x only by whether each value is above this level; None otherwise.
+        ways: (x, threshold) -> margins [..., W] of ways in which g >= threshold can come about: it does where one of
+            them is positive. None if they are not known.
+        complete: whether it does nowhere else, as for a run.
     """
 
     function: Callable[[Tensor], Tensor]
     margin: Callable[[Tensor, float], Tensor] | None = None
     level: float | None = None
+    ways: Callable[[Tensor, float], Tensor] | None = None
+    complete: bool = False
 
     def __call__(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
         return self.function(x)
@@ -427,7 +432,11 @@ def count_of(
         k = min(max(math.ceil(threshold), 1), num_steps)
         return margins(x).topk(k, dim=-1).values[..., -1]
 
-    return General(lambda x: _positive(margins(x), strict).sum(-1).to(x), margin, level)
+    def ways(x: Tensor, threshold: float) -> Tensor:
+        """The smallest margin of every k steps in a row, which is not the only way to have k of them."""
+        return _worst_of_spans(margins(x), min(max(math.ceil(threshold), 1), num_steps))
+
+    return General(lambda x: _positive(margins(x), strict).sum(-1).to(x), margin, level, ways)
 
 
 def longest_run(channel: int, steps: Sequence[int], level: float, above: bool = True) -> General:
@@ -463,16 +472,21 @@ def longest_run_of(
             best = torch.maximum(best, run)
         return best
 
-    def margin(x: Tensor, threshold: float) -> Tensor:
-        """Over all spans of k steps without a gap, the largest of the smallest margin."""
+    def ways(x: Tensor, threshold: float) -> Tensor:
+        """The smallest margin of every span of k steps without a gap."""
         k = max(math.ceil(threshold), 1)
         ends = [j for j in range(len(adjacent)) if j - starts[j] + 1 >= k]
         if not ends:
-            return torch.full_like(x[..., 0, 0], -math.inf)
-        worst = margins(x).unfold(-1, k, 1).amin(-1)
-        return worst[..., torch.tensor(ends, device=x.device) - k + 1].amax(-1)
+            return torch.full_like(x[..., 0, :1], -math.inf)
+        return _worst_of_spans(margins(x), k)[..., torch.tensor(ends, device=x.device) - k + 1]
 
-    return General(function, margin, level)
+    return General(function, lambda x, threshold: ways(x, threshold).amax(-1), level, ways, complete=True)
+
+
+def _worst_of_spans(margins: Float[Tensor, "*s n"], length: int) -> Float[Tensor, "*s spans"]:
+    """The smallest of every ``length`` margins in a row."""
+    flat = -margins.reshape(1, -1, margins.shape[-1])
+    return -torch.nn.functional.max_pool1d(flat, length, 1).reshape(*margins.shape[:-1], -1)
 
 
 def deviation(channel: int, steps: Sequence[int]) -> General:

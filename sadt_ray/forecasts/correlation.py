@@ -66,9 +66,11 @@ def ar1(rho: float, steps: int, between: Float[np.ndarray, "C C"] | float = 0.0,
     """
     if not -1 < rho < 1:
         raise ValueError(f"rho is {rho}; the correlation of neighbouring steps must lie between -1 and 1")
-    if np.ndim(between) == 0:
-        between = np.full((series, series), float(between)) + (1 - float(between)) * np.eye(series)
-    pairs = given(between, len(between), what="correlation between series").matrix
+    if isinstance(between, np.ndarray):
+        pairs = between
+    else:
+        pairs = np.full((series, series), between) + (1 - between) * np.eye(series)
+    pairs = given(pairs, len(pairs), what="correlation between series").matrix
     within = float(rho) ** np.abs(np.subtract.outer(np.arange(steps), np.arange(steps)))
     across = "" if len(pairs) == 1 else f", between series {_range_of(pairs)}"
     return Correlation(_positive(np.kron(pairs, within)), f"AR(1) with rho {rho:g}{across}")

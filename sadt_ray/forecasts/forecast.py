@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from sadt_ray.forecasts.process import ForecastProcess
 from sadt_ray.interfaces import Problem, Scale, TimeAxis
 
 ASSUMED_RHO = 0.9
-Dates = str | pd.Timestamp | pd.DatetimeIndex | Sequence[Any]
+Dates: TypeAlias = "str | pd.Timestamp | pd.DatetimeIndex | Sequence[Any]"
 
 
 class Details(TypedDict, total=False):
@@ -150,9 +150,9 @@ class Forecast:
 
         Its parameters broadcast to ``shape``: (T,), (N, T) or (N, C, T).
         """
-        full = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}.get(len(shape))
-        if full is None:
+        if len(shape) not in (1, 2, 3):
             raise ValueError(f"shape is {shape}; it must be (T,), (N, T) or (N, C, T)")
+        full = (shape[0] if len(shape) > 1 else 1, shape[1] if len(shape) > 2 else 1, shape[-1])
         blank = _Blank(full, details)
         if len(shape) == 2:
             law = _AddsChannel(law)

@@ -141,8 +141,10 @@ class Marginals(nn.Module):
         return (item[..., None, None] * (series * steps) + inside).expand(shape)
 
     def _coefficients(self, cells: Tensor, piece: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        rows = self.pieces[cells * (len(self.knots) + 1) + piece].to(dtype)
-        return rows.unbind(-1)
+        index = cells * (len(self.knots) + 1) + piece
+        if index.numel() > len(self.pieces):  # convert the smaller of the two
+            return nn.functional.embedding(index, self.pieces.to(dtype)).unbind(-1)
+        return nn.functional.embedding(index, self.pieces).to(dtype).unbind(-1)
 
     def _limited(self, x: Tensor, t: Tensor, piece: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """``x`` with the tails of the limited sides bent towards their limits."""
@@ -244,15 +246,15 @@ def quantile_marginals(
     Raises:
         ValueError: for levels that do not fit, a quantile that is not a number, beyond a limit, or crossing.
     """
-    levels, values = _checked_levels(levels), np.asarray(values, float)
-    if values.shape[-1] != len(levels):
-        raise ValueError(f"quantiles of shape {values.shape} need {values.shape[-1]} levels, got {len(levels)}")
-    _check_finite(values, place, [f"quantile {level:g}" for level in levels])
-    values, notes = _ordered(values, levels, crossing, place)
+    known, values = _checked_levels(levels), np.asarray(values, float)
+    if values.shape[-1] != len(known):
+        raise ValueError(f"quantiles of shape {values.shape} need {values.shape[-1]} levels, got {len(known)}")
+    _check_finite(values, place, [f"quantile {level:g}" for level in known])
+    values, notes = _ordered(values, known, crossing, place)
     limits = _limits(lower, upper, values.shape[1])
     _check_limits(values, *limits, place)
-    how = f"{len(levels)} quantiles {levels[0]:g}..{levels[-1]:g}"
-    return _interpolated(special.ndtri(levels), values, limits, how, notes=notes)
+    how = f"{len(known)} quantiles {known[0]:g}..{known[-1]:g}"
+    return _interpolated(special.ndtri(known), values, limits, how, notes=notes)
 
 
 def sample_marginals(

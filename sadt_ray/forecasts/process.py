@@ -82,39 +82,41 @@ class CopulaDenoiser(nn.Module):
             )
         return (torch.tensor([self._items[problem.name] for problem in problems], device=device),)
 
-    def initial(self, noise: Float[Tensor, "*B n"], sigma: float, conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def initial(
+        self, noise: Float[Tensor, "*B n"], sigma: float, conditioning: tuple[Tensor, ...]
+    ) -> Float[Tensor, "*B n"]:
         """x_T ~ N(0, diag(s^2) + sigma^2 I), the exact law at this noise level."""
         return torch.sqrt(self._spread(noise, conditioning).square() + sigma**2) * noise
 
     def denoised(
-        self, x: Float[Tensor, "*B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]
+        self, x: Float[Tensor, "*B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "*B n"]:
         """D_i = x_i s_i^2 / (s_i^2 + sigma^2)."""
         return x / (1 + (sigma[:, None] / self._spread(x, conditioning)).square())
 
     draft_denoised = denoised
 
-    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]) -> Float[Tensor, "B n"]:
+    def clean_spread(self, sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B n"]:
         """s sigma / sqrt(s^2 + sigma^2)."""
         spread = self._spread(sigma, conditioning)
         return spread * torch.rsqrt(1 + (spread / sigma[:, None]).square())
 
-    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B ..."]:
+    def scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B ..."]:
         """z = V x, the scores of clean states, in the shape of samples."""
         return self._as_sample(self._scores(x, conditioning))
 
-    def _scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
-        (item,) = conditioning
+    def _scores(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B C T"]:
+        item = conditioning[0]
         shared = len(self.axes) == 1
         z = x @ self.axes[0].T.to(x.dtype) if shared else self._rotated(x, item.expand(x.shape[:-1]))
         return z.unflatten(-1, self.marginals.shape[1:])
 
-    def scores_at(self, value: Tensor, conditioning: tuple[Tensor]) -> Float[Tensor, "B ..."]:
+    def scores_at(self, value: Tensor, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B ..."]:
         """The score of a value at every place of a sample; ``value`` broadcasts to a sample."""
-        (item,) = conditioning
+        item = conditioning[0]
         return self._as_sample(self.to_scores(value.expand(len(item), *self.sample_shape), conditioning))
 
-    def from_scores(self, z: Float[Tensor, "B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "B ..."]:
+    def from_scores(self, z: Float[Tensor, "B ..."], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "B ..."]:
         """T(z), from the scores of samples to their values."""
         stacked = z.reshape(len(z), *self.marginals.shape[1:])
         return self._as_sample(self.marginals.transform(stacked, conditioning[0]))
@@ -122,13 +124,13 @@ class CopulaDenoiser(nn.Module):
     def _as_sample(self, values: Float[Tensor, "*B C T"]) -> Float[Tensor, "*B ..."]:
         return values.flatten(-2).unflatten(-1, self.sample_shape)
 
-    def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor]) -> Tensor:
+    def decode(self, x: Float[Tensor, "*B n"], conditioning: tuple[Tensor, ...]) -> Tensor:
         """Samples T(V x) in the units of the data: [*B, T], of several series [*B, C, T]."""
         return self._as_sample(self.marginals.transform(self._scores(x, conditioning), conditioning[0]))
 
-    def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def to_states(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B n"]:
         """The inverse of ``decode``: V^T of the scores of the samples."""
-        (item,) = conditioning
+        item = conditioning[0]
         leading = samples.shape[: samples.ndim - len(self.sample_shape)]
         z = self.to_scores(samples, conditioning).flatten(-2)
         if len(self.axes) == 1:
@@ -136,20 +138,20 @@ class CopulaDenoiser(nn.Module):
         axes = self.axes[item.expand(leading)].to(z.dtype)
         return (z[..., None, :] @ axes)[..., 0, :]
 
-    def to_scores(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor]) -> Float[Tensor, "*B C T"]:
+    def to_scores(self, samples: Float[Tensor, "*B ..."], conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B C T"]:
         """Scores of samples in the units of the data."""
         leading = samples.shape[: samples.ndim - len(self.sample_shape)]
         return self.marginals.score(samples.reshape(*leading, *self.marginals.shape[1:]), conditioning[0])
 
     def features(
-        self, x: Float[Tensor, "B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor]
+        self, x: Float[Tensor, "B n"], sigma: Float[Tensor, " #B"], conditioning: tuple[Tensor, ...]
     ) -> Float[Tensor, "B features"]:
         """x / sqrt(s^2 + sigma^2), which has unit variance, and log(sigma)/4."""
         scaled = x * torch.rsqrt(self._spread(x, conditioning).square() + sigma.square()[:, None])
         level = sigma.clamp_min(1e-3).log()[:, None] / 4
         return torch.cat([scaled, level.expand(len(x), 1)], dim=1)
 
-    def _spread(self, like: Tensor, conditioning: tuple[Tensor]) -> Float[Tensor, "*B n"]:
+    def _spread(self, like: Tensor, conditioning: tuple[Tensor, ...]) -> Float[Tensor, "*B n"]:
         return self.spread[conditioning[0]].to(like.dtype)
 
     def _rotated(self, x: Float[Tensor, "*B n"], item: Int[Tensor, " *B"]) -> Float[Tensor, "*B n"]:

@@ -98,6 +98,15 @@ class CleanLaw:
         """Mean of every score, exact."""
         return self._known_scores.of(self.mean[:, None], self.conditioning)[:, 0]
 
+    def score_at(self, value: Tensor) -> Float[Tensor, "1 ..."]:
+        """Score of a value at every place of a sample; of rows that are ``alike``. ``value`` broadcasts to a sample."""
+        return self._known_scores.at(value, tuple(column[:1] for column in self.conditioning))
+
+    def some(self, count: int) -> CleanLaw:
+        """About ``count`` of the rows, evenly spread over them, without gradients."""
+        rows = torch.arange(0, len(self), max(len(self) // count, 1), device=self.mean.device)
+        return replace(self._take(rows), mean=self.mean[rows].detach(), clean=self.clean[rows].detach())
+
     def columns(self) -> Float[Tensor, "n ..."]:
         """Change of x_0 with each coordinate by one standard deviation; of rows that are ``alike`` and ``linear``."""
         return self._moved(self.decode, torch.eye(self.mean.shape[1]).to(self.mean))[0]

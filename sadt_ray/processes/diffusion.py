@@ -378,8 +378,8 @@ class DiffusionChain:
         return (drawn - centre).cpu().numpy().reshape(-1, count, width)
 
     def clean_law(self, position: int, clean: Tensor, decoded: Tensor, conditioning: Conditioning) -> CleanLaw | None:
-        """Law of x_0 about x0_hat ``clean``, ``decoded`` in data units; None if Cov(x_0 | x_t) is not known."""
-        if not self.supports_guidance:
+        """Law of x_0 about x0_hat ``clean``, ``decoded`` in data units; None at x_0 or if Cov(x_0 | x_t) is unknown."""
+        if not self.supports_guidance or position == self.last_position:
             return None
         denoiser = self.denoiser
         return CleanLaw(

@@ -44,12 +44,15 @@ def joint_problem(name: str, parts: Sequence[Problem]) -> Problem:
 
 
 def _joint_scale(scales: Sequence[Scale]) -> Scale:
-    """The channels of all parts. The unit is theirs if it is the same, else empty."""
+    """The channels of all parts; names that occur twice become x1 .. xC. The unit is theirs if it is the same."""
+    names = tuple(channel for scale in scales for channel in scale.channels)
+    if len(set(names)) < len(names):
+        names = tuple(f"x{number}" for number in range(1, len(names) + 1))
     units = {scale.unit for scale in scales}
     return Scale(
         mean=tuple(mean for scale in scales for mean in scale.mean),
         std=tuple(std for scale in scales for std in scale.std),
-        channels=tuple(channel for scale in scales for channel in scale.channels),
+        channels=names,
         unit=units.pop() if len(units) == 1 else "",
     )
 

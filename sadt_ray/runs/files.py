@@ -127,8 +127,10 @@ def _time_of(row: Mapping[str, Any]) -> TimeAxis | None:
 
 
 def _scale_of(row: Mapping[str, Any]) -> Scale:
-    mean, std, channels, unit = (row.get(f"scale_{name}") for name in SCALE_FIELDS)
-    return Scale() if mean is None else Scale(tuple(mean), tuple(std), tuple(channels), unit)
+    if row.get("scale_mean") is None:
+        return Scale()
+    mean, std, channels, unit = (row[f"scale_{name}"] for name in SCALE_FIELDS)
+    return Scale(tuple(mean), tuple(std), tuple(channels), unit)
 
 
 def read_samples(path: Path) -> dict[tuple[str, str], WeightedSamples]:

@@ -11,7 +11,7 @@ from ray import cloudpickle
 
 from actors.executor import RayExecutor
 from actors.pacing import BatchSize
-from actors.rollout_worker import RolloutWorker, start_workers
+from actors.rollout_worker import start_workers
 from sadt_ray.config import SearchConfig
 from sadt_ray.engine.executor import NodeStates
 from sadt_ray.engine.loop import run_search
@@ -73,17 +73,12 @@ class Enough(Exception):
     """What was waited for has come."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def executor(cluster):
-    """Makes executors over workers of their own, and ends those after the test."""
-    made = []
-
-    def make(count=1, worker=RolloutWorker):
-        made.extend(start_workers(count, PROCESS, SUM, PROBLEMS, worker=worker, num_cpus=1))
-        return Watched(made[-count:], ROLLING, BatchSize(8, 8))
-
-    yield make
-    for worker in made:
+    """Makes executors over one or both of two workers, which stay, since their processes take seconds to start."""
+    workers = start_workers(2, PROCESS, SUM, PROBLEMS, num_cpus=1)
+    yield lambda count=1: Watched(workers[:count], ROLLING, BatchSize(8, 8))
+    for worker in workers:
         worker.end()
 
 

@@ -13,7 +13,9 @@ from ray import cloudpickle
 
 from actors.session import RaySession, WorkerSpec
 from actors.tree_owner import BatchPolicy
+from sadt_ray.engine import loop
 from sadt_ray.engine.plan import plan_search
+from sadt_ray.engine.serial import SerialExecutor
 from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.learner import Learner, LearnerConfig, LearnerSpec
 from sadt_ray.flow.training_config import TrainingConfig
@@ -177,6 +179,7 @@ def test_a_learner_that_diverges_never_reaches_the_search_whose_tree_is_that_wit
     assert update.flow is None
     assert update.error == ""
     assert not (tmp_path / "poisoned" / "flow.safetensors").exists()
-    alone = open_session("alone").search(plan(200))
+    alone, reward = plan(200), FunctionReward(Paced(tmp_path))
+    without = loop.run(alone, SerialExecutor(PROCESS, reward, PROBLEMS, 8, 3, rollout_spec=alone.rollout_spec))
     for name in ("parent", "level", "visits", "value", "log_flow"):
-        np.testing.assert_array_equal(learned.search.tree.column(name), alone.search.tree.column(name), err_msg=name)
+        np.testing.assert_array_equal(learned.search.tree.column(name), without.search.tree.column(name), err_msg=name)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,47 @@ def fresh(**settings):
     return Search(config, [p.name for p in PROBLEMS], chain.root_states(), PROCESS.num_levels)
 
 
+class Faulty(RolloutWorker):
+    """Meets the fault of the test at hand, if there is one, before it rolls out."""
+
+    def __init__(self, process, reward, problems, device):
+        super().__init__(process, SUM, problems)
+        self.fault = reward.fault
+
+    def run(self, rollout_spec, tickets, flow=None):
+        if self.fault.exists():
+            cloudpickle.loads(self.fault.read_bytes())(tickets)
+        return super().run(rollout_spec, tickets, flow)
+
+
+@dataclass
+class FaultAt:
+    """Where the workers read what is to happen to them."""
+
+    fault: Path
+
+
+@pytest.fixture(scope="module")
+def fault_at(tmp_path_factory):
+    return FaultAt(tmp_path_factory.mktemp("faults") / "fault")
+
+
+@pytest.fixture(scope="module")
+def pair(cluster, fault_at):
+    """Two workers for test after test: their processes take seconds to start."""
+    started = start_workers(2, PROCESS, fault_at, PROBLEMS, worker=Faulty, num_cpus=1)
+    yield started
+    for worker in started:
+        worker.end()
+
+
+@pytest.fixture
+def strike(fault_at):
+    """Gives the pair a fault: a function of the tickets of a call."""
+    yield lambda fault: fault_at.fault.write_bytes(cloudpickle.dumps(fault))
+    fault_at.fault.unlink(missing_ok=True)
+
+
 @pytest.fixture
 def workers(cluster):
     """Makes worker actors, and ends them after the test."""
@@ -78,19 +120,19 @@ def assert_same_tree(one, other):
 
 
 @pytest.mark.parametrize("settings", [{}, {"selection": "uct"}, {"selection_inv_temperature": 0.3}])
-def test_one_worker_grows_the_tree_of_the_serial_search_bit_for_bit(workers, settings):
+def test_one_worker_grows_the_tree_of_the_serial_search_bit_for_bit(pair, settings):
     remote, serial = fresh(**settings), fresh(**settings)
-    run_search(remote, executor := ray_executor(workers(1)))
+    run_search(remote, executor := ray_executor(pair[:1]))
     run_search(serial, SerialExecutor(PROCESS, SUM, PROBLEMS, 16, slots=executor.slots))
     assert executor.slots == 3
     assert_complete(remote)
     assert_same_tree(remote, serial)
 
 
-def test_many_workers_agree_with_the_serial_search_in_what_they_estimate(workers):
+def test_many_workers_agree_with_the_serial_search_in_what_they_estimate(pair):
     """log Z of a reward that is the same wherever simulations go: independent samples, three standard errors."""
     remote = fresh(widen_c=np.inf)
-    run_search(remote, ray_executor(workers(3), batch_size=8))
+    run_search(remote, both_ready(ray_executor(pair, batch_size=8)))
     assert_complete(remote)
     samples = PROCESS.bind(PROBLEMS)
     every = enumerate_chain(samples)
@@ -114,27 +156,19 @@ def enumerate_chain(chain):
     return float(np.exp(np.array(log_p) + total(samples, None)).sum())
 
 
-FAULTY_TICKETS = (5, 150, 310, 311)
+@dataclass(frozen=True)
+class At:
+    """A fault at some tickets, once at each across restarts."""
 
+    tickets: tuple
+    fault: Callable
+    marks: Path
 
-class Faulty(RolloutWorker):
-    """Dies, hangs or raises at some of its tickets, once at each across restarts."""
-
-    def __init__(self, process, reward, problems, device):
-        super().__init__(process, reward.bind_to, problems)
-        self.fault, self.marks = reward.fault, reward.marks
-
-    def run(self, rollout_spec, tickets, flow=None):
+    def __call__(self, tickets):
         for ticket in tickets.id:
-            if ticket in FAULTY_TICKETS and not os.path.exists(mark := f"{self.marks}/{ticket}"):
-                open(mark, "w").close()
+            if ticket in self.tickets and not (mark := self.marks / str(ticket)).exists():
+                mark.touch()
                 self.fault()
-        return super().run(rollout_spec, tickets, flow)
-
-
-class FaultyReward:
-    def __init__(self, fault, marks):
-        self.bind_to, self.fault, self.marks = SUM, fault, str(marks)
 
 
 def die():
@@ -149,18 +183,26 @@ def run_out_of_memory():
     raise MemoryError("CUDA out of memory")
 
 
-@pytest.mark.parametrize("fault", [die, hang, run_out_of_memory])
-def test_workers_that_die_hang_or_raise_cost_no_simulation(workers, tmp_path, fault):
-    search = fresh()
-    handles = workers(2, FaultyReward(fault, tmp_path), Faulty)
-    patience = Deadline(first=3.0, shortest=0.5) if fault is hang else Deadline(first=240.0, shortest=240.0)
-    executor = both_ready(ray_executor(handles, deadline=patience))
+PATIENT = Deadline(first=240.0, shortest=240.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "tickets", "deadline"),
+    [
+        (die, (5, 310), PATIENT),
+        (hang, (150, 310), Deadline(first=20.0, shortest=2.0, factor=2.0)),
+        (run_out_of_memory, (5, 150, 310, 311), PATIENT),
+    ],
+)
+def test_workers_that_die_hang_or_raise_cost_no_simulation(pair, strike, tmp_path, fault, tickets, deadline):
+    search, executor = fresh(), both_ready(ray_executor(pair, deadline=deadline))
+    strike(At(tickets, fault, tmp_path))
     run_search(search, executor)
     assert_complete(search)
     assert search.failures == []
-    assert {int(mark.name) for mark in tmp_path.iterdir()} == set(FAULTY_TICKETS)
+    assert {int(mark.name) for mark in tmp_path.iterdir()} == set(tickets)
     lost, times = executor.gauges()["lost_batches"], executor.batch_times()
-    assert lost >= 3
+    assert lost >= len(tickets)
     assert sum(batch.lost for batch in times) == lost
     assert any(batch.restarted for batch in times) == (fault is not run_out_of_memory)
     assert sum(batch.rows for batch in times if not batch.lost) == search.told.sum()
@@ -211,51 +253,48 @@ class LosesObjects(RemoteWorker):
         return lost_object() if len(self.replies) == 3 else self.replies[-1]
 
 
-def test_results_that_are_lost_are_rolled_out_again(workers):
+def test_results_that_are_lost_are_rolled_out_again(pair):
     search = fresh()
-    executor = ray_executor([LosesObjects(worker.actor, worker.replica) for worker in workers(1)])
+    executor = ray_executor([LosesObjects(worker.actor, worker.replica) for worker in pair[:1]])
     run_search(search, executor)
     assert_complete(search)
     assert executor.gauges()["lost_batches"] == 1
     assert executor.num_ready == 1  # nobody else is to blame
 
 
-class Sick(RolloutWorker):
-    """The first one is of no use after its third call: its device wants a new process."""
+@dataclass(frozen=True)
+class Sick:
+    """The first process is of no use after its second call: its device wants a new one."""
 
-    def __init__(self, process, reward, problems, device):
-        super().__init__(process, reward.bind_to, problems)
-        self.mark, self.calls = Path(reward.marks, "sick"), 0
+    calls: Path
 
-    def run(self, rollout_spec, tickets, flow=None):
-        self.calls += 1
-        if self.calls == 3 and not self.mark.exists():
-            self.mark.write_text(str(os.getpid()))
-        if self.calls >= 3 and self.mark.read_text() == str(os.getpid()):
+    def __call__(self, tickets):
+        with self.calls.open("a") as calls:
+            calls.write(f"{os.getpid()} ")
+        first, *_ = pids = self.calls.read_text().split()
+        if first == str(os.getpid()) and pids.count(first) >= 3:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().run(rollout_spec, tickets, flow)
 
 
-def test_a_worker_that_does_nothing_but_raise_is_restarted(workers, tmp_path):
+def test_a_worker_that_does_nothing_but_raise_is_restarted(pair, strike, tmp_path):
     search = fresh()
-    run_search(search, executor := ray_executor(workers(1, FaultyReward(None, tmp_path), Sick)))
+    strike(Sick(tmp_path / "calls"))
+    run_search(search, executor := ray_executor(pair[:1]))
     assert_complete(search)
     assert search.failures == []
     assert executor.gauges()["lost_batches"] >= 3
+    assert len(set((tmp_path / "calls").read_text().split())) == 2
 
 
-class Cursed(RolloutWorker):
-    """Dies whenever it meets ticket 42."""
-
-    def run(self, rollout_spec, tickets, flow=None):
-        if 42 in tickets.id:
-            die()
-        return super().run(rollout_spec, tickets, flow)
+def cursed(tickets):
+    if 42 in tickets.id:
+        die()
 
 
-def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(workers):
+def test_a_ticket_that_kills_every_worker_is_set_aside_and_reported(pair, strike):
     search = fresh()
-    run_search(search, ray_executor(workers(2, worker=Cursed)))
+    strike(cursed)
+    run_search(search, ray_executor(pair))
     assert_complete(search)
     assert [failure.ticket for failure in search.failures] == [42]
     assert "its worker was lost" in search.failures[0].message
@@ -273,14 +312,9 @@ def test_workers_that_cannot_load_their_replica_end_the_search_with_the_reason(w
     assert len(search.open_tickets()) == 0
 
 
-def test_a_worker_that_joins_late_is_used_at_once(workers):
-    def slow(samples, problem):
-        time.sleep(0.02)
-        return samples.sum(1).astype(float)
-
-    busy = workers(1, FunctionReward(slow))
-    late = workers(1, FunctionReward(slow), resources={"late": 1})
-    search, executor = fresh(), ray_executor(busy + late)
+def test_a_worker_that_joins_late_is_used_at_once(pair, workers):
+    late = workers(1, resources={"late": 1})
+    search, executor = fresh(), ray_executor(pair[:1] + late)
     seen = []
 
     def watch(search):
@@ -293,7 +327,7 @@ def test_a_worker_that_joins_late_is_used_at_once(workers):
     assert seen == [1, 3]
 
 
-def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one(workers):
+def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one(pair):
     class Enough(Exception):
         pass
 
@@ -301,7 +335,7 @@ def test_an_interrupted_search_leaves_the_executor_empty_for_the_next_one(worker
         if search.simulations > 50:
             raise Enough
 
-    executor, stopped, whole = ray_executor(workers(2)), fresh(), fresh()
+    executor, stopped, whole = ray_executor(pair), fresh(), fresh()
     with pytest.raises(Enough):
         run_search(stopped, executor, [Calls(stop)])
     run_search(whole, executor)

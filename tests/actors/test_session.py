@@ -33,36 +33,57 @@ PROCESS = MarkovChainProcess.random(3, 4, seed=0)
 RESOURCES = {"CPU": 4.0}
 
 
-def slow_total(samples, problem):
-    time.sleep(0.005)
-    return samples.sum(1).astype(float)
+class Slow:
+    """The sum of tokens after 5 ms; NaN for problem b while a file is there."""
+
+    def __init__(self, run):
+        self.broken = run / "broken"
+
+    def __call__(self, samples, problem):
+        time.sleep(0.005)
+        if problem.name == "b" and self.broken.exists():
+            return np.full(len(samples), np.nan)
+        return total(samples, problem)
 
 
 def total(samples, problem):
     return samples.sum(1).astype(float)
 
 
+def new_session(run, score, num_workers, **recording):
+    files, batch_policy = Recording(run, str(run / "checkpoints"), **recording), BatchPolicy(8, fixed=True)
+    reward, workers = FunctionReward(score), WorkerSpec(num_workers)
+    return RaySession(PROCESS, reward, PROBLEMS, workers, files, batch_policy, RESOURCES, None, Deadline(60))
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory):
+    """The run of ``shared`` and ``alone``. Each test searches under a name of its own."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def shared(cluster, run_directory):
+    """One session of two workers for test after test, whatever is killed: its processes take seconds to start."""
+    saved = {"every_seconds": None, "every_simulations": 40}
+    with new_session(run_directory, Slow(run_directory), 2, tolerance=Tolerance(3), **saved) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def alone(cluster, run_directory):
+    """Another session on the same run, of one worker."""
+    with new_session(run_directory, Slow(run_directory), 1) as session:
+        yield session
+
+
 @pytest.fixture
 def open_session(cluster, tmp_path):
-    """Opens sessions over the chain, and closes them after the test."""
+    """Opens sessions that do not outlive the test."""
     opened = []
 
-    def make(score=total, num_workers=2, **recording):
-        files = Recording(tmp_path, str(tmp_path / "checkpoints"), **recording)
-        batch_policy = BatchPolicy(8, fixed=True)
-        opened.append(
-            RaySession(
-                PROCESS,
-                FunctionReward(score),
-                PROBLEMS,
-                WorkerSpec(num_workers),
-                files,
-                batch_policy,
-                RESOURCES,
-                None,
-                Deadline(60),
-            )
-        )
+    def make(score=total, **recording):
+        opened.append(new_session(tmp_path, score, 1, **recording))
         return opened[-1]
 
     yield make
@@ -70,8 +91,9 @@ def open_session(cluster, tmp_path):
         session.__exit__(None, None, None)
 
 
-def plan(n_rollouts=200, method=dts):
-    return plan_search(PROCESS, PROBLEMS, method(n_rollouts=n_rollouts))
+def plan(n_rollouts=200, method=dts, name=None):
+    made = plan_search(PROCESS, PROBLEMS, method(n_rollouts=n_rollouts))
+    return made if name is None else dataclasses.replace(made, name=name)
 
 
 def assert_complete(ended, n_rollouts):
@@ -83,9 +105,8 @@ def assert_complete(ended, n_rollouts):
     assert ended.error is None
 
 
-def test_one_worker_gives_the_tree_that_this_process_gives_bit_for_bit(open_session, tmp_path):
-    session = open_session(num_workers=1)
-    remote = session.search(plan()).search
+def test_one_worker_gives_the_tree_that_this_process_gives_bit_for_bit(alone, tmp_path):
+    remote = alone.search(plan(name="bit for bit")).search
     executor = SerialExecutor(PROCESS, FunctionReward(total), PROBLEMS, 8, slots=3)
     local = run_recorded(plan(), executor, Recording(tmp_path / "local")).search
     for name in ("parent", "level", "visits", "value"):
@@ -94,50 +115,46 @@ def test_one_worker_gives_the_tree_that_this_process_gives_bit_for_bit(open_sess
         np.testing.assert_array_equal(one.weights, other.weights)
 
 
-def test_a_session_runs_one_search_after_the_other_and_leaves_records_of_each(open_session, tmp_path):
-    session = open_session()
+def test_a_session_runs_one_search_after_the_other_and_leaves_records_of_each(shared, run_directory):
     looks = []
-    assert_complete(session.search(plan(), looks.append), 200)
-    assert_complete(session.search(plan(50, snis)), 50)
-    rows = read_trajectories(tmp_path / "trajectories" / "dts")
-    ended = session.search(plan())  # resumed from its last checkpoint: nothing is left to do
+    assert_complete(shared.search(plan(), looks.append), 200)
+    assert_complete(shared.search(plan(50, snis)), 50)
+    rows = read_trajectories(run_directory / "trajectories" / "dts")
+    ended = shared.search(plan())  # resumed from its last checkpoint: nothing is left to do
     assert_complete(ended, 200)
     assert rows["node"].to_pylist() == list(range(len(ended.search.tree)))
     assert pc.sum(pc.is_valid(rows["reward"])).as_py() == len(ended.search.sample_store)
 
 
-def test_an_owner_killed_twice_goes_on_from_its_checkpoint_to_the_same_number(open_session, cluster, tmp_path):
-    session = open_session(slow_total, every_seconds=None, every_simulations=40)
-    first_looks, kills = [], []
+def test_an_owner_killed_twice_goes_on_from_its_checkpoint_to_the_same_number(shared, cluster, run_directory):
+    restarts, kills = shared.owner_restarts, []
 
     def kill_at(look):
         done = look.simulations
-        first_looks.append(done)
         if len(kills) < 2 and done > 150 * (len(kills) + 1):
-            pid = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
+            pid = cluster.get(shared.owner.__ray_call__.remote(lambda self: os.getpid()))
             os.kill(pid, signal.SIGKILL)
             kills.append(done)
 
-    ended = session.search(plan(300), kill_at)
+    ended = shared.search(plan(300, name="owner killed"), kill_at)
     assert_complete(ended, 300)
-    assert session.owner_restarts == len(kills) == 2
-    rows = read_trajectories(tmp_path / "trajectories" / "dts")
+    assert shared.owner_restarts - restarts == len(kills) == 2
+    rows = read_trajectories(run_directory / "trajectories" / "owner killed")
     assert rows["node"].to_pylist() == list(range(len(ended.search.tree)))
     assert rows["parent"].to_pylist() == ended.search.tree.column("parent").tolist()
 
 
-def test_workers_killed_from_outside_cost_no_simulation(open_session, cluster):
-    session = open_session(slow_total)
+def test_workers_killed_from_outside_cost_no_simulation(shared):
     kills = []
 
     def kill_at(look):
-        if len(kills) < 4 and look.simulations > 100 * (len(kills) + 1):
-            actor = session.workers[len(kills) % 2].actor
+        if len(kills) < 3 and look.simulations > 100 * (len(kills) + 1):
+            actor = shared.workers[len(kills) % 2].actor
             kills.append(actor)
             actor.__ray_call__.remote(lambda self: os._exit(1))
 
-    ended = session.search(plan(300), kill_at)
-    assert len(kills) == 4
+    ended = shared.search(plan(300, name="workers killed"), kill_at)
+    assert len(kills) == 3
     assert_complete(ended, 300)
     assert ended.search.failures == []
 
@@ -146,25 +163,24 @@ class Enough(Exception):
     pass
 
 
-def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(open_session):
+def test_what_a_look_raises_stops_the_search_and_another_session_finishes_it(shared, alone):
     def stop(look):
         if look.simulations > 100:
             raise Enough
 
-    ended = open_session(slow_total).search(plan(300), stop)
+    ended = shared.search(plan(300, name="stopped"), stop)
     assert isinstance(ended.error, Enough)
     assert 100 < ended.search.simulations < 900
     assert len(ended.search.open_tickets()) == 0
-    assert_complete(open_session().search(plan(300)), 300)
+    assert_complete(alone.search(plan(300, name="stopped")), 300)
 
 
-def test_a_session_that_was_stopped_once_searches_on(open_session):
+def test_a_session_that_was_stopped_once_searches_on(shared):
     def stop(look):
         raise Enough
 
-    session = open_session(slow_total)
-    assert isinstance(session.search(plan(5_000), stop).error, Enough)
-    assert_complete(session.search(plan(100, snis)), 100)
+    assert isinstance(shared.search(plan(5_000, name="stopped at once"), stop).error, Enough)
+    assert_complete(shared.search(plan(100, snis, name="after that")), 100)
 
 
 def metrics_of(port):
@@ -175,8 +191,8 @@ def metrics_of(port):
     return {line.partition("{")[0].removeprefix("ray_sadt_"): float(line.rpartition(" ")[2]) for line in mine}
 
 
-def test_the_metrics_of_ray_show_a_search_while_it_runs(open_session, cluster):
-    session, seen = open_session(slow_total), {}
+def test_the_metrics_of_ray_show_a_search_while_it_runs(shared, cluster):
+    seen = {}
 
     def watch(look):
         seen.update(metrics_of(cluster.nodes()[0]["MetricsExportPort"]))
@@ -184,8 +200,7 @@ def test_the_metrics_of_ray_show_a_search_while_it_runs(open_session, cluster):
         if seen.get("simulations", 0) > 0 and both_at_work:  # on a busy machine one worker may be there long before
             raise Enough
 
-    watched = dataclasses.replace(plan(20_000), name="watched")
-    assert isinstance(session.search(watched, watch).error, Enough)
+    assert isinstance(shared.search(plan(20_000, name="watched"), watch).error, Enough)
     assert seen["simulations"] > 0
     assert (seen["workers"], seen["batch_size"]) == (2, 8)
     assert seen["in_flight"] in (32, 40)  # two batches a worker, and one that waits
@@ -201,10 +216,9 @@ def test_the_metrics_of_ray_show_a_search_while_it_runs(open_session, cluster):
     } <= seen.keys()
 
 
-def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(open_session, cluster, monkeypatch):
+def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(alone, cluster, monkeypatch):
     monkeypatch.setattr("actors.session._STOP_WITHIN", 1.0)
-    session = open_session(slow_total)
-    owner = cluster.get(session.owner.__ray_call__.remote(lambda self: os.getpid()))
+    owner = cluster.get(alone.owner.__ray_call__.remote(lambda self: os.getpid()))
     looks = []
 
     def hang(look):
@@ -216,31 +230,29 @@ def test_an_owner_that_hangs_does_not_keep_whoever_wants_to_stop(open_session, c
             raise Enough
 
     with pytest.raises(Enough):
-        session.search(plan(10_000), hang, stop)
+        alone.search(plan(10_000, name="hangs"), hang, stop)
+    os.kill(owner, signal.SIGCONT)
+    assert_complete(alone.search(plan(100, snis, name="after it hung")), 100)
 
 
-def nan_for_b(samples, problem):
-    return np.full(len(samples), np.nan if problem.name == "b" else 1.0)
-
-
-def test_a_reward_that_fails_ends_the_search_with_what_was_told(open_session):
-    session = open_session(nan_for_b, tolerance=Tolerance(3))
-    ended = session.search(plan())
+def test_a_reward_that_fails_ends_the_search_with_what_was_told(shared, run_directory):
+    (run_directory / "broken").touch()
+    ended = shared.search(plan(name="broken"))
+    (run_directory / "broken").unlink()
     assert isinstance(ended.error, SearchFailed)
     assert "problem 'b'" in str(ended.error)
     assert ended.search.told[0] > 0 == ended.search.told[1]
 
 
-def test_a_checkpoint_of_another_search_is_refused(open_session):
-    session = open_session()
-    session.search(plan(50))
+def test_a_checkpoint_of_another_search_is_refused(shared):
+    shared.search(plan(50, name="another"))
     with pytest.raises(ValueError, match=r"^[^\n]*n_rollouts[^\n]*$"):
-        session.search(plan(60))
+        shared.search(plan(60, name="another"))
 
 
 @pytest.mark.slow
 def test_an_owner_that_dies_at_once_again_and_again_is_given_up(open_session, monkeypatch):
-    session = open_session(num_workers=1)
+    session = open_session()
 
     class Fragile(TreeOwner):
         def search(self, plan, workers, flow, learner):

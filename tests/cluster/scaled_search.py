@@ -28,19 +28,20 @@ PROCESS = MarkovChainProcess.random(3, 4, seed=0)
 PROBLEMS = [Problem(name, np.zeros(0)) for name in ("a", "b", "c")]
 N_ROLLOUTS = 640  # 120 batches
 BATCH_SIZE = 16
-NUM_WORKERS = 4
+NUM_WORKERS = 2
 ALONE_SECONDS, TOGETHER_SECONDS = 1.0, 0.05  # a batch, before all workers are there and after: nobody comes too late
 
 
 class SlowWorker(RolloutWorker):
-    """Keeps a diary, and takes its time: the k-th node's worker a second more than the one before to load."""
+    """Keeps a diary. Only the first node's worker loads at once; others wait until it is in mid-search."""
 
     diaries = Path()  # set before workers are sent out
 
     def __init__(self, process, reward, problems, device):
         super().__init__(process, reward, problems, device)
         node = ray.get_runtime_context().get_node_id()
-        time.sleep(int(node[-5:]) - 1)
+        while int(node[-5:]) > 1 and not self.in_mid_search():
+            time.sleep(0.05)
         self.diary = {"node": node, "ready": time.time(), "first_run": None, "rows": 0}
         self.write()
 
@@ -51,6 +52,11 @@ class SlowWorker(RolloutWorker):
         together = len(list(self.diaries.iterdir())) == NUM_WORKERS
         time.sleep(TOGETHER_SECONDS if together else ALONE_SECONDS)
         return super().run(rollout_spec, tickets, flow)
+
+    def in_mid_search(self):
+        """Whether some batch is told: a worker gets its fourth only then."""
+        diaries = [json.loads(text) for diary in self.diaries.iterdir() if (text := diary.read_text())]
+        return any(diary["rows"] > 3 * BATCH_SIZE for diary in diaries)
 
     def write(self):
         (self.diaries / self.diary["node"]).write_text(json.dumps(self.diary))

@@ -1,4 +1,4 @@
-"""From no worker to four and back, on Ray's own autoscaler, with raylets on this machine for the cloud's machines."""
+"""From no worker to two and back, on Ray's own autoscaler, with raylets on this machine for the cloud's machines."""
 
 import json
 import os

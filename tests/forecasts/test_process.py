@@ -58,6 +58,12 @@ def test_the_chain_has_the_laws_and_the_dependence_of_the_forecast_in_any_number
         np.testing.assert_allclose(found, expected, atol=0.025)
 
 
+def test_a_schedule_that_starts_in_the_middle_is_exact_too():
+    (samples,) = _drawn(_gamma(), 3, 4000, PROBLEMS[1:], sigma_max=1.0)
+    for step in range(4):
+        assert stats.kstest(samples[:, step], stats.gamma(a=2.5, scale=2).cdf).pvalue > 1e-4
+
+
 def test_normal_laws_give_the_multivariate_normal_law():
     mean, sd = np.array([[[100.0, 200, 300]]]), np.array([[[1.0, 10, 5]]])
     r = ar1(-0.6, 3)
@@ -75,7 +81,7 @@ def test_the_denoiser_is_the_conditional_expectation_of_the_scores():
     x = z @ denoiser.axes[0]
     at = torch.tensor([sigma], dtype=torch.float64)
     expected = z.numpy() @ (r @ np.linalg.inv(r + sigma**2 * np.eye(4))).T
-    found = denoiser.scores(denoiser.denoised(x, at, item), item)[:, 0]
+    found = denoiser.scores(denoiser.denoised(x, at, item), item)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     torch.testing.assert_close(denoiser.draft_denoised(x, at, item), denoiser.denoised(x, at, item))
     covariance = r - r @ np.linalg.inv(r + sigma**2 * np.eye(4)) @ r
@@ -88,7 +94,14 @@ def test_draws_of_x0_given_xt_are_in_the_units_of_the_data_and_carry_gradients()
     item = (torch.tensor([0, 1, 1]),)
     mean = torch.zeros(3, 4, requires_grad=True)
     at_many = (item[0][:, None],)
-    law = CleanLaw(mean, denoiser.spread[item[0]].float(), lambda x: denoiser.decode(x, at_many), False, 3)
+    law = CleanLaw(
+        mean=mean,
+        spread=denoiser.spread[item[0]].float(),
+        clean=denoiser.decode(mean, item),
+        decode=lambda y, conditioning: denoiser.decode(y, (conditioning[0][:, None],)),
+        conditioning=item,
+        position=3,
+    )
     draws = law.draws(3000)
     assert draws.shape == (3, 3000, 4)
     expected = GAMMA.mean()[[0, 1, 1], 0]
@@ -117,7 +130,7 @@ def test_each_item_may_have_its_own_correlation():
     denoiser = _gamma(Correlation(r, "each"))
     x = torch.randn(3, 5, 4)
     item = torch.tensor([1, 0, 1])
-    together = denoiser.scores(x, (item[:, None],))[..., 0, :]
+    together = denoiser.scores(x, (item[:, None],))
     for row in range(3):
         torch.testing.assert_close(together[row], x[row] @ denoiser.axes[item[row]].float().T)
 
@@ -151,11 +164,13 @@ def test_a_step_costs_one_evaluation_and_features_have_unit_variance():
     process = DiffusionProcess(_gamma(), SamplerConfig(num_steps=5, sigma_max=20.0), "every")
     chain = process.bind(PROBLEMS)
     rows = np.arange(2000) % 2
-    path = chain.run_down(np.zeros((2000, 4), np.float32), np.zeros(2000, np.int64), rows, rows.astype(np.uint64) + 7)
+    seeds = np.arange(2000, dtype=np.uint64)
+    path = chain.run_down(np.zeros((2000, 4), np.float32), np.zeros(2000, np.int64), rows, seeds)
     assert (path.nfe == 5).all()
     features = chain.features(path.states, path.levels, rows[path.rows])
     assert features.shape == (len(path.states), 5)
-    assert np.isfinite(features).all()
+    for level in range(1, process.num_levels + 1):
+        np.testing.assert_allclose(features[path.levels == level, :4].std(0), 1, atol=0.07)
 
 
 def test_quantiles_that_were_given_are_the_quantiles_of_the_samples():

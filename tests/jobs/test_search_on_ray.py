@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import search
+from sadt_ray.runs.lock import only_writer
 from sadt_ray.trajectories import read_trajectories
 
 TINY = ("--dataset", "synthetic", "--num-windows", "1", "--channels", "channel_6", "--method", "dts", "--no-report")
@@ -32,7 +34,8 @@ def reward(samples, problem):
 def folder(tmp_path):
     """Where the user stands: their reward is a module beside them."""
     (tmp_path / "slow.py").write_text(SLOW)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("slow", None)
 
 
 def start(folder, *arguments):
@@ -42,6 +45,14 @@ def start(folder, *arguments):
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def run_here(monkeypatch, *arguments):
+    """Exit code of the program in this process, which has loaded everything, or what it refuses."""
+    monkeypatch.setattr(sys, "argv", ["search", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        search.main()
+    return " ".join(str(ended.value).split())
 
 
 def wait_until(condition, seconds=90):
@@ -63,26 +74,25 @@ def simulations(run):
     return json.loads(lines[-1])["simulations"] if lines else 0
 
 
-def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder):
-    """SIGKILL, then SIGTERM as ``ray job stop`` sends it, then to the end: three drivers, three Ray clusters."""
+def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder, monkeypatch):
+    """SIGKILL, then SIGTERM as ``ray job stop`` sends it, then to the end without Ray."""
     run = folder / "run"
-    slow = ("--reward", "slow:reward", "--n-rollouts", 4_000, "--checkpoint-seconds", 0.3, "--num-workers", 2)
+    slow = ("--reward", "slow:reward", "--n-rollouts", 4_000, "--checkpoint-seconds", 0.3, "--num-workers", 1)
     first = start(folder, *TINY, *slow, "--executor", "ray", "--out", run)
     wait_until(lambda: len(list(run.glob("checkpoints/dts/*.safetensors"))) > 1 and simulations(run) > 100)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    time.sleep(5)  # the owner outlives its driver for a moment
-    killed_at = simulations(run)
+    with only_writer(run):  # the owner outlives its driver for a moment
+        killed_at = simulations(run)
     second = start(folder, "--resume", "run")
     wait_until(lambda: simulations(run) > killed_at + 50)
     second.send_signal(signal.SIGTERM)
     assert "SIGTERM" in finish(second, 143)
     assert not json.loads((run / "summary.json").read_text())["complete"]
-    assert "a run keeps its settings: n_rollouts was 4000" in finish(
-        start(folder, "--resume", run, "--n-rollouts", 9), 1
-    )
+    monkeypatch.syspath_prepend(folder)  # where the reward is
+    assert "a run keeps its settings: n_rollouts was 4000" in run_here(monkeypatch, "--resume", run, "--n-rollouts", 9)
     (folder / "hurry").touch()
-    finish(start(folder, "--resume", run, "--executor", "serial"))
+    assert run_here(monkeypatch, "--resume", run, "--executor", "serial") == "0"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["complete"]
     assert [row["rollouts"] for row in summary["rows"]] == [4_000]
@@ -94,7 +104,7 @@ def test_a_killed_search_resumes_to_the_same_total_and_a_stopped_one_too(folder)
     weights = np.array(pq.read_table(run / "samples.parquet")["weight"])
     assert weights.sum() == pytest.approx(1)
     assert not (run / "checkpoints").exists()
-    assert "is complete" in finish(start(folder, "--resume", run), 1)
+    assert "is complete" in run_here(monkeypatch, "--resume", run)
 
 
 @pytest.mark.slow
@@ -138,17 +148,23 @@ def test_of_two_processes_that_go_on_with_a_run_the_second_finds_it_complete(fol
     assert row["rollouts"] == 4_000
 
 
-def test_without_ray_the_search_runs_in_this_process_and_says_why(folder):
+def test_without_ray_the_search_runs_in_this_process_and_says_why(folder, monkeypatch, capsys):
     (folder / "ray.py").write_text("raise ImportError('no wheel for this machine')\n")
-    output = finish(start(folder, *TINY, "--n-rollouts", 20, "--out", "run"))
-    assert "searching in this process: Ray cannot be imported (no wheel for this machine)" in " ".join(output.split())
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):  # which it may set
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert run_here(monkeypatch, *TINY, "--n-rollouts", 20, "--out", folder / "run") == "0"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "searching in this process: Ray cannot be imported (no wheel for this machine)" in said
     assert json.loads((folder / "run" / "config.json").read_text())["execution"]["executor"] == "serial"
-    refused = finish(start(folder, *TINY, "--executor", "ray", "--out", "other"), 1)
-    assert "or use --executor serial" in " ".join(refused.split())
+    refused = run_here(monkeypatch, *TINY, "--executor", "ray", "--out", folder / "other")
+    assert "or use --executor serial" in refused
     assert not (folder / "other").exists()
 
 
-def test_more_than_the_cluster_has_is_refused_before_a_run_begins(folder):
-    output = finish(start(folder, *TINY, "--gpus-per-worker", "3", "--out", "run"), 1)
-    assert "a worker takes 1 CPU and 3 GPU, but the cluster has" in " ".join(output.split())
+def test_more_than_the_cluster_has_is_refused_before_a_run_begins(folder, monkeypatch):
+    monkeypatch.setattr("actors.cluster.connect", lambda address: {"CPU": 4.0})
+    refused = run_here(monkeypatch, *TINY, "--gpus-per-worker", 3, "--out", folder / "run")
+    assert "a worker takes 1 CPU and 3 GPU, but the cluster has 4 CPU, 0 GPU now" in refused
     assert not (folder / "run").exists()

@@ -7,7 +7,14 @@ import torch
 from sadt_ray.interfaces import Problem
 from sadt_ray.numerics.psd import welch
 from sadt_ray.rewards.combine import SumScorer, WeightedSum
-from sadt_ray.rewards.look_ahead import Differentiable, LooksAhead, clean_score, is_differentiable, look_ahead_of
+from sadt_ray.rewards.look_ahead import (
+    NUM_DRAWS,
+    Differentiable,
+    LooksAhead,
+    clean_score,
+    is_differentiable,
+    look_ahead_of,
+)
 from sadt_ray.rewards.second_opinion import LinearScorer
 from sadt_ray.rewards.spectral import SpectralReward
 
@@ -104,15 +111,15 @@ def test_of_no_terms_it_is_zero():
     assert ahead.features.shape == (6, 1)
 
 
-def test_a_scorer_that_has_none_is_asked_at_x0_hat_and_that_is_a_reward_call():
+def test_a_scorer_that_has_none_is_asked_at_x0_hat_where_no_law_is_known():
     ahead = look_ahead_of(Mystery(), residuals, 4, 1.0)
     at_clean = CLEAN[:, 0].numpy() - PROBLEM
     np.testing.assert_allclose(ahead(CLEAN, 0, PROBLEM).value, at_clean)
-    assert ahead.reward_calls == 1
+    assert ahead.reward_calls == NUM_DRAWS
     mixed = SumScorer([(1.0, LINEAR), (2.0, Mystery())]).look_ahead(residuals, 4, 1.0)
     linear = LINEAR.look_ahead(residuals, 4, 1.0)(CLEAN, 1, PROBLEM).value.numpy()
     np.testing.assert_allclose(mixed(CLEAN, 1, PROBLEM).value, linear + 2 * at_clean)
-    assert mixed.reward_calls == 1
+    assert mixed.reward_calls == NUM_DRAWS
     assert SUM.look_ahead(residuals, 4, 1.0).reward_calls == 0
     assert SPECTRAL.look_ahead(residuals, 4, 1.0).multiply_adds > T
 

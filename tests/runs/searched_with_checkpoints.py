@@ -1,13 +1,9 @@
-"""A program that searches with checkpoints, and may kill itself in the worst moments: see ``test_killed``.
-
-python searched_with_checkpoints.py DIRECTORY [MOMENT]
-"""
+"""A process that searches with checkpoints, and may kill itself in the worst moments: see ``test_killed``."""
 
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -82,15 +78,18 @@ def die_at(moment):
         Checkpoints._delete = at_call(2, Checkpoints._delete, die)
 
 
-def main(directory, moment=""):
+def go_on(directory, moment, told, errors):
+    """Search to the end or to the moment.
+
+    Args:
+        told: connection that gets the number of simulations of the last checkpoint.
+        errors: file that gets what is written to stderr.
+    """
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
     die_at(moment)
     executor = SerialExecutor(PROCESS, FunctionReward(slow_reward), PROBLEMS, batch_size=8, slots=2)
     checkpoints = Checkpoints(directory / "checkpoints")
     times = CheckpointTimes(every_simulations=20)
     search, recorder, observers = begin_or_resume(new_search(executor), directory, "dts", checkpoints, times=times)
-    print("begun", search.simulations, flush=True)
+    told.send(search.simulations)
     run_search(search, executor, observers, seconds_before=recorder.seconds)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,36 +1,34 @@
 """A search that is killed again and again, in the worst moments too, ends as if nothing had happened."""
 
 import json
-import os
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from searched_with_checkpoints import CONFIG, MOMENTS, PROBLEMS, reward
+from searched_with_checkpoints import CONFIG, MOMENTS, PROBLEMS, go_on, reward
 
 from sadt_ray.engine.checkpoint import Checkpoints
 from sadt_ray.trajectories import read_trajectories
 from sadt_ray.tree.search import Search
 
-PROGRAM = Path(__file__).with_name("searched_with_checkpoints.py")
+FORKED = multiprocessing.get_context("forkserver")  # from a process that has imported PyTorch once for all of them
+FORKED.set_forkserver_preload(["sadt_ray.engine.serial", "sadt_ray.runs.recording"])
 
 
 def start(directory, moment=""):
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(directory), moment],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
-    begun = process.stdout.readline().split()
-    assert begun[:1] == ["begun"], process.communicate()[1]
-    return process, int(begun[1])
+    """A process that goes on with the search, and how far it found it."""
+    begun, told = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=go_on, args=(directory, moment, told, errors_of(directory)))
+    process.start()
+    told.close()
+    return process, begun.recv()
+
+
+def errors_of(directory):
+    return directory.with_name("errors")
 
 
 def newest(directory):
@@ -41,22 +39,23 @@ def newest(directory):
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A run directory whose search was killed six times; how far each process found it."""
-    directory, rng, found = tmp_path_factory.mktemp("run"), random.Random(0), []
+    directory, rng, found = tmp_path_factory.mktemp("killed") / "run", random.Random(0), []
     for moment in (*MOMENTS, "now", "now", "now"):
         process, simulations = start(directory, moment)
         found.append(simulations)
         if moment == "now":
             before = newest(directory)
-            while newest(directory) == before and process.poll() is None:  # it saves something, however slow it is
+            while newest(directory) == before and process.is_alive():  # it saves something, however slow it is
                 time.sleep(0.01)
             time.sleep(rng.uniform(0.0, 0.05))
             process.kill()
-        _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (-signal.SIGKILL, "")  # and no warning of a damaged checkpoint
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        assert errors_of(directory).read_text() == ""  # and no warning of a damaged checkpoint
     process, simulations = start(directory)
     found.append(simulations)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    process.join(60)
+    assert (process.exitcode, errors_of(directory).read_text()) == (0, "")
     return directory, found
 
 

@@ -68,7 +68,7 @@ def test_the_less_selection_reads_of_the_flow_the_more_its_estimate_is_biased_lo
 def test_the_weighted_samples_approach_the_target_whatever_flow_chose_them(flow, hybrid):
     target, _, prior = target_of(PROCESS, REWARD, 1.0)
     config = SearchConfig(n_rollouts=4_000, widen_c=2.0, widen_alpha=0.7, **hybrid)
-    forest = searched(config, PROCESS, REWARD, count=2, batch_size=2, flow=FLOWS[flow])
+    forest = searched(config, PROCESS, REWARD, count=2, batch_size=16, flow=FLOWS[flow])
     laws = [np.bincount(index_of(PROCESS, one.samples), one.weights, minlength=81) for one in forest.samples()]
     assert np.mean([0.5 * np.abs(law - target).sum() for law in laws]) < 0.13 < 0.3 * 0.5 * np.abs(prior - target).sum()
 

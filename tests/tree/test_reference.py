@@ -13,7 +13,7 @@ from sadt_ray.rollout.rollout import rollout
 from . import reference
 from .forests import exact_flow, markov, mixture, new_search, noise_flow, problems, searched
 
-SIMULATIONS = 1500
+SIMULATIONS = 600
 CONFIGS = {
     "DTS": {"inv_temperature": 1.5, "seed": 0},
     "cooler selection": {"inv_temperature": 2.0, "selection_inv_temperature": 0.6, "seed": 1},

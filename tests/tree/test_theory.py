@@ -125,7 +125,7 @@ def test_more_simulations_bring_the_leaf_law_closer_to_the_target():
     target, _, _ = target_of(process, reward, LAM)
     errors = []
     for n_rollouts in (100, 1_000, 10_000):
-        forest = searched(SearchConfig(n_rollouts=n_rollouts, inv_temperature=LAM), process, reward, 4, 4)
+        forest = searched(SearchConfig(n_rollouts=n_rollouts, inv_temperature=LAM), process, reward, 4, 16)
         laws = [np.bincount(index_of(process, one.samples), one.weights, minlength=27) for one in forest.samples()]
         errors.append(np.mean([0.5 * np.abs(law - target).sum() for law in laws]))
     assert errors[0] > 1.25 * errors[1] > 1.25**2 * errors[2]
