@@ -14,7 +14,6 @@ Without gradients they follow from draws that are tempered towards psi (cross-en
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,13 +41,14 @@ class RootProposal:
     Args:
         chain: whose walks start from noise.
         twist: for the same problems.
+        tickets: per problem, about, among which the cost of finding its centres is divided.
     """
 
-    def __init__(self, chain: Chain, twist: Twist) -> None:
-        self._chain, self._twist = chain, twist
+    def __init__(self, chain: Chain, twist: Twist, tickets: int = 1) -> None:
+        self._chain, self._twist, self._tickets = chain, twist, tickets
         self._roots = chain.root_states()
         self._centres: dict[int, Tensor] = {}
-        self.setup = Setup()
+        self._looks: dict[int, int] = {}  # evaluations of the twist that finding the centres of a problem took
 
     def propose(
         self, problem: Int[np.ndarray, " B"], seeds: UInt64[np.ndarray, " B"], count: int
@@ -74,6 +74,11 @@ class RootProposal:
         log_psi = self._log_psi(noise.reshape(-1, width), flat).reshape(rows, count)
         return noise, log_ratio.double().cpu().numpy(), log_psi
 
+    def setup(self, problem: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, " B"], Int[np.ndarray, " B"]]:
+        """Each row's share of what finding the centres of its problem has cost: evaluations, and reward calls."""
+        looks = np.array([self._looks[int(p)] for p in problem], np.int64)
+        return self._twist.nfe * looks / self._tickets, -(-self._twist.reward_calls * looks // self._tickets)
+
     @torch.no_grad()
     def _log_psi(self, noise: Float[Tensor, "N W"], problem: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         walk = self._walk(problem)
@@ -90,14 +95,16 @@ class RootProposal:
             seeds = derive_seeds(_SEED, _CENTRES, np.arange(NUM_CENTRES))
             walk = self._walk(number)
             start = torch.as_tensor(normals(seeds, np.zeros(NUM_CENTRES, np.int64), walk.noise_width))
-            found = (
-                self._climbed(walk, start) if self._twist.differentiable else self._tempered(problem, start.shape[1])
-            )
-            self._centres[problem] = found.detach()
+            climbs = self._twist.differentiable
+            found, looks = self._climbed(walk, start) if climbs else self._tempered(problem, start.shape[1])
+            self._centres[problem], self._looks[problem] = found.detach(), looks
         return self._centres[problem]
 
-    def _climbed(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> Float[Tensor, "J W"]:
-        """Modes of log psi(s) - |s|^2 / 2, by gradient steps whose length follows their success."""
+    def _climbed(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> tuple[Float[Tensor, "J W"], int]:
+        """Modes of log psi(s) - |s|^2 / 2, by gradient steps whose length follows their success, and their looks.
+
+        A gradient costs as much as a look.
+        """
         rate = torch.full((len(s), 1), 0.5)
         height, slope = self._climb_from(walk, s)
         for _ in range(_CLIMBS):
@@ -108,28 +115,30 @@ class RootProposal:
             s, slope = torch.where(better, s + step, s), torch.where(better, new_slope, slope)
             height = torch.where(better[:, 0], higher, height)
             rate = torch.where(better, 1.3 * rate, 0.4 * rate)
-        return s
+        return s, 2 * len(s) * (1 + _CLIMBS)
 
     def _climb_from(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             s = s.detach().requires_grad_(True)
             log_psi = self._twist(walk.view_from(s))
             (slope,) = torch.autograd.grad(log_psi.sum(), s)
-        self.setup.count(self._twist, 2 * len(s))
         return (log_psi.detach() - s.detach().square().sum(1) / 2), torch.nan_to_num(slope - s.detach(), 0.0, 0.0, 0.0)
 
-    def _tempered(self, problem: int, width: int) -> Float[Tensor, "J W"]:
-        """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach."""
+    def _tempered(self, problem: int, width: int) -> tuple[Float[Tensor, "J W"], int]:
+        """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach.
+
+        Returns the centres, and how often the twist was looked at.
+        """
         mean, tau = torch.zeros(width), 0.0
         rows = np.full(_ROUND_SIZE, problem)
         for turn in range(_ROUNDS):
             seeds = derive_seeds(_SEED, _CENTRES, np.arange(_ROUND_SIZE))
             z = mean + torch.as_tensor(normals(seeds, np.full(_ROUND_SIZE, 1 + turn), width))
             log_psi = self._log_psi(z, rows)
-            self.setup.count(self._twist, len(z))
+            looks = (1 + turn) * _ROUND_SIZE
             known = log_psi > LOWEST
             if not known.any():
-                return mean[None].repeat(NUM_CENTRES, 1)
+                break
             log_psi = np.where(known, log_psi, log_psi[known].min())
             base = -(z @ mean).double().numpy() + float(mean.square().sum()) / 2  # log p/q
             tau = _largest_power(base, log_psi)
@@ -138,20 +147,8 @@ class RootProposal:
             if tau == 1.0:
                 ancestors = np.searchsorted(np.cumsum(weights), (np.arange(NUM_CENTRES) + 0.5) / NUM_CENTRES)
                 half = z[torch.as_tensor(ancestors.clip(0, len(z) - 1))]
-                return mean + (half - mean) / 2
-        return mean[None].repeat(NUM_CENTRES, 1)
-
-
-@dataclass
-class Setup:
-    """What finding centres has cost since the last look: evaluations and reward calls."""
-
-    nfe: float = 0.0
-    reward_calls: int = 0
-
-    def count(self, twist: Twist, rows: int) -> None:
-        self.nfe += twist.nfe * rows
-        self.reward_calls += twist.reward_calls * rows
+                return mean + (half - mean) / 2, looks
+        return mean[None].repeat(NUM_CENTRES, 1), looks
 
 
 def _normalised(log_weights: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

@@ -138,7 +138,7 @@ class ParticleSystem:
             self._shape = (len(tickets), sampler.config.particles // sampler.config.split_factor)
         self._log_z = np.zeros(len(tickets))
         self._log_weights, self._log_twist = np.zeros((2, *self._shape))
-        self._nfe, self._calls = np.full(len(tickets), sampler.setup_nfe), 0
+        self._nfe, self._calls = np.full(len(tickets), sampler.setup_nfe), np.zeros(len(tickets), np.int64)
         self._start = np.tile(np.arange(self._shape[1]), (len(tickets), 1))  # which x_T each particle descends from
         self._path: list[_Nodes] = []
         self._genealogy = Genealogy(self._shape) if sampler.config.record_particles else None
@@ -176,8 +176,9 @@ class ParticleSystem:
         """Draw x_T of all particles from a pool of proposals, by their weights p/q psi."""
         tickets, (batch, n), pool = self._tickets, self._shape, self._sampler.config.root_pool
         noise, log_ratio, log_psi = root.propose(tickets.problem, tickets.seed, pool * n)
-        self._nfe += self._sampler.twist.nfe * pool * n
-        self._calls += self._sampler.twist.reward_calls * pool * n
+        nfe, calls = root.setup(tickets.problem)
+        self._nfe += nfe + self._sampler.twist.nfe * pool * n
+        self._calls += calls + self._sampler.twist.reward_calls * pool * n
         log_psi = nothing_ruled_out(log_psi)
         log_weights = log_ratio + log_psi
         self._log_z += logsumexp(log_weights, axis=1) - np.log(pool * n)
@@ -319,7 +320,7 @@ class ParticleSystem:
             sample_log_weight=np.repeat(log_weights.ravel()[held.ravel()], counts) + log_share,
             sample_start=np.repeat(self._start.ravel()[held.ravel()], counts) if self._from_root else None,
             nfe=nfe[good],
-            reward_calls=self._calls + ends.reward_calls.reshape(batch, n).sum(1)[good],
+            reward_calls=(self._calls + ends.reward_calls.reshape(batch, n).sum(1))[good],
             particle_record=None if self._genealogy is None else self._genealogy.particle_record(good, ends.value),
             failures=tuple(
                 Failure(int(tickets.id[b]), int(tickets.problem[b]), message, int(nfe[b]))

@@ -150,6 +150,22 @@ def test_a_ticket_comes_to_the_same_in_every_batch(name):
         np.testing.assert_allclose(alone.value[order], together.value[np.isin(together.id, rows)], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "looks"), [("right", 2 * 16 * 25), ("steps", 256)])
+def test_finding_the_centres_is_paid_for_in_shares(name, looks):
+    """25 values and gradients of 16 climbs; one round of draws if the twist is mild."""
+    spent, calls = {}, {}
+    for tickets in (1, 4):
+        twist = twist_named(name)
+        twist.nfe, twist.reward_calls = 0.25, 3
+        made = sampler(WORLD.process, REWARD, twist, LAM, particles=8, root_pool=4)
+        made = replace(made, root=RootProposal(made.chain, twist, tickets))
+        results = made(tickets_at(WORLD.chain, 0, 4))
+        assert len(set(results.nfe)) == len(set(results.reward_calls)) == 1
+        spent[tickets], calls[tickets] = int(results.nfe[0]), int(results.reward_calls[0])
+    assert spent[1] - spent[4] == pytest.approx(0.25 * looks * 3 / 4, abs=1)
+    assert calls[1] - calls[4] == 3 * looks * 3 / 4
+
+
 # ---- joint processes ------------------------------------------------------------------------------------------------
 
 JOINT = joint_problem("all", [*PROBLEMS, PROBLEMS[0]])
