@@ -27,6 +27,7 @@ from sadt_ray.processes.diffusion import (
     DiffusionProcess,
     DraftsDenoised,
     KnowsCleanSpread,
+    KnowsCoordinates,
     SamplerConfig,
 )
 from sadt_ray.processes.joint import JointChain
@@ -123,7 +124,8 @@ def with_fitted_law(process: DiffusionProcess, samples: int = 64) -> DiffusionPr
     """The same prior, with a fitted draft and covariance if its denoiser lacks either; the process itself if not."""
     denoiser = process.denoiser
     knows_spread = isinstance(denoiser, KnowsCleanSpread)
-    if (knows_spread and isinstance(denoiser, DraftsDenoised)) or isinstance(denoiser, FittedLawDenoiser):
+    knows_law = knows_spread or isinstance(denoiser, KnowsCoordinates)
+    if knows_law and isinstance(denoiser, DraftsDenoised):  # as one that was fitted before
         return process
     kind = _WithSpread if knows_spread else FittedLawDenoiser
     fitted = kind(denoiser, process.sampler, samples)

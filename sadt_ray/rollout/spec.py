@@ -88,7 +88,7 @@ class RolloutFactory:
         chooses = can_choose(chain) and not twist.idle
         lam, version = self._spec.inv_temperature, 0 if flow is None else flow.version
         from_noise = smc.root_pool > 1 and chooses and starts_from_noise(chain)
-        root = RootProposal(chain, twist) if from_noise else None
+        root = RootProposal(chain, twist, self._spec.tickets) if from_noise else None
         share = self._setup_nfe / self._spec.tickets
         sampler = ParticleSampler(chain, scorer, self._num_levels, smc, twist, lam, guided, chooses, root, share)
         return lambda tickets: replace(sampler(tickets), weights_version=version)

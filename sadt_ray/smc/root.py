@@ -45,13 +45,15 @@ class RootProposal:
     Args:
         chain: whose walks start from noise.
         twist: for the same problems.
+        tickets: per problem, about, among which the cost of finding its centres is divided.
     """
 
-    def __init__(self, chain: Chain, twist: Twist) -> None:
-        self._chain, self._twist = chain, twist
+    def __init__(self, chain: Chain, twist: Twist, tickets: int = 1) -> None:
+        self._chain, self._twist, self._tickets = chain, twist, tickets
         self._roots = chain.root_states()
         self._centres: dict[int, Tensor] = {}
         self._guides: dict[int, bool] = {}
+        self._looks: dict[int, int] = {}  # evaluations of the twist that a problem took so far
         self._width = self._walk(np.zeros(1, np.int64)).noise_width
 
     def guides(self, problem: int) -> bool:
@@ -61,7 +63,7 @@ class RootProposal:
             log_psi = self._log_psi(z, np.full(len(z), problem))
             known = log_psi[log_psi > LOWEST]
             share = 1 / np.square(_normalised(known)).sum() / len(known) if len(known) else 0.0
-            self._guides[problem] = bool(share < GUIDED_BELOW)
+            self._guides[problem], self._looks[problem] = bool(share < GUIDED_BELOW), len(z)
         return self._guides[problem]
 
     def _normals(self, count: int, stream: int) -> Float[Tensor, "count W"]:
@@ -93,6 +95,11 @@ class RootProposal:
         log_psi = self._log_psi(noise.reshape(-1, width), flat).reshape(rows, count)
         return noise, log_ratio.double().cpu().numpy(), log_psi
 
+    def setup(self, problem: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, " B"], Int[np.ndarray, " B"]]:
+        """Each row's share of what looking at its problem's root has cost so far: evaluations, and reward calls."""
+        looks = np.array([self._looks.get(int(p), 0) for p in problem], np.int64)
+        return self._twist.nfe * looks / self._tickets, -(-self._twist.reward_calls * looks // self._tickets)
+
     @torch.no_grad()
     def _log_psi(self, noise: Float[Tensor, "N W"], problem: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         walk = self._walk(problem)
@@ -105,16 +112,19 @@ class RootProposal:
 
     def _centres_of(self, problem: int) -> Float[Tensor, "J W"]:
         if problem not in self._centres:
-            start = self._normals(NUM_CENTRES, 0)
             if self._twist.differentiable:
-                found = self._climbed(self._walk(np.full(NUM_CENTRES, problem)), start)
+                start = self._normals(NUM_CENTRES, 0)
+                found, looks = self._climbed(self._walk(np.full(NUM_CENTRES, problem)), start)
             else:
-                found = self._tempered(problem)
-            self._centres[problem] = found.detach()
+                found, looks = self._tempered(problem)
+            self._centres[problem], self._looks[problem] = found.detach(), self._looks.get(problem, 0) + looks
         return self._centres[problem]
 
-    def _climbed(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> Float[Tensor, "J W"]:
-        """Modes of log psi(s) - |s|^2 / 2, by gradient steps whose length follows their success."""
+    def _climbed(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> tuple[Float[Tensor, "J W"], int]:
+        """Modes of log psi(s) - |s|^2 / 2, by gradient steps whose length follows their success, and their looks.
+
+        A gradient costs as much as a look.
+        """
         rate = torch.full((len(s), 1), 0.5)
         height, slope = self._climb_from(walk, s)
         for _ in range(_CLIMBS):
@@ -125,7 +135,7 @@ class RootProposal:
             s, slope = torch.where(better, s + step, s), torch.where(better, new_slope, slope)
             height = torch.where(better[:, 0], higher, height)
             rate = torch.where(better, 1.3 * rate, 0.4 * rate)
-        return s
+        return s, 2 * len(s) * (1 + _CLIMBS)
 
     def _climb_from(self, walk: StartsFromNoise, s: Float[Tensor, "J W"]) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -134,16 +144,20 @@ class RootProposal:
             (slope,) = torch.autograd.grad(log_psi.sum(), s)
         return (log_psi.detach() - s.detach().square().sum(1) / 2), torch.nan_to_num(slope - s.detach(), 0.0, 0.0, 0.0)
 
-    def _tempered(self, problem: int) -> Float[Tensor, "J W"]:
-        """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach."""
-        mean = torch.zeros(self._width)
+    def _tempered(self, problem: int) -> tuple[Float[Tensor, "J W"], int]:
+        """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach.
+
+        Returns the centres, and how often the twist was looked at.
+        """
+        mean, looks = torch.zeros(self._width), 0
         rows = np.full(_ROUND_SIZE, problem)
         for turn in range(_ROUNDS):
             z = mean + self._normals(_ROUND_SIZE, 1 + turn)
             log_psi = self._log_psi(z, rows)
+            looks = (1 + turn) * _ROUND_SIZE
             known = log_psi > LOWEST
             if not known.any():
-                return mean[None].repeat(NUM_CENTRES, 1)
+                break
             log_psi = np.where(known, log_psi, log_psi[known].min())
             base = -(z @ mean).double().numpy() + float(mean.square().sum()) / 2  # log p/q
             tau = _largest_power(base, log_psi)
@@ -152,8 +166,8 @@ class RootProposal:
             if tau == 1.0:
                 ancestors = np.searchsorted(np.cumsum(weights), (np.arange(NUM_CENTRES) + 0.5) / NUM_CENTRES)
                 half = z[torch.as_tensor(ancestors.clip(0, len(z) - 1))]
-                return mean + (half - mean) / 2
-        return mean[None].repeat(NUM_CENTRES, 1)
+                return mean + (half - mean) / 2, looks
+        return mean[None].repeat(NUM_CENTRES, 1), looks
 
 
 def _normalised(log_weights: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

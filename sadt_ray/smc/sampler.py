@@ -52,6 +52,7 @@ class ParticleSampler:
         chooses: whether the proposal chooses among candidates.
         root: proposals of x_T; None to draw it from the prior.
         setup_nfe: evaluations that each ticket carries of what was prepared once.
+        proposes_root: whether these tickets take x_T from ``root``.
     """
 
     chain: Chain
@@ -64,6 +65,7 @@ class ParticleSampler:
     chooses: bool = False
     root: RootProposal | None = None
     setup_nfe: float = 0.0
+    proposes_root: bool = True
 
     def __call__(self, tickets: Tickets) -> Results:
         """Run one particle system per ticket; tickets of one level run together.
@@ -95,16 +97,17 @@ class ParticleSampler:
         """The tickets whose x_T is proposed and the others, each with the sampler that runs them."""
         root = self.root
         if root is None or self.config.record_particles:
-            return [(replace(self, root=None), tickets)]
+            return [(replace(self, proposes_root=False), tickets)]
         problems = np.unique(tickets.problem[tickets.level == 0]).tolist()
         guided = np.isin(tickets.problem, [problem for problem in problems if root.guides(problem)])
         guided &= tickets.level == 0
-        return [(self, tickets.take(guided)), (replace(self, root=None), tickets.take(~guided))]
+        return [(self, tickets.take(guided)), (replace(self, proposes_root=False), tickets.take(~guided))]
 
     @property
     def proposes(self) -> bool:
         """Whether particles are drawn from another distribution than the prior."""
-        return self.guided or self.root is not None or (self.chooses and self.config.num_candidates > 1)
+        proposes_root = self.root is not None and self.proposes_root
+        return self.guided or proposes_root or (self.chooses and self.config.num_candidates > 1)
 
     def _same_level(self, tickets: Tickets, level: int) -> Results:
         positions, single = level_positions(self.chain, self.num_levels), self.config.particles == 1
@@ -149,7 +152,7 @@ class ParticleSystem:
             self._shape = (len(tickets), sampler.config.particles // sampler.config.split_factor)
         self._log_z = np.zeros(len(tickets))
         self._log_weights, self._log_twist = np.zeros((2, *self._shape))
-        self._nfe, self._calls = np.full(len(tickets), sampler.setup_nfe), 0
+        self._nfe, self._calls = np.full(len(tickets), sampler.setup_nfe), np.zeros(len(tickets), np.int64)
         self._start = np.tile(np.arange(self._shape[1]), (len(tickets), 1))  # which x_T each particle descends from
         self._path: list[_Nodes] = []
         self._genealogy = Genealogy(self._shape) if sampler.config.record_particles else None
@@ -166,10 +169,14 @@ class ParticleSystem:
     def run(self, last: int, level_at: dict[int, int]) -> None:
         """Run the particles to x_0, at position ``last``. States at the positions in ``level_at`` become nodes."""
         start = self._walk.position
-        if start == 0 and self._sampler.root is not None:
-            self._start_guided(self._sampler.root)
+        root = self._sampler.root if start == 0 else None
+        if root is not None and self._sampler.proposes_root:
+            self._start_guided(root)
         else:
             self._branch_off()
+        if root is not None:
+            nfe, calls = root.setup(self._tickets.problem)
+            self._nfe, self._calls = self._nfe + nfe, self._calls + calls
         while True:
             gradient = self._arrive(start, level_at)
             if self._walk.position == self._split_at:
@@ -330,7 +337,7 @@ class ParticleSystem:
             sample_log_weight=np.repeat(log_weights.ravel()[held.ravel()], counts) + log_share,
             sample_start=np.repeat(self._start.ravel()[held.ravel()], counts) if self._from_root else None,
             nfe=nfe[good],
-            reward_calls=self._calls + ends.reward_calls.reshape(batch, n).sum(1)[good],
+            reward_calls=(self._calls + ends.reward_calls.reshape(batch, n).sum(1))[good],
             particle_record=None if self._genealogy is None else self._genealogy.particle_record(good, ends.value),
             failures=tuple(
                 Failure(int(tickets.id[b]), int(tickets.problem[b]), message, int(nfe[b]))
