@@ -126,7 +126,7 @@ def prepare(arguments: list[str], console: Console, held: ExitStack) -> Prepared
         described["search"].setdefault("trajectories", job.trajectories)
         if resumed is not None:
             resumed.check_settings(described["search"], job.settings_in(resumed.config))
-        check_entries(task.entries(), task.problems, task.flow)
+        task.notes.extend(check_entries(task.entries(), task.problems, task.flow))
         executor, open_session = choose_executor(job.execution, console)
     home = search_job.HOME if isinstance(job, SearchJob) else stage_job.HOME
     run = job.out or home / datetime.now().strftime("%Y%m%d-%H%M%S-%f")

@@ -283,7 +283,7 @@ def _run(
     begun: bool = False,
 ) -> Comparison:
     """Check, make the run directory, search, and write the summary."""
-    check_entries(task.entries(), task.problems, task.flow)
+    task.notes.extend(check_entries(task.entries(), task.problems, task.flow))
     open_session = serial_session() if session is None else session
     console = Console(stderr=True)
     bar = _bar(console) if (interactive(console) if progress is None else progress) else None

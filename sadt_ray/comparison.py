@@ -102,14 +102,16 @@ def searches_of(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield shared
 
 
-def check_entries(entries: Sequence[Entry], problems: Sequence[Problem], flow: Flow | None = None) -> list[SearchPlan]:
-    """The plans of the entries. Raises ValueError for whatever cannot be searched, before anything is."""
-    plans = []
+def check_entries(entries: Sequence[Entry], problems: Sequence[Problem], flow: Flow | None = None) -> list[str]:
+    """What guides each of the methods that is guided, a sentence each.
+
+    Raises ValueError for whatever cannot be searched, before anything is.
+    """
+    notes = []
     for method, process, reward in entries:
-        plan = plan_search(process, problems, method)
-        check_rollouts(plan, process, reward, problems[0], flow)
-        plans.append(plan)
-    return plans
+        how = check_rollouts(plan_search(process, problems, method), process, reward, problems[0], flow)
+        notes += [f"{method.name}: {how}."] if how else []
+    return notes
 
 
 def run_task(

@@ -468,7 +468,7 @@ def flow_notes(task: ForecastTask) -> list[str]:
     if not readers:
         return []
     if task.flow is None:
-        return [f"{readers}: no flow yet, looks ahead by the reward's own r~ where it has one."]
+        return []
     given = task.settings.flow
     which = f"the flow {given}" if given is not None else "the flow that ships with the package"
     guided = f"{readers}: guided by {which}, learned on other windows; what that cost is not in the table."

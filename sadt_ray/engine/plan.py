@@ -10,7 +10,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward, States
 from sadt_ray.methods import Method
 from sadt_ray.processes.walk import level_positions
-from sadt_ray.rollout.spec import RolloutSpec, rollout_fn
+from sadt_ray.rollout.spec import RolloutFactory, RolloutSpec
 from sadt_ray.smc.config import PLAIN_ROLLOUT, SMCConfig
 from sadt_ray.tree.search import Search
 
@@ -85,10 +85,16 @@ def plan_search(process: GenerativeProcess, problems: Sequence[Problem], method:
 
 def check_rollouts(
     plan: SearchPlan, process: GenerativeProcess, reward: Reward, problem: Problem, flow: Flow | None = None
-) -> None:
-    """Raise ValueError if process, reward or flow cannot provide what the rollouts of the plan need."""
+) -> str:
+    """What guides the rollouts of the plan, in words; empty for nothing.
+
+    Raises ValueError if process, reward or flow cannot provide what the rollouts need.
+    """
     branching = process.with_branch_steps(plan.branch_steps)
-    rollout_fn(branching.bind([problem]), reward.bind([problem]), plan.num_levels, plan.rollout_spec, flow)
+    chain, scorer = branching.bind([problem]), reward.bind([problem])
+    rollouts = RolloutFactory(chain, scorer, plan.num_levels, plan.rollout_spec)
+    rollouts.rollout_fn(flow)
+    return rollouts.guidance(flow)
 
 
 def default_batch_size(num_problems: int, particles: int = 1) -> int:

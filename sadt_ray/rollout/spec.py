@@ -22,6 +22,7 @@ from sadt_ray.smc.sampler import ParticleSampler
 from sadt_ray.smc.tempering.sampler import TemperedSampler
 from sadt_ray.smc.twists import (
     CleanTwist,
+    DebiasedTwist,
     NoTwist,
     Twist,
     can_look_ahead,
@@ -79,19 +80,50 @@ class RolloutFactory:
         if smc.tempering is not None:
             return TemperedSampler(chain, scorer, self._num_levels, smc, self._spec.inv_temperature)
         twist = self.twist(flow)
-        guided = smc.guidance != "never" and twist.differentiable and supports_guidance(chain)
+        guided, chooses, from_noise = self._proposals(twist)
         if smc.guidance == "always" and not guided:
             raise ValueError(
                 f"{type(scorer).__name__} with {type(chain).__name__} has no gradients, which this method follows; "
                 "use one without, such as fk, smc-debiased or sweep"
             )
-        chooses = can_choose(chain) and not twist.idle
         lam, version = self._spec.inv_temperature, 0 if flow is None else flow.version
-        from_noise = smc.root_pool > 1 and chooses and starts_from_noise(chain)
         root = RootProposal(chain, twist, self._spec.tickets) if from_noise else None
         share = self._setup_nfe / self._spec.tickets
         sampler = ParticleSampler(chain, scorer, self._num_levels, smc, twist, lam, guided, chooses, root, share)
         return lambda tickets: replace(sampler(tickets), weights_version=version)
+
+    def _proposals(self, twist: Twist) -> tuple[bool, bool, bool]:
+        """Whether steps follow a gradient, choose among candidates, and x_T may be proposed."""
+        smc, chain = self._spec.smc, self._chain
+        guided = smc.guidance != "never" and twist.differentiable and supports_guidance(chain)
+        chooses = can_choose(chain) and not twist.idle
+        return guided, chooses, smc.root_pool > 1 and chooses and starts_from_noise(chain)
+
+    def guidance(self, flow: Flow | None = None) -> str:
+        """What guides the particles, in words; empty for a method that is not meant to be guided."""
+        smc, chain = self._spec.smc, self._chain
+        if smc.tempering is not None or not smc.looks_ahead:
+            return ""
+        twist = self.twist(flow)
+        if isinstance(twist, NoTwist):
+            return f"not guided: there is no look-ahead from the states of {type(chain).__name__}, weights alone decide"
+        guided, chooses, from_noise = self._proposals(twist)
+        if isinstance(twist, DebiasedTwist):
+            parts = [f"guided by {twist.look_ahead.how}"]
+        else:
+            parts = ["guided by the flow" if isinstance(twist, FlowTwist) else "guided by a look-ahead of your own"]
+        if smc.guidance != "never":
+            parts.append("with its gradient" if guided else "no gradient: the reward or the process has none")
+        if smc.num_candidates > 1:
+            parts.append(f"{smc.num_candidates} candidates per step" if chooses else "no candidates")
+        if from_noise:
+            parts.append("x_T proposed where the look-ahead decides there")
+        if self._setup_nfe:
+            parts.append(
+                "Cov(x_0 | x_t) and a draft of x0_hat fitted on samples of the prior "
+                f"({self._setup_nfe:,} evaluations per problem, counted)"
+            )
+        return ", ".join(parts)
 
     def twist(self, flow: Flow | None = None) -> Twist:
         """Of the search. Without a flow, one that wants it has the look-ahead that flows begin with, or none."""
