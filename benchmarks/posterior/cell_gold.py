@@ -47,7 +47,7 @@ class GoldSize:
     pilot: int = 20_000
     draws: int = 1_000_000
     dear_draws: int = 100_000
-    enough: float = 1_000.0
+    enough: float = 800.0
     systems: int = 16
     particles: int = 1_024
     kept: int = 1_000
