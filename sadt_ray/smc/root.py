@@ -46,10 +46,11 @@ class RootProposal:
         chain: whose walks start from noise.
         twist: for the same problems.
         tickets: per problem, about, among which the cost of finding its centres is divided.
+        guided_below: effective share of prior draws under psi below which x_T is proposed; above 1 for always.
     """
 
-    def __init__(self, chain: Chain, twist: Twist, tickets: int = 1) -> None:
-        self._chain, self._twist, self._tickets = chain, twist, tickets
+    def __init__(self, chain: Chain, twist: Twist, tickets: int = 1, guided_below: float = GUIDED_BELOW) -> None:
+        self._chain, self._twist, self._tickets, self._guided_below = chain, twist, tickets, guided_below
         self._roots = chain.root_states()
         self._centres: dict[int, Tensor] = {}
         self._guides: dict[int, bool] = {}
@@ -62,8 +63,8 @@ class RootProposal:
             z = self._normals(_ROUND_SIZE, 0)
             log_psi = self._log_psi(z, np.full(len(z), problem))
             known = log_psi[log_psi > LOWEST]
-            share = 1 / np.square(_normalised(known)).sum() / len(known) if len(known) else 0.0
-            self._guides[problem], self._looks[problem] = bool(share < GUIDED_BELOW), len(z)
+            share = 1 / np.square(_normalised(known)).sum() / len(z) if len(known) else 1.0
+            self._guides[problem], self._looks[problem] = bool(share < self._guided_below), len(z)
         return self._guides[problem]
 
     def _normals(self, count: int, stream: int) -> Float[Tensor, "count W"]:

@@ -65,6 +65,9 @@ TWISTS = {
 }
 
 
+ALWAYS = 1.1
+
+
 def twist_named(name):
     function, differentiable = TWISTS[name]
     twist = KnownTwist(function)
@@ -74,7 +77,7 @@ def twist_named(name):
 
 def rooted(swept):
     """The same sampler, with a guided root."""
-    return replace(swept, root=RootProposal(swept.chain, swept.twist))
+    return replace(swept, root=RootProposal(swept.chain, swept.twist, guided_below=ALWAYS))
 
 
 def swept(twist, count=600, problem=0, guided=False, chooses=False, **config):
@@ -96,6 +99,14 @@ def test_so_it_is_with_guided_steps_candidates_and_copies_too(name):
     results = swept(twist_named(name), guided=True, chooses=True, num_candidates=3, split_factor=2)
     truth, _, _ = REWARD.tilted(*WORLD.law(0), LAM)
     assert_unbiased(log_z_hat(results, LAM), truth)
+
+
+def test_where_nothing_is_decided_at_the_root_it_is_left_to_the_prior():
+    swept = sampler(WORLD.process, REWARD, twist_named("of two modes"), LAM, particles=8, root_pool=4)
+    tickets = tickets_at(WORLD.chain, 0, 20)
+    plain, rooted_too = swept(tickets), replace(swept, root=RootProposal(WORLD.chain, swept.twist))(tickets)
+    np.testing.assert_array_equal(plain.value, rooted_too.value)
+    np.testing.assert_array_equal(plain.samples, rooted_too.samples)
 
 
 def test_samples_have_the_mean_and_spread_of_the_target():
@@ -159,15 +170,15 @@ def test_a_ticket_comes_to_the_same_in_every_batch(name):
         np.testing.assert_allclose(alone.value[order], together.value[np.isin(together.id, rows)], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "looks"), [("right", 2 * 16 * 25), ("steps", 256)])
+@pytest.mark.parametrize(("name", "looks"), [("right", 256 + 2 * 16 * 25), ("steps", 2 * 256)])
 def test_finding_the_centres_is_paid_for_in_shares(name, looks):
-    """25 values and gradients of 16 climbs; one round of draws if the twist is mild."""
+    """A look at 256 draws; then 25 values and gradients of 16 climbs, or one round of draws if the twist is mild."""
     spent, calls = {}, {}
     for tickets in (1, 4):
         twist = twist_named(name)
         twist.nfe, twist.reward_calls = 0.25, 3
         made = sampler(WORLD.process, REWARD, twist, LAM, particles=8, root_pool=4)
-        made = replace(made, root=RootProposal(made.chain, twist, tickets))
+        made = replace(made, root=RootProposal(made.chain, twist, tickets, ALWAYS))
         results = made(tickets_at(WORLD.chain, 0, 4))
         assert len(set(results.nfe)) == len(set(results.reward_calls)) == 1
         spent[tickets], calls[tickets] = int(results.nfe[0]), int(results.reward_calls[0])
