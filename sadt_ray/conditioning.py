@@ -137,16 +137,6 @@ class _Drawn:
         likelihood = np.exp(self.log_likelihood)
         return round(float(likelihood.sum()))
 
-    def and_more(self, other: _Drawn) -> _Drawn:
-        """Both together."""
-        return _Drawn(
-            np.concatenate([self.samples, other.samples]),
-            np.concatenate([self.log_likelihood, other.log_likelihood]),
-            np.concatenate([self.satisfied, other.satisfied]),
-            np.concatenate([self.shortfall, other.shortfall]),
-            self.unit,
-        )
-
 
 class _Found(NamedTuple):
     """What a method found for one problem."""
@@ -199,13 +189,11 @@ class _Task:
         found: dict[int, _Found] = {}
         why: dict[int, str] = {}
         often = [k for k, d in enumerate(drawn) if d.hits * most / len(d.samples) >= enough]
-        missing = most - len(drawn[0].samples)
-        more = self.drawn(often, missing, self.seed) if often and missing > 0 else None
-        for place, k in enumerate(often):
-            if more is not None:
-                drawn[k] = drawn[k].and_more(more[place])
-            found[k] = self.by_prior(drawn[k])
+        for k in often:
             why[k] = f"{drawn[k].hits:,} of {len(drawn[k].samples):,} prior samples satisfy it, which is enough"
+        fresh = self.drawn(often, most, self.seed) if often else []  # those that decided would be biased
+        for k, samples in zip(often, fresh, strict=True):
+            drawn[k], found[k] = samples, self.by_prior(samples)
         seldom = [k for k in range(len(drawn)) if k not in found]
         if seldom:
             asked = [self.problems[k] for k in seldom]

@@ -1,6 +1,7 @@
 """Which method a condition needs: decided by measured weights, and said in words.
 
-1. Where enough of the prior's samples satisfy the condition, they are the answer: prior sampling.
+1. Where enough of the prior's samples satisfy the condition, prior sampling gets the budget, with others than
+   those that decided, which would be biased.
 2. Else a small pilot of S-ADT is run: 4 independent systems of 16 rollouts each. It is taken where its weights are
    even: half of its starts count, and log Z is known to half a nat.
 3. Else pilots of tempering and, where the prior has a Gaussian draft, of its surrogate follow. What counts is the

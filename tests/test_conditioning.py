@@ -70,7 +70,9 @@ def test_quantiles_given_a_bound_on_one_step_are_those_of_the_truncated_normal_l
 
 def test_a_frequent_condition_is_answered_by_prior_samples_with_an_exact_interval():
     found = condition(forecast(), f"mean > {MEAN + SD_OF_MEAN}", 100)
-    assert (found.method, found.evaluations) == ("snis", 4096 * 16)
+    assert (found.method, found.evaluations) == ("snis", 2 * 4096 * 16)  # others than those that the choice rests on
+    asked = condition(forecast(), f"mean > {MEAN + SD_OF_MEAN}", 100, method="snis")
+    assert (asked.probability, asked.evaluations) == (found.probability, 4096 * 16)
     assert "which is enough" in found.why
     hits = round(found.probability * 4096)
     assert found.interval == binomial_interval(hits, 4096)
@@ -84,6 +86,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say(method, z, least):
     covered = [each.interval[0] <= norm.sf(z) <= each.interval[1] for each in many.values()]
     assert sum(covered) >= least
     assert max(each.interval[1] for each in many.values()) < 10 * norm.sf(z)  # and they say something
+
+
+def test_a_choice_at_its_edge_does_not_bias_the_probability():
+    """Half of the items have enough hits, by chance; samples that decided so would be 13 % too many."""
+    z = norm.isf(100 / 4096)
+    found = condition(forecast(16), f"mean > {MEAN + z * SD_OF_MEAN}", 50, seed=6)
+    sampled = [each.probability for each in found.values() if each.method == "snis"]
+    assert 3 <= len(sampled) <= 13
+    assert np.mean(sampled) == pytest.approx(100 / 4096, rel=2 * 0.1 / math.sqrt(len(sampled)))
 
 
 def test_a_condition_that_nothing_satisfies_is_said_to_be_so_with_a_bound():
