@@ -31,6 +31,7 @@ from benchmarks.posterior.rare_events import (
     truth_of,
 )
 from sadt_ray.api import sample
+from sadt_ray.conditioning import Prior, condition
 from sadt_ray.conditions.reward import ConditionReward
 from sadt_ray.data.etth1 import cache_directory, load_etth1
 from sadt_ray.forecasts.forecast import Forecast
@@ -44,7 +45,7 @@ from sadt_ray.runs.results import ProblemSamples
 QUESTION = "How well are rare conditions found, and at what cost, against splitting, importance sampling and DTS?"
 HORIZON, STEPS, ROLLOUTS, COUNT = 96, 16, 256, 12
 LAST_DAY, FIRST_DAY = slice(72, 96), slice(0, 24)
-METHODS = ("sadt", "tempered", "surrogate", "smc-debiased", "snis", "dts")
+METHODS = ("sadt", "auto", "tempered", "surrogate", "smc-debiased", "snis", "dts")
 _DIFFK = {"1e3": 0.4966, "1e6": 0.955}  # bounds on the largest value of OT, window 7, standardised
 _PRIOR_SAMPLES, _PER_BATCH = 2_000_000, 20_000
 _TRUTH_DRAWS = 400_000
@@ -159,16 +160,32 @@ class Found:
 
 
 def found_by(
-    process: GenerativeProcess, problem: Problem, given: str, name: str, seed: int, horizon: int = HORIZON
+    process: GenerativeProcess,
+    problem: Problem,
+    given: str,
+    name: str,
+    seed: int,
+    prior: Forecast | None = None,
 ) -> Found:
-    """One search of one event."""
+    """One search of one event; ``auto`` is what ``condition`` does, of the forecast that the process was made of."""
+    if name == "auto":
+        return _found_by_auto(prior or (process, [problem]), given, seed)
     begun = time.perf_counter()
-    reward = ConditionReward(given, horizon=horizon)
+    reward = ConditionReward(given, horizon=HORIZON)
     result = sample(process, [problem], reward, search_method(name, seed), flow=None, progress=False)
     seconds, found = time.perf_counter() - begun, result[0]
     if found.weightless:
-        return Found(-np.inf, np.full(horizon, np.nan), 0.0, 0.0, float(result.nfe[0]), seconds)
+        return Found(-np.inf, np.full(HORIZON, np.nan), 0.0, 0.0, float(result.nfe[0]), seconds)
     return Found(found.log_z, found.mean(), found.starts, found.ess, float(result.nfe[0]), seconds)
+
+
+def _found_by_auto(prior: Prior, given: str, seed: int) -> Found:
+    begun = time.perf_counter()
+    found = next(iter(condition(prior, given, seed=seed, progress=False).values()))
+    scale, seconds = found.problem.scale, time.perf_counter() - begun
+    mean = found.weights @ found.samples[:, 0] if found.ess > 0 else np.full(HORIZON, np.nan)
+    standard = (mean - scale.mean[0]) / scale.std[0]
+    return Found(found.log_probability, standard, found.starts, found.ess, float(found.evaluations), seconds)
 
 
 @dataclass(frozen=True)
@@ -230,7 +247,7 @@ def run(quick: bool) -> BenchResult:
         for event in chosen:
             truth = event.truth(scores, _TRUTH_DRAWS // (10 if quick else 1))
             for name in names:
-                found = [found_by(process, problem, event.given, name, seed) for seed in range(seeds)]
+                found = [found_by(process, problem, event.given, name, seed, prior) for seed in range(seeds)]
                 cells.append(Cell(event.kind, event.rarity, name, truth, found))
                 bar.advance(task)
     if not quick:
