@@ -35,6 +35,16 @@ def test_a_reward_of_ones_own_pulls_forecasts_to_what_is_known(tmp_path):
     assert tree[3] > 2 * snis[3]  # effective samples
 
 
+def test_scenarios_of_a_forecast_satisfy_a_condition_in_its_units(tmp_path):
+    probability, ends, medians = printed("condition_a_forecast", tmp_path).splitlines()
+    assert re.match(r"P = \S+ \(95 %: \S+ to \S+\)", probability)
+    evening, day = numbers(ends)
+    assert evening >= 1300
+    assert day <= 1030
+    before, after = numbers(medians)
+    assert after > before + 20
+
+
 def test_a_prior_of_ones_own_is_searched_and_the_exact_answer_is_met(tmp_path):
     exact, snis, counts, values = map(numbers, printed("prior_of_your_own", tmp_path).splitlines())
     assert abs(snis[0] - exact[0]) < 0.3
