@@ -288,3 +288,8 @@ def pooled(results, lam):
     log_weights = lam * results.value[ticket] + results.sample_log_weight
     weights = np.exp(log_weights - logsumexp(log_weights))
     return SimpleNamespace(weights=weights, ess=1 / np.square(weights).sum(), ticket=ticket)
+
+
+def is_bare(denoiser):
+    """Whether a denoiser has no more than the protocol asks for."""
+    return not any(hasattr(denoiser, name) for name in ("clean_spread", "draft_denoised", "to_coordinates", "scores"))

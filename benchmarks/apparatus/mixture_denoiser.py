@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.processes.diffusion import Conditioning, Denoiser
+from sadt_ray.processes.diffusion import Conditioning
 
 HOURS = 24
 
@@ -141,11 +141,6 @@ def days() -> Mixture:
         np.stack([2.2 * morning + 0.5 * evening, 2.5 * evening, 1.2 * morning + 1.2 * evening - 0.5]),
         np.stack([smooth, slow + 0.02 * np.eye(HOURS), rough + 0.3]),
     )
-
-
-def is_bare(denoiser: Denoiser) -> bool:
-    """Whether a denoiser has no more than the protocol asks for."""
-    return not any(hasattr(denoiser, name) for name in ("clean_spread", "draft_denoised", "to_coordinates", "scores"))
 
 
 def _tensor(values: np.ndarray) -> Tensor:

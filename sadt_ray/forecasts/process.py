@@ -60,7 +60,7 @@ class CopulaDenoiser(nn.Module):
                 f"a forecast of {items} items, {series} series and {steps} steps needs a correlation "
                 f"[{series * steps}, {series * steps}], or {items} of them; this one is {list(axes.shape)}"
             )
-        self.marginals, self.linear_decode = marginals, marginals.linear
+        self.marginals = marginals
         self.sample_shape = (steps,) if series == 1 else (series, steps)
         self._items = {name: item for item, name in enumerate(names)}
         n = correlation.size

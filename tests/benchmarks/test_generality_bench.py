@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from smc_worlds import is_bare
 
 from benchmarks import generality
-from benchmarks.apparatus.mixture_denoiser import Bare, days, is_bare, log_density
+from benchmarks.apparatus.mixture_denoiser import Bare, days, log_density
 from benchmarks.posterior import any_problem
 from benchmarks.posterior.any_problem import PRIORS, REWARDS, cell_of, prior_named, settings_of
 from benchmarks.posterior.cell_gold import GoldSize, Truths

@@ -64,7 +64,7 @@ def test_samples_bring_their_own_dependence():
 
 def test_normal_laws_are_linear_and_other_laws_exact():
     linear = Forecast.from_normal(np.zeros((2, 5)), 3.0)
-    assert linear.process().denoiser.linear_decode
+    assert linear.marginals.linear
     assert linear.marginals.shape == (2, 1, 5)
     forecast = Forecast.from_law(stats.lognorm(s=np.full((2, 5), 0.5), scale=np.array([[1.0], [9]])), (2, 5))
     z = forecast.scores(np.full((2, 5), 9.0))

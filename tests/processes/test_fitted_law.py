@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from smc_worlds import PROBLEMS, GaussianWorld, GlancingDenoiser
+from smc_worlds import PROBLEMS, GaussianWorld, GlancingDenoiser, is_bare
 
-from benchmarks.apparatus.mixture_denoiser import Bare, Mixture, is_bare
+from benchmarks.apparatus.mixture_denoiser import Bare, Mixture
 from sadt_ray.api import search
 from sadt_ray.interfaces import Problem
 from sadt_ray.methods import sadt
