@@ -29,9 +29,9 @@ from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
 
 NUM_DRAWS = 64
-_FIRST_STEPS, _DESIGN_STEPS = 12, 2  # towards the design point: of a typical row, then of every row
-_LONGEST_STEP = 2.0  # of a search for a design point, in standard deviations
-_CORRELATED_ROWS = 16  # of which correlations between parts are averaged
+_MOST_STEPS, _RISE_STEPS = 10, 2  # towards a design point
+_LONGEST_STEP, _SHORTEST_STEP = 2.0, 0.1  # of a search for a design point, in standard deviations
+_CORRELATION_DRAWS = 512
 _SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
 
 
@@ -49,8 +49,8 @@ def log_probability(condition: Condition, law: CleanLaw, units: Units) -> Float[
 class _Ahead:
     """What the parts of a condition share: the law of x_0, and draws from it, made once."""
 
-    def __init__(self, law: CleanLaw, units: Units) -> None:
-        self.law, self.units = law, units
+    def __init__(self, law: CleanLaw, units: Units, num_draws: int = NUM_DRAWS) -> None:
+        self.law, self.units, self._num_draws = law, units, num_draws
         self._drawn: Tensor | None = None
 
     def log_p(self, condition: Condition) -> Float[Tensor, " B"]:
@@ -59,19 +59,22 @@ class _Ahead:
             return self._comparison(condition)
         if isinstance(condition, Not):
             return log_not(self.log_p(condition.part))
-        log_ps = [self.log_p(part) for part in condition.parts]
-        if isinstance(condition, All):
-            return log_all(log_ps, self._correlation(condition.parts))
-        return log_any(log_ps)
+        if not isinstance(condition, All) or len(condition.parts) == 1:
+            return log_any([self.log_p(part) for part in condition.parts])
+        parts, correlation = self._ordered(condition.parts)
+        return log_all([self.log_p(part) for part in parts], correlation)
 
-    def _correlation(self, parts: Sequence[Condition]) -> Float[Tensor, "parts parts"]:
-        """Correlation given x_t of how well the parts hold, over draws for some of the rows."""
-        if len(parts) == 1:
-            return torch.ones(1, 1)
-        few = _Ahead(self.law.some(_CORRELATED_ROWS), self.units)
-        ranked = torch.stack([few.ranking(part) for part in parts])  # [parts, b, K]
-        correlation = torch.einsum("ibk,jbk->ij", ranked, ranked) / ranked[0].numel()
-        return torch.lerp(correlation, torch.eye(len(parts)).to(correlation), 1e-3)
+    def _ordered(self, parts: Sequence[Condition]) -> tuple[list[Condition], Float[Tensor, "parts parts"]]:
+        """The parts, the rarest first, and the correlation of how well they hold, both at the origin of the law.
+
+        They do not depend on the rows, so that a row comes to the same in every batch.
+        """
+        origin = _Ahead(self.law.at_origin(), self.units, _CORRELATION_DRAWS)
+        order = sorted(range(len(parts)), key=lambda number: float(origin.log_p(parts[number]).detach()))
+        ordered = [parts[number] for number in order]
+        ranked = torch.cat([origin.ranking(part) for part in ordered])  # [parts, K]
+        correlation = ranked @ ranked.T / ranked.shape[1]
+        return ordered, torch.lerp(correlation, torch.eye(len(parts)).to(correlation), 1e-3)
 
     @torch.no_grad()
     def ranking(self, condition: Condition) -> Float[Tensor, "B K"]:
@@ -171,23 +174,34 @@ class _Ahead:
         sign: float,
     ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
         """Mean and standard deviation of sign * (T(z_later) - T(z_earlier))."""
+        scale = torch.stack([covariance[0].sqrt(), covariance[2].sqrt()]).clamp_min(1e-12)
+        unit = torch.stack([torch.ones_like(scale[0]), covariance[1] / scale.prod(0), torch.ones_like(scale[0])])
         start = centre.detach()
-        typical = start.mean(1, keepdim=True)
-        z = typical
-        for step in range(_FIRST_STEPS + _DESIGN_STEPS):
-            here = typical if step < _FIRST_STEPS else start
-            z = z if step < _FIRST_STEPS else z.expand_as(start)
-            values, slopes = self._at_places(rise, z)
-            a = slopes * torch.tensor([-sign, sign]).to(slopes)[:, None, None]
-            shared = torch.stack(
-                [a[0] * covariance[0] + a[1] * covariance[1], a[1] * covariance[2] + a[0] * covariance[1]]
-            )
-            variance = (a * shared).sum(0).clamp_min(1e-30)
-            middle = sign * (values[1] - values[0]) + (a * (here - z)).sum(0)
-            if step < _FIRST_STEPS + _DESIGN_STEPS - 1:
-                step_of = here + shared * ((bound - middle).clamp_min(0.0) / variance) - z
-                z = z + step_of.clamp(-_LONGEST_STEP, _LONGEST_STEP)
-        return middle + (a * (centre - start)).sum(0), variance.sqrt()
+        z = torch.zeros_like(start[:, :1])
+        for _ in range(_MOST_STEPS):  # as if nothing were known of the scores
+            z = self._towards(rise, torch.zeros_like(z), unit, z, bound, sign)[0]
+        z = z.expand_as(start)
+        for _ in range(_RISE_STEPS):
+            z, middle, slopes, variance = self._towards(rise, start, covariance, z, bound, sign)
+        return middle + (slopes * (centre - start)).sum(0), variance.sqrt()
+
+    def _towards(
+        self,
+        rise: tuple[int, Sequence[int], Sequence[int]],
+        centre: Float[Tensor, "2 B M"],
+        covariance: Float[Tensor, "3 M"],
+        z: Float[Tensor, "2 B M"],
+        bound: float,
+        sign: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A step towards the design point; the rise linearised at z: its mean, its slopes and its variance."""
+        values, slopes = self._at_places(rise, z)
+        a = slopes * torch.tensor([-sign, sign]).to(slopes)[:, None, None]
+        shared = torch.stack([a[0] * covariance[0] + a[1] * covariance[1], a[1] * covariance[2] + a[0] * covariance[1]])
+        variance = (a * shared).sum(0).clamp_min(1e-30)
+        middle = sign * (values[1] - values[0]) + (a * (centre - z)).sum(0)
+        step = centre + shared * ((bound - middle).clamp_min(0.0) / variance) - z
+        return z + step.clamp(-_LONGEST_STEP, _LONGEST_STEP), middle, a, variance
 
     def _at_places(
         self, rise: tuple[int, Sequence[int], Sequence[int]], z: Float[Tensor, "2 B M"]
@@ -209,31 +223,27 @@ class _Ahead:
     def _design(self, c: Comparison, statistic: Linear) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Mean and standard deviation of g, linearised at the design point of the nearer bound.
 
-        The design point of a typical row is searched first. That of every other row is near it.
+        Each row stops where its own steps have become short, whatever the others do.
         """
         law, spread = self.law, self.law.spread[:1]
         centre = law.mean.detach()
-        typical = y = centre.mean(0, keepdim=True)
-        if not law.linear:
-            for _ in range(_FIRST_STEPS):
-                step = self._linearised(c, statistic, typical, y)[0] - y
-                length = (step / spread).norm(dim=1, keepdim=True).clamp_min(1e-12)
-                y = y + step * (_LONGEST_STEP / length).clamp_max(1.0)
-        for _ in range(1 if law.linear else _DESIGN_STEPS):
-            y, at_centre, slope, variance = self._linearised(c, statistic, centre, y.expand_as(centre))
+        y, slope = centre.clone(), torch.zeros_like(centre)
+        at_centre, variance = torch.zeros_like(centre[:, 0]), torch.ones_like(centre[:, 0])
+        open_rows = torch.arange(len(centre), device=centre.device)
+        for _ in range(1 if law.linear else _MOST_STEPS):
+            value, slopes = self._value_and_slope(statistic, y[open_rows])
+            along = slopes * spread
+            variances = along.square().sum(-1).clamp_min(1e-30)
+            middle = value + (slopes * (centre[open_rows] - y[open_rows])).sum(-1)
+            at_centre[open_rows], variance[open_rows], slope[open_rows] = middle, variances, slopes
+            miss = (middle.clamp(c.lower, c.upper) - middle) / variances
+            step = centre[open_rows] + spread * along * miss[:, None] - y[open_rows]
+            length = (step / spread).norm(dim=1)
+            y[open_rows] += step * (_LONGEST_STEP / length.clamp_min(1e-12)).clamp_max(1.0)[:, None]
+            open_rows = open_rows[length > _SHORTEST_STEP]
+            if len(open_rows) == 0:
+                break
         return at_centre + (slope * (law.mean - centre)).sum(-1), variance.sqrt()
-
-    def _linearised(
-        self, c: Comparison, statistic: Linear, centre: Float[Tensor, "B n"], y: Float[Tensor, "B n"]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """With g linearised at y: the likeliest point on the bounds, g at the centre, its slope and its variance."""
-        spread = self.law.spread[:1]
-        value, slope = self._value_and_slope(statistic, y)
-        along = slope * spread
-        variance = along.square().sum(-1).clamp_min(1e-30)
-        at_centre = value + (slope * (centre - y)).sum(-1)
-        miss = at_centre.clamp(c.lower, c.upper) - at_centre
-        return centre + spread * along * (miss / variance)[:, None], at_centre, slope, variance
 
     def _value_and_slope(self, statistic: Linear, y: Float[Tensor, "B n"]) -> tuple[Tensor, Tensor]:
         law = self.law
@@ -260,7 +270,7 @@ class _Ahead:
     def draws(self) -> Float[Tensor, "B K C T"]:
         """Draws of x_0 in the units of the condition."""
         if self._drawn is None:
-            self._drawn = self.units(self.law.draws(NUM_DRAWS))
+            self._drawn = self.units(self.law.draws(self._num_draws))
         return self._drawn
 
     def _levelled(self, statistic: General) -> Float[Tensor, "B K C T"]:
@@ -270,7 +280,7 @@ class _Ahead:
         if law.linear or law.scores is None or level is None:
             return self.draws()
         at_level = law.score_at(self.units.back(level, law.mean))
-        return self.units.stacked(level + law.score_draws(NUM_DRAWS) - at_level[:, None])
+        return self.units.stacked(level + law.score_draws(self._num_draws) - at_level[:, None])
 
 
 def log_any(log_p: Sequence[Float[Tensor, " B"]]) -> Float[Tensor, " B"]:

@@ -106,10 +106,11 @@ class CleanLaw:
         """Values of whole samples of scores."""
         return self._known_scores.values(z, conditioning)
 
-    def some(self, count: int) -> CleanLaw:
-        """About ``count`` of the rows, evenly spread over them, without gradients."""
-        rows = torch.arange(0, len(self), max(len(self) // count, 1), device=self.mean.device)
-        return replace(self._take(rows), mean=self.mean[rows].detach(), clean=self.clean[rows].detach())
+    def at_origin(self) -> CleanLaw:
+        """One row with all coordinates 0 as its mean, of rows that are ``alike``: the same for every batch."""
+        first, mean = tuple(column[:1] for column in self.conditioning), torch.zeros_like(self.mean[:1].detach())
+        clean = self.decode(mean[:, None], first)[:, 0]
+        return replace(self, mean=mean, spread=self.spread[:1], clean=clean, conditioning=first)
 
     def columns(self) -> Float[Tensor, "n ..."]:
         """Change of x_0 with each coordinate by one standard deviation; of rows that are ``alike`` and ``linear``."""

@@ -170,3 +170,17 @@ def test_the_probability_of_a_linear_condition_is_found_deep_in_the_tail(u):
     log_zs = np.array([each.log_z for each in found])
     assert abs(np.log(np.mean(np.exp(log_zs - log_p)))) < 0.15
     np.testing.assert_allclose(np.mean([each.mean() for each in found], axis=0), expected, atol=0.25)
+
+
+@pytest.mark.parametrize("text", ["max > 4 and mean > 2", "mean > 2.5", "ramp > 2", "count(> 2) >= 3 or min < 0.4"])
+def test_a_row_is_looked_ahead_to_alike_in_every_batch(text):
+    scorer = ConditionReward(text, horizon=STEPS).bind(SKEWED.problems())
+    chain = SKEWED.process(num_steps=8).bind(SKEWED.problems())
+    for position in (1, 5):
+        walk = walk_from(chain, chain.root_states()[np.zeros(40, int)], 0, np.zeros(40, int))
+        while walk.position < position:
+            walk.step(np.arange(40, dtype=np.uint64))
+        together = scorer.ahead_of(walk.look().law, np.zeros(40, int), 1.0).value
+        walk.take(np.array([7, 30]))
+        alone = scorer.ahead_of(walk.look().law, np.zeros(2, int), 1.0).value
+        np.testing.assert_allclose(alone, together[[7, 30]], rtol=2e-3, atol=2e-3)
