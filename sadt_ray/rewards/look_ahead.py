@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -140,7 +140,7 @@ def look_ahead_of(
         draws: of x_0, per row.
     """
     if isinstance(scorer, LooksAhead) and (residuals is not None or not getattr(scorer, "needs_residuals", True)):
-        own = scorer.look_ahead(residuals, num_positions, inv_temperature)
+        own = scorer.look_ahead(cast(Residuals, residuals), num_positions, inv_temperature)
         return replace(own, differentiable=own.differentiable and (own.of_law is not None or is_differentiable(scorer)))
 
     def at_clean(clean: Tensor, position: int, problem: np.ndarray) -> Ahead:
