@@ -91,10 +91,10 @@ class Truths:
 
     def settings(self) -> dict[str, float]:
         """Bounds and lambdas of the prior's rewards."""
-        names, make = [], lambda: settings_of(self.prior, self.prior.draw(self.size.pilot, _PILOT_SEED))
 
         def arrays() -> dict[str, np.ndarray]:
-            return {name: np.array(value) for name, value in make().items()}
+            made = settings_of(self.prior, self.prior.draw(self.size.pilot, _PILOT_SEED))
+            return {name: np.array(value) for name, value in made.items()}
 
         names = self._kept("settings", digest(self._key, str(self.size.pilot)), arrays)
         return {name: float(value) for name, value in names.items()}
