@@ -161,7 +161,7 @@ class DiffusionWalk:
 
     def view_from(self, noise: Float[Tensor, "B W"]) -> View:
         """x_T by the draft of the denoiser. Raises ValueError for a denoiser without one."""
-        x = self._chain.denoiser.initial(noise, self._chain.sigma_max, self._conditioning)
+        x = self._chain.denoiser.initial(noise.to(self._x), self._chain.sigma_max, self._conditioning)
         clean = self._chain.draft_denoised(1, x, self._conditioning)
         if clean is None:
             raise ValueError("a guided root needs a denoiser with a draft of x0_hat (draft_denoised)")
@@ -169,7 +169,7 @@ class DiffusionWalk:
 
     @torch.no_grad()
     def start(self, noise: Float[Tensor, "B W"]) -> None:
-        self._move(self._chain.denoiser.initial(noise, self._chain.sigma_max, self._conditioning))
+        self._move(self._chain.denoiser.initial(noise.to(self._x), self._chain.sigma_max, self._conditioning))
 
     def take_nfe(self) -> Int[np.ndarray, " B"]:
         spent, self._unpaid = self._unpaid, 0

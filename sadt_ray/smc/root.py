@@ -143,7 +143,8 @@ class RootProposal:
             s = s.detach().requires_grad_(True)
             log_psi = self._twist(walk.view_from(s))
             (slope,) = torch.autograd.grad(log_psi.sum(), s)
-        return (log_psi.detach() - s.detach().square().sum(1) / 2), torch.nan_to_num(slope - s.detach(), 0.0, 0.0, 0.0)
+        s = s.detach()
+        return log_psi.detach().to(s) - s.square().sum(1) / 2, torch.nan_to_num(slope - s, 0.0, 0.0, 0.0)
 
     def _tempered(self, problem: int) -> tuple[Float[Tensor, "J W"], int]:
         """Draws of N(m, I) whose mean m moves to where psi^tau is large, tau from 0 to 1 as far as the draws reach.
