@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from sadt_ray.engine.loop import RolloutFailed
 
+NOTHING_SATISFIES = 4
+"""Exit code of a run that ended well and found that no sample of a problem has any weight."""
+
 
 class Refused(ValueError):
     """A run cannot begin; the message names the value and the fix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 DRAWN_WITH = ("matplotlib", "plotly")
@@ -30,9 +31,20 @@ def write_page(run: Path) -> Path:
         raise CannotDraw(
             f"reports need {missing.name}: pip install 'sadt-ray[report]', then sadt-report {run}"
         ) from None
+    if is_condition(run):
+        raise ValueError(
+            f"{run} was written by jobs.condition, whose page is report.html there; to make it again, repeat the "
+            "command in its config.json with another --out"
+        )
     if is_sweep(run):
         return write_sweep_report(run)
     return write_stage_report(run) if run.is_dir() and is_stage_run(run) else write_report(run)
+
+
+def is_condition(run: Path) -> bool:
+    """Whether a directory is one of ``jobs.condition``."""
+    config = run / "config.json"
+    return config.exists() and json.loads(config.read_text()).get("kind") == "condition"
 
 
 def page_or_reason(run: Path) -> str:

@@ -8,6 +8,7 @@ Examples:
     python -m jobs.search
     python -m jobs.search --method dts-late snis --n-rollouts 2000 --num-windows 1 --channels OT
     python -m jobs.search --reward "limit:max<1.5" --spectral-gamma 0 --temperature 0.1
+    python -m jobs.search --given "max < 35" --reward none --spectral-gamma 0 --inv-temperature 1 --channels OT
     python -m jobs.search --reward my_package.my_module:my_reward
     python -m jobs.search --data-file mine.csv --checkpoint mine.safetensors --split latest
     python -m jobs.search --method sadt --learn --max-nfe 100000
@@ -15,6 +16,9 @@ Examples:
     python -m jobs.search --address auto --num-workers 8 --device cuda --checkpoint-to s3://bucket/run
     python -m jobs.search --resume runs/search/20260101-120000-000000
     python -m jobs.search --stage 3 --help  # OpenTSLM: questions about series, in words
+
+Exit codes: 0 complete; 4 complete, but of some context no sample has any weight under the reward; 1 refused or failed;
+130 and 143 stopped by a signal.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from jobs import search_job, stage_job
 from jobs.execution import choose_executor, close_executor
 from jobs.help import asks_for_help, print_help
 from jobs.interrupt import Interrupted, InterruptGuard, Watch
-from jobs.refusal import Refused, refusing
+from jobs.refusal import NOTHING_SATISFIES, Refused, refusing
 from jobs.reporting import page_or_reason
 from jobs.resume import (
     Resumed,
@@ -190,6 +194,8 @@ def search_and_report(prepared: Prepared, console: Console, watch: Watch) -> int
         recording.remove_checkpoints(entry.method.name for entry in task.entries())
     ending = page_or_reason(run) if job.report and rows else f"run: {run}"
     console.print(ending, markup=False, soft_wrap=True)
+    if exit_code == 0 and isinstance(task, ForecastTask) and task.comparison.impossible:
+        return NOTHING_SATISFIES
     return exit_code
 
 

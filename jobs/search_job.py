@@ -19,7 +19,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "What is forecast": (
         "dataset", "data_file", "backbone", "checkpoint", "split", "windows", "num_windows", "channels",
     ),
-    "What must hold": ("reward", "spectral_weight", "inv_temperature", "temperature"),
+    "What must hold": ("reward", "given", "spectral_weight", "inv_temperature", "temperature"),
     "How it is searched": ("method", "n_rollouts", "max_nfe", "until_ess", "until_se", "seed"),
     "Trees": (
         "branch_steps", "selection", "selection_inv_temperature", "c_uct", "widening", "widen_c", "widen_alpha",

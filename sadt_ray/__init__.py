@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sadt_ray.api import LearnedFlow, compare, learn, resume, sample, search
     from sadt_ray.comparison import Comparison
+    from sadt_ray.conditioning import condition
+    from sadt_ray.conditions.parse import ParsedCondition, parse_condition
+    from sadt_ray.conditions.reward import ConditionReward
+    from sadt_ray.conditions.syntax import ConditionError
+    from sadt_ray.conditions.words import describe
     from sadt_ray.config import Children, NodeCounts, SearchConfig, SelectionRule, WideningRule
     from sadt_ray.data.etth1 import load_csv, load_etth1
     from sadt_ray.data.synthetic import synthetic_hourly
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.spectral import SpectralReward
     from sadt_ray.runs.read import Run, read_run, read_runs
     from sadt_ray.runs.results import ProblemSamples, SampleResult
+    from sadt_ray.scenarios import ConditionedForecast, ConditionedForecasts
     from sadt_ray.session import Session, SessionFactory, serial_session
     from sadt_ray.smc.config import Scheme, SMCConfig, TwistFactory
     from sadt_ray.training.fit import FlowFit, learn_flow
@@ -67,6 +73,10 @@ _HOME = {
     "Chain": "sadt_ray.interfaces",
     "Children": "sadt_ray.config",
     "Comparison": "sadt_ray.comparison",
+    "ConditionError": "sadt_ray.conditions.syntax",
+    "ConditionReward": "sadt_ray.conditions.reward",
+    "ConditionedForecast": "sadt_ray.scenarios",
+    "ConditionedForecasts": "sadt_ray.scenarios",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
     "FlowFit": "sadt_ray.training.fit",
@@ -82,6 +92,7 @@ _HOME = {
     "Method": "sadt_ray.methods",
     "NodeCounts": "sadt_ray.config",
     "Observer": "sadt_ray.engine.loop",
+    "ParsedCondition": "sadt_ray.conditions.parse",
     "PriorSettings": "sadt_ray.training.prior",
     "Problem": "sadt_ray.interfaces",
     "ProblemSamples": "sadt_ray.runs.results",
@@ -109,7 +120,9 @@ _HOME = {
     "WideningRule": "sadt_ray.config",
     "best_of_n": "sadt_ray.methods",
     "compare": "sadt_ray.api",
+    "condition": "sadt_ray.conditioning",
     "default_reward": "sadt_ray.forecasting",
+    "describe": "sadt_ray.conditions.words",
     "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",
     "dts_late": "sadt_ray.methods",
@@ -125,6 +138,7 @@ _HOME = {
     "load_pretrained": "sadt_ray.processes.pretrained",
     "load_prior": "sadt_ray.processes.pretrained",
     "method_named": "sadt_ray.methods",
+    "parse_condition": "sadt_ray.conditions.parse",
     "prior": "sadt_ray.methods",
     "read_forecast": "sadt_ray.forecasts.read",
     "read_run": "sadt_ray.runs.read",
@@ -154,6 +168,10 @@ __all__ = [
     "Chain",
     "Children",
     "Comparison",
+    "ConditionError",
+    "ConditionReward",
+    "ConditionedForecast",
+    "ConditionedForecasts",
     "CopulaReward",
     "Flow",
     "FlowFit",
@@ -169,6 +187,7 @@ __all__ = [
     "Method",
     "NodeCounts",
     "Observer",
+    "ParsedCondition",
     "PriorSettings",
     "Problem",
     "ProblemSamples",
@@ -196,7 +215,9 @@ __all__ = [
     "WideningRule",
     "best_of_n",
     "compare",
+    "condition",
     "default_reward",
+    "describe",
     "dps",
     "dts",
     "dts_late",
@@ -212,6 +233,7 @@ __all__ = [
     "load_pretrained",
     "load_prior",
     "method_named",
+    "parse_condition",
     "prior",
     "read_forecast",
     "read_run",

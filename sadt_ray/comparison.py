@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,6 +17,7 @@ from sadt_ray.flow.flow import Flow
 from sadt_ray.flow.weight_source import LearnerUpdate
 from sadt_ray.interfaces import GenerativeProcess, Problem, Reward
 from sadt_ray.methods import Method
+from sadt_ray.runs.condition_columns import CONDITION_COLUMNS, condition_columns, weightless_notes
 from sadt_ray.runs.directory import write_json, write_problems, write_samples, write_tree
 from sadt_ray.runs.recording import Recording
 from sadt_ray.runs.results import SampleResult
@@ -28,10 +30,17 @@ from sadt_ray.tree.search import Search
 Row = dict[str, object]
 
 TABLE_COLUMNS = (
-    "method", "rollouts", "nfe", "reward_calls", "seconds_per_context", "reward", "log_z", "log_z_se", "ess",
-    "root_ess", "crps", "crps_vs_prior", "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
+    "method", "rollouts", "nfe", "reward_calls", "seconds_per_context", "reward", "probability", "probability_low",
+    "probability_high", "satisfied", "log_z", "log_z_se", "ess", "root_ess", "without_weight",
+    "crps", "crps_vs_prior", "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
 )  # fmt: skip
-"""Columns of ``runs.summary.summary_row`` that tables show."""
+"""Columns of ``runs.summary.summary_row`` that tables show, where a row has them."""
+_NOT_ALWAYS = (*CONDITION_COLUMNS, "without_weight")
+
+
+def shown_columns(rows: Sequence[Row]) -> list[str]:
+    """Those of ``TABLE_COLUMNS`` that rows have; columns of conditions and of what has no weight only where needed."""
+    return [name for name in TABLE_COLUMNS if name not in _NOT_ALWAYS or any(row.get(name) is not None for row in rows)]
 
 
 class Entry(NamedTuple):
@@ -187,6 +196,7 @@ class Comparison(Mapping[str, SampleResult]):
         notes: sentences that belong beside the results.
         rows: one per method, see ``runs.summary.summary_row``.
         learned: figures of a learner.
+        reward: that was searched for; with a condition in it, rows have the columns of conditions.
     """
 
     problems: Sequence[Problem]
@@ -194,6 +204,7 @@ class Comparison(Mapping[str, SampleResult]):
     notes: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     learned: dict[str, object] = field(default_factory=dict)
+    reward: Reward | None = None
     _results: dict[str, SampleResult] = field(default_factory=dict)
     _scores: list[ProblemScores] = field(default_factory=list)
     _prior_scores: list[Scores] | None = None
@@ -212,13 +223,15 @@ class Comparison(Mapping[str, SampleResult]):
     def add(self, methods: Sequence[Method], search: Search, seconds: float) -> None:
         """The methods that share a search, drawn each in its own way; one that was cut short counts as it is.
 
-        A method that has no sample for some of the problems has a result, which says so, and no row.
+        A method that was stopped before it had a sample of some of the problems has a result, which says so, and no
+        row. Problems of which no sample has any weight are left out of its averages, see ``runs.summary.quality``.
         """
         for method in methods:
             result = SampleResult.of_search(method, self.problems, search, seconds, run=self.run)
             self._results[method.name] = result
-            if len(search.with_samples()) == len(self.problems):
+            if not any(math.isnan(found.log_z) for found in result):  # no rollout of it has come back
                 self._add_row(method, result, search, seconds)
+                self.notes.extend(weightless_notes(result, self.reward))
         self.notes.extend(_remarks(methods[0], search))
         if search.num_levels > 1 and self.run is not None:
             write_tree(self.run, methods[0].name, search)
@@ -232,7 +245,8 @@ class Comparison(Mapping[str, SampleResult]):
         scores = [score_problem(problem, samples) for problem, samples in zip(self.problems, drawn, strict=True)]
         if method.name == "prior":
             self._prior_scores = scores
-        self.rows.append(summary_row(method, search, drawn, scores, self._prior_scores, seconds))
+        row = summary_row(method, search, drawn, scores, self._prior_scores, seconds)
+        self.rows.append(row | condition_columns(method, self.reward, self.problems, drawn))
         self._scores += forecast_scores(method.name, self.problems, drawn, scores, search.nfe.tolist())
 
     def write(self, complete: bool) -> None:
@@ -243,23 +257,31 @@ class Comparison(Mapping[str, SampleResult]):
             write_json(self.run / "summary.json", content)
 
     def __repr__(self) -> str:
-        return "\n".join([text_table(TABLE_COLUMNS, self._cells()), *self.notes])
+        return "\n".join([text_table(shown_columns(self.rows), self._cells()), *self.notes])
 
     def _repr_html_(self) -> str:
-        return html_table(f"{len(self.problems)} problems", TABLE_COLUMNS, self._cells(), self.notes)
+        return html_table(f"{len(self.problems)} problems", shown_columns(self.rows), self._cells(), self.notes)
 
     def _cells(self) -> list[list[str]]:
-        return [[format_cell(row[column]) for column in TABLE_COLUMNS] for row in self.rows]
+        return [[format_cell(row.get(column)) for column in shown_columns(self.rows)] for row in self.rows]
+
+    @property
+    def impossible(self) -> list[str]:
+        """Problems of which no method that weighs samples by the reward has one of any weight."""
+        weighing = [found for found in self._results.values() if found and found[0].by_reward]
+        names = [problem.name for problem in self.problems]
+        if not weighing:
+            return []
+        return [name for name in names if all(found[name].log_z == -math.inf for found in weighing)]
 
 
 def _remarks(method: Method, search: Search) -> Iterator[str]:
     """What has to be said of a search that did not go as it should."""
-    known = set(search.with_samples().tolist())
-    missing = [name for number, name in enumerate(search.names) if number not in known]
+    missing = [name for name, told in zip(search.names, search.told, strict=True) if told == 0]
     if missing:
         yield (
             f"{method.name} has no sample for {len(missing)} of {len(search.names)} contexts, such as {missing[0]}: "
-            "it was stopped before, or no sample had any weight; it has no row."
+            "it was stopped before; it has no row."
         )
     if search.failures:
         yield (
@@ -288,11 +310,11 @@ class ComparisonTask:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.comparison = Comparison(self.problems, notes=self.notes)
+        self.comparison = Comparison(self.problems, notes=self.notes, reward=self.reward)
 
     @property
     def table_columns(self) -> Sequence[str]:
-        return TABLE_COLUMNS
+        return shown_columns(self.comparison.rows)
 
     def entries(self) -> list[Entry]:
         return [Entry(method, self.process, self.reward) for method in self.methods]

@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sadt_ray.budget import fitted
 from sadt_ray.comparison import ComparisonTask
+from sadt_ray.conditions.reward import ConditionReward
+from sadt_ray.conditions.words import affects, describe
 from sadt_ray.config import settings_of
 from sadt_ray.data.etth1 import DataNotFound, load_csv, load_etth1
 from sadt_ray.data.synthetic import synthetic_hourly
@@ -41,6 +45,7 @@ DEFAULT_METHODS = ("prior", "best-of-n", "snis", "dts", "dts-late", "smc-debiase
 DEFAULT_INV_TEMPERATURE = 50.0
 _DEFAULT_ROLLOUTS = 500  # of the prior, whose evaluations are every method's budget if none is given
 _PRIOR_SAMPLES = 100  # per problem, for the moments that the second opinion needs
+_SAMPLES_OF_NOTE = 64  # per problem, to say what a condition does
 _STRIDE = 48
 _SIBLINGS = "siblings-8"
 _METHOD_SETTINGS = (
@@ -73,6 +78,8 @@ class ForecastSettings:
     """lambda of the target p(x) exp(lambda r(x)); 50 by default."""
     reward: str = "second-opinion"
     """The task: none, second-opinion, limit:max<1.5, module:function, or a sum such as 'none + 2*limit:max<1'."""
+    given: str | None = None
+    """A condition that must hold, such as "max < 35", in the units and dates of the file; added to the reward."""
     spectral_weight: float = 1.0
     """Weight of the spectral reward -mean|log S_x - log S_context|, added to the task; 0 leaves it out."""
     split: str = "test"
@@ -189,7 +196,11 @@ def build_forecast_task(settings: ForecastSettings, tell: Callable[[str], None] 
     reward, problems, about = build_reward(
         settings.reward, settings.spectral_weight, lam, data, process, problems, settings.seed
     )
+    if settings.given is not None:
+        reward = WeightedSum(*reward.terms, (1.0, ConditionReward(settings.given, lam)))
     reward.bind(problems)  # a problem that does not fit the reward is refused here
+    if settings.given is not None:
+        about.append(given_note(settings.given, process, problems, settings.seed))
     flow = flow_for(settings, process, problems, reward)
     methods = build_methods(settings, process.sampler.num_steps)
     methods = [fitted(method, process, problems[0], reward, flow) for method in methods]
@@ -335,6 +346,16 @@ def build_reward(
         "the same for every method and not counted in the table."
     )
     return reward, with_second_opinions(problems, fit_opinions(data), list(drawn)), [*notes, note]
+
+
+def given_note(given: str, process: GenerativeProcess, problems: Sequence[Problem], horizon: int, seed: int = 0) -> str:
+    """A condition in words, and how many of 64 prior samples of each problem satisfy it."""
+    drawn = sample_prior(process, problems, _SAMPLES_OF_NOTE, seed)
+    which = np.repeat(np.arange(len(problems)), _SAMPLES_OF_NOTE)
+    samples = drawn.reshape(len(which), *drawn.shape[2:])
+    scorer = ConditionReward(given).bind(problems)
+    told = affects(scorer.satisfied(samples, which), scorer.shortfall(samples, which).amount, problems[0].scale.unit)
+    return f"Given: {describe(given, problems[0])}; {told}."
 
 
 def build_methods(settings: ForecastSettings, num_steps: int) -> list[Method]:

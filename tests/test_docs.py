@@ -15,9 +15,11 @@ import yaml
 
 import sadt_ray
 from jobs.bench import questions
+from jobs.condition import ConditionJob
 from jobs.search_job import SearchJob
 from jobs.stage_job import StageJob
 from jobs.sweep import parse
+from sadt_ray import parse_condition
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -81,6 +83,13 @@ def test_what_python_in_the_pages_imports_exists():
 def test_a_search_of_the_pages_is_understood(arguments):
     if "--help" not in arguments:
         tyro.cli(StageJob if "--stage" in arguments else SearchJob, args=arguments)
+
+
+@pytest.mark.parametrize("arguments", [*commands("jobs.condition")], ids=" ".join)
+def test_a_condition_of_the_pages_is_understood_and_its_forecast_is_there(arguments):
+    job = tyro.cli(ConditionJob, args=arguments)
+    assert (ROOT / job.forecast).is_file()
+    parse_condition(job.given)
 
 
 @pytest.mark.parametrize("arguments", [*commands("jobs.sweep")], ids=" ".join)

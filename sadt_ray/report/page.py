@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,7 @@ from sadt_ray.runs.read import Run, read_run
 
 MAX_PROBLEMS = 8
 """Largest number of problems with their own figures; more would make the page slow."""
+_NOTHING = '<p class="quiet">No sample has any weight.</p>'
 _OPTIONAL = ("fan_*", "psd_*", "progress", "throughput", "timeline")
 
 
@@ -33,7 +35,7 @@ def write_report(run_dir: Path) -> Path:
 
     Raises ValueError with the name of a missing file.
     """
-    run = read_run(Path(run_dir))
+    run = _with_weight(read_run(Path(run_dir)))
     shown = [problem for problem in run.problems if any(owner == problem for _, owner in run.samples)]
     figures = draw_figures(run, shown[:MAX_PROBLEMS])
     pictures = run.directory / "plots"
@@ -48,13 +50,22 @@ def write_report(run_dir: Path) -> Path:
     return page
 
 
+def _with_weight(run: Run) -> Run:
+    """The run without samples of no weight: where nothing satisfies the reward, there is nothing to draw."""
+    samples = {key: found for key, found in run.samples.items() if found.weight.any()}
+    methods = {method for method, _ in samples}
+    return replace(run, samples=samples, figures={key: each for key, each in run.figures.items() if key[0] in methods})
+
+
 def draw_figures(run: Run, problems: list[str]) -> dict[str, Figure]:
     """All figures by file name. The name of a problem's figure ends with the problem's number."""
-    figures = {
-        "psd_ratio": plots.psd_ratio_chart(run),
-        "rewards": plots.reward_histogram(run),
-        "reward_nfe": plots.reward_cost_chart(run),
-    }
+    figures = {}
+    if run.samples:
+        figures = {
+            "psd_ratio": plots.psd_ratio_chart(run),
+            "rewards": plots.reward_histogram(run),
+            "reward_nfe": plots.reward_cost_chart(run),
+        }
     for index, problem in enumerate(problems):
         figures[f"fan_{index:02d}"] = plots.fan_chart(run, problem)
         figures[f"psd_{index:02d}"] = plots.psd_chart(run, problem)
@@ -86,9 +97,9 @@ def render_page(run: Run, figures: dict[str, Figure], problems: list[str]) -> st
         problem_options="".join(f'<option value="{k:02d}">{escape(name)}</option>' for k, name in enumerate(pictured)),
         problem_note=escape(_problem_note(len(pictured), len(problems))),
         problem_figures="".join(_problem_figures(svg, k) for k in range(len(pictured))),
-        psd_ratio=svg["psd_ratio"],
-        rewards=svg["rewards"],
-        reward_nfe=svg["reward_nfe"],
+        psd_ratio=svg.get("psd_ratio", _NOTHING),
+        rewards=svg.get("rewards", _NOTHING),
+        reward_nfe=svg.get("reward_nfe", _NOTHING),
         progress=section("While it ran", svg["progress"]) if "progress" in svg else "",
         throughput=busy_sections(run, svg),
         tree=section("The tree", tree_section(trees, run.samples, run.problems)) if trees else "",

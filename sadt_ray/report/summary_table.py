@@ -16,6 +16,8 @@ COLUMN_NAMES = {
     "reward_calls": "reward calls",
     "seconds_per_context": "s/context",
     "best_reward": "best reward",
+    "probability_low": "95\u00a0% from",
+    "probability_high": "to",
     "log_z": "log Z",
     "ess": "ESS",
     "root_ess": "root ESS",
@@ -48,15 +50,28 @@ def headline(rows: Sequence[Row], with_tree: Sequence[str] = ()) -> tuple[str, s
     listed = dict.fromkeys(str(row["method"]) for row in rows)
     methods = [method for method in listed if _number(largest[method], "reward") is not None]
     steered = [method for method in methods if method != "prior"]
+    if not steered and any(row.get("without_weight") for row in rows):
+        return "Nothing was found: no sample has any weight under the reward.", ""
     if not steered:
         return ("The prior alone was sampled." if methods else "The run left no rewards."), ""
     subject = next((method for method in steered if method in with_tree), steered[-1])
     row = largest[subject]
     prior = largest["prior"] if "prior" in methods else None
     others = [method for method in steered if method != subject]
-    return _reward_sentence(subject, row, prior) + _reached(
-        largest, others, row.get("budget")
-    ) + ".", _quality_sentence(row, prior)
+    said = _reward_sentence(subject, row, prior) + _reached(largest, others, row.get("budget")) + "."
+    return _condition_sentence(row) + said, _quality_sentence(row, prior)
+
+
+def _condition_sentence(row: Row) -> str:
+    """The probability of the condition first, where there is one."""
+    if row.get("satisfied") is None:
+        return ""
+    satisfied = f"{number(row['satisfied'])} of the weight satisfies the condition"
+    if row.get("probability") is None:
+        return f"{satisfied}. "
+    ends = [row.get(name) for name in ("probability_low", "probability_high")]
+    interval = "" if None in ends else f" (95 %: {ends[0]:.2g} to {ends[1]:.2g})"
+    return f"P = {number(row['probability'])}{interval}; {satisfied}. "
 
 
 def _reward_sentence(subject: str, row: Row, prior: Row | None) -> str:

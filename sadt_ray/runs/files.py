@@ -36,7 +36,10 @@ class ProblemSeries:
 
 @dataclass(frozen=True)
 class WeightedSamples:
-    """The samples of one method for one problem, in the order in which they came in; weights sum to 1."""
+    """The samples of one method for one problem, in the order in which they came in.
+
+    Weights sum to 1, or are all 0 where no sample has any.
+    """
 
     values: np.ndarray  # [M, prediction_length]; of several channels [M, C, prediction_length], of texts [M]
     weight: np.ndarray  # [M]
@@ -46,8 +49,9 @@ class WeightedSamples:
 
     @property
     def ess(self) -> float:
-        """Effective number of samples: 1 / sum of squared weights."""
-        return float(1.0 / np.square(self.weight).sum())
+        """Effective number of samples: 1 / sum of squared weights; 0 where no sample has any weight."""
+        squares = float(np.square(self.weight).sum())
+        return 1.0 / squares if squares > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def _samples_of(part: pa.Table, path: Path) -> WeightedSamples:
     """One method's samples for one problem, ordered by cost."""
     owner = f"{part['method'][0]} for {part['problem'][0]}"
     weight, reward, nfe_at = (part[name].to_numpy() for name in ("weight", "reward", "nfe_at"))
-    if not np.isclose(weight.sum(), 1.0, atol=1e-6):
+    if weight.any() and not np.isclose(weight.sum(), 1.0, atol=1e-6):
         raise ValueError(f"{path}: the weights of {owner} sum to {weight.sum():.6g}, not to 1")
     values = (
         np.array(part["text"].to_pylist(), np.str_) if "text" in part.column_names else _values_of(part, path, owner)

@@ -215,7 +215,9 @@ class Run:
 SECONDS = ("seconds_per_context", "seconds_per_example")
 SHOWN = {
     "method": "method", "budget": "budget", "rollouts": "rollouts", "nfe": "NFE", "rationales": "rationales",
-    "tokens": "tokens", "reward": "reward", "log_z": "log Z", "log_z_se": "\u00b1", "ess": "ESS",
+    "tokens": "tokens", "reward": "reward", "probability": "probability",
+    "probability_low": "95 % from", "probability_high": "to", "satisfied": "satisfied",
+    "log_z": "log Z", "log_z_se": "\u00b1", "ess": "ESS",
     "root_ess": "root ESS", "without_weight": "without any weight", "crps": "CRPS", "crps_se": "\u00b1",
     "accuracy": "accuracy", "accuracy_se": "\u00b1", "macro_f1": "macro F1", "rouge_l": "ROUGE-L",
 }  # fmt: skip

@@ -34,7 +34,7 @@ from sadt_ray.metrics import quantiles
 from sadt_ray.runs.directory import is_text, samples_table, write_json, write_problems, write_samples
 from sadt_ray.runs.environment import describe_environment
 from sadt_ray.runs.scores import ProblemScores, forecast_scores, write_scores
-from sadt_ray.runs.summary import NOT_SCORED, Scores, budget_of, quality, score_problem
+from sadt_ray.runs.summary import QUALITY, Scores, budget_of, quality, score_problem
 from sadt_ray.runs.tables import format_cell, html_table, text_table
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
@@ -72,7 +72,9 @@ class ProblemSamples(WeightedSamples):
         """The samples ``drawn`` for ``problem``."""
         told = {field.name: getattr(drawn, field.name) for field in fields(WeightedSamples)}
         found = cls(**told, problem=problem, by_reward=by_reward, recorded_ess=recorded_ess)
-        return replace(found, root_ess=0.0) if found.weightless else found
+        if not found.weightless:
+            return found
+        return replace(found, root_ess=0.0, weights=np.zeros(len(found.weights)))  # not alike: none counts
 
     @property
     def name(self) -> str:
@@ -93,7 +95,9 @@ class ProblemSamples(WeightedSamples):
 
     def mean_reward(self) -> float:
         """Weighted mean reward; -inf where every sample is impossible, NaN without a sample."""
-        return super().mean_reward() if len(self.rewards) else math.nan
+        if self.weightless:
+            return float(np.mean(self.rewards)) if len(self.rewards) else math.nan
+        return super().mean_reward()
 
     def quantiles(self, levels: Sequence[float]) -> Float[np.ndarray, "levels ..."]:
         """Weighted quantiles of every value of a sample: [levels, *shape of a sample], in the units of the samples.
@@ -318,20 +322,12 @@ class SampleResult(Sequence[ProblemSamples]):
         ``ess`` and ``root_ess``; all other columns leave them out, and ``without_weight`` says how many they are. It
         is there only if there are any. What is not defined or not known is None or NaN.
         """
-        weighed = [place for place, samples in enumerate(self) if not samples.weightless]
-        if self._recorded is not None and len(weighed) == len(self):
+        if self._recorded is not None and not any(samples.weightless for samples in self):
             return dict(self._recorded)
         row: dict[str, object] = {"method": self.method_name, "budget": self._budget(), **self._cost()}
-        if weighed:
-            row |= quality([self._samples[place] for place in weighed], [self._scores(place) for place in weighed])
-        else:
-            row |= dict.fromkeys(_QUALITY)
-        if len(weighed) < len(self):
-            row["log_z_se"] = None
-            row |= {name: float(np.mean([getattr(s, name) for s in self])) for name in ("log_z", "ess", "root_ess")}
-            row["without_weight"] = len(self) - len(weighed)
+        row |= quality(self, [self._scores(place) for place in range(len(self))])
         if self._recorded is not None:  # of what it has, cost as it is and quality without those
-            found = {name: row[name] for name in _QUALITY if name in self._recorded}
+            found = {name: row[name] for name in QUALITY if name in self._recorded}
             row = {**self._recorded, **found, "without_weight": row["without_weight"]}
         return row
 
@@ -419,7 +415,7 @@ class SampleResult(Sequence[ProblemSamples]):
         """Of one problem; computed when first asked for. Raises ValueError for a truth that does not fit."""
         if place not in self._scored:
             samples = self._samples[place]
-            self._scored[place] = NOT_SCORED if samples.weightless else score_problem(samples.problem, samples)
+            self._scored[place] = score_problem(samples.problem, samples)
         return self._scored[place]
 
     def __repr__(self) -> str:
@@ -463,12 +459,6 @@ class SampleResult(Sequence[ProblemSamples]):
         found = Counter(samples.remark for samples in self if samples.remark)
         of = f" of {len(self):,} problems" if len(self) > 1 else " problem"
         return [f"{count:,}{of}: {remark}." for remark, count in found.items()]
-
-
-_QUALITY = (
-    "reward", "best_reward", "log_z", "log_z_se", "ess", "root_ess", "crps", "crps_se", "crps_vs_prior",
-    "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
-)  # fmt: skip
 
 
 def no_samples(log_z: float, like: np.ndarray | None = None) -> WeightedSamples:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadt_ray.interfaces import Problem
-from sadt_ray.runs.summary import Scores
+from sadt_ray.runs.summary import Scores, is_weightless
 from sadt_ray.tree.samples import WeightedSamples
 
 FILE = "scores.parquet"
@@ -47,6 +47,8 @@ def forecast_scores(
     rows = []
     for problem, samples, found, cost in zip(problems, drawn, scores, nfe, strict=True):
         searched = {"reward": samples.mean_reward(), "log_z": samples.log_z, "ess": samples.ess, "nfe": float(cost)}
+        if is_weightless(samples):
+            del searched["reward"]  # out of every average
         known = {name: value for name, value in found._asdict().items() if value is not None}
         rows.append(
             ProblemScores(method, problem.name, problem.name.rpartition("/")[0] or problem.name, known | searched)

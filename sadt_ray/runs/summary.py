@@ -14,6 +14,11 @@ from sadt_ray.runs.directory import is_text
 from sadt_ray.tree.samples import WeightedSamples
 from sadt_ray.tree.search import Search
 
+QUALITY = (
+    "reward", "best_reward", "log_z", "log_z_se", "ess", "root_ess", "crps", "crps_se", "crps_vs_prior",
+    "crps_vs_prior_se", "coverage90", "spec_w1", "log_spectral_distance",
+)  # fmt: skip
+"""Columns of ``quality``."""
 _SEGMENT = 48  # shortest sample that has a spectrum, in time steps
 
 
@@ -35,7 +40,7 @@ def score_problem(problem: Problem, drawn: WeightedSamples) -> Scores:
 
     Samples of several channels, [n, C, T], are scored against a truth [C, T], averaged over channels.
     """
-    if is_text(drawn.samples):
+    if is_text(drawn.samples) or is_weightless(drawn):
         return NOT_SCORED
     samples, weights = np.asarray(drawn.samples, float), drawn.weights
     truth = None if problem.truth is None else np.asarray(problem.truth, float).reshape(-1)
@@ -102,7 +107,33 @@ def budget_of(method: Method) -> str:
 def quality(
     drawn: Sequence[WeightedSamples], scores: Sequence[Scores], prior_scores: Sequence[Scores] | None = None
 ) -> dict[str, object]:
-    """The columns of ``summary_row`` that say what the samples are worth. At least one problem."""
+    """The columns of ``summary_row`` that say what the samples are worth. At least one problem.
+
+    Problems of which no sample has any weight count in ``log_z``, which is then -inf, and, with 0, in ``ess`` and
+    ``root_ess``; all other columns leave them out, and ``without_weight``, a column that is there only then, says how
+    many they are.
+    """
+    weighed = [place for place, samples in enumerate(drawn) if not is_weightless(samples)]
+    row = dict.fromkeys(QUALITY) if not weighed else _quality_of_weighed(drawn, scores, prior_scores, weighed)
+    if len(weighed) < len(drawn):
+        row |= {name: float(np.mean([getattr(each, name) for each in drawn])) for name in ("log_z", "ess", "root_ess")}
+        row |= {"log_z_se": None, "without_weight": len(drawn) - len(weighed)}
+    return row
+
+
+def is_weightless(samples: WeightedSamples) -> bool:
+    """Whether no sample has any weight: there is none, or every one is impossible under the reward."""
+    return bool(getattr(samples, "weightless", not samples.weights.sum() > 0))
+
+
+def _quality_of_weighed(
+    drawn: Sequence[WeightedSamples],
+    scores: Sequence[Scores],
+    prior_scores: Sequence[Scores] | None,
+    weighed: Sequence[int],
+) -> dict[str, object]:
+    drawn, scores = [drawn[place] for place in weighed], [scores[place] for place in weighed]
+    prior_scores = None if prior_scores is None else [prior_scores[place] for place in weighed]
     crps_mean, crps_se = mean_and_se([score.crps for score in scores])
     gain, gain_se = mean_and_se(_differences(scores, prior_scores))
     return {
