@@ -138,8 +138,14 @@ def quantile_forecasts(days: Days, fitted_on: Sequence[int], asked: Sequence[int
     """Quantiles of each hour by gradient-boosted trees, one model per level, sorted.
 
     The trees see the difference from the mean of the day before: they cannot extrapolate a level.
+
+    Raises:
+        ModuleNotFoundError: without scikit-learn.
     """
-    from sklearn.ensemble import HistGradientBoostingRegressor
+    try:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("scikit-learn is not installed; pip install -e '.[bench]'") from None
 
     level = days.features[..., 4]
     rows, at = np.asarray(fitted_on), np.asarray(asked)
@@ -194,17 +200,17 @@ def forecast_of(dates: Sequence[pd.Timestamp], quantiles: Float[np.ndarray, "A 2
 
 
 def day_ahead(days: Days, asked: Sequence[int], content: bytes) -> DayAhead:
-    """Forecasts of the days asked for; what the trees said is kept in the cache.
+    """Forecasts of days of the test year; what the trees said is kept in the cache, for the whole of it.
 
     The laws come from models fitted on all years before the test year, their correlation from the scores of the
     validation year under models fitted on the years before that.
     """
-    text = json.dumps([LEVELS, _TREES, days.features.shape[-1], list(asked)])
+    text = json.dumps([LEVELS, _TREES, days.features.shape[-1]])
     file = cache_directory() / "load" / f"{hashlib.sha256(content + text.encode()).hexdigest()[:16]}.npz"
     if not file.exists():
         begun = time.perf_counter()
         past = quantile_forecasts(days, days.training, days.validation)
-        ahead = quantile_forecasts(days, [*days.training, *days.validation], asked)
+        ahead = quantile_forecasts(days, [*days.training, *days.validation], days.test)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, past=past, ahead=ahead, seconds=time.perf_counter() - begun)
     with np.load(file) as kept:
@@ -212,7 +218,8 @@ def day_ahead(days: Days, asked: Sequence[int], content: bytes) -> DayAhead:
     outcomes = days.load[np.asarray(days.validation)]
     scores = forecast_of([days.date(day) for day in days.validation], past).scores(outcomes)
     how = correlation.from_scores(scores, how=f"from {len(past)} past forecasts")
-    return DayAhead([days.date(day) for day in asked], ahead, how, days.load[np.asarray(asked)], seconds)
+    at = np.asarray(asked)
+    return DayAhead([days.date(day) for day in asked], ahead[at - days.test[0]], how, days.load[at], seconds)
 
 
 # ---- samples and closed forms ---------------------------------------------------------------------------------------
