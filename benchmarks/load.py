@@ -480,7 +480,8 @@ def _result(
     naive = float(np.abs(ahead.truth - days.load[np.asarray(asked) - 1]).mean())
     rows = [_what_if_row(way, known, scores, months) for way in _WORDS]
     rows += [_risk_row(each, who, months) for each in risks for who in _RISK_WORDS]
-    notes = [*_NOTES, _forecast_note(ahead, naive), _agreement_note(known), _hours_note(scores)]
+    notes = [*_NOTES, _forecast_note(ahead, naive), _agreement_note(known), _worst_note(ahead, scores)]
+    notes.append(_hours_note(scores))
     for each in risks:
         title = f"Reliability of condition(), peak above {each.level:,.0f} MW ({each.percentile}th percentile):"
         unseen = int((each.predicted[COUNTING] == 0).sum())
@@ -584,12 +585,26 @@ def _rms(values: Float[np.ndarray, " n"]) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else float("nan")
 
 
+def _worst_note(ahead: DayAhead, scores: dict[str, np.ndarray]) -> str:
+    """What the worst day does to the means: the file holds days of a third of the usual load."""
+    day, without = _without_worst(scores)
+    there = ", ".join(f"{_WORDS[way]} {scores[way][day].mean():.1f}" for way in without)
+    rest = ", ".join(f"{_WORDS[way]} {value:.1f}" for way, value in without.items())
+    return f"CRPS of the worst day, {ahead.dates[day]:%Y-%m-%d}: {there}. Without it: {rest}."
+
+
+def _without_worst(scores: dict[str, np.ndarray]) -> tuple[int, dict[str, float]]:
+    """The day that the forecast itself is worst on, and the mean CRPS of each way without it."""
+    day = int(scores[BEFORE].mean(1).argmax())
+    return day, {way: float(np.nanmean(np.delete(values, day, axis=0))) for way, values in scores.items()}
+
+
 def _hours_note(scores: dict[str, np.ndarray]) -> str:
-    rows = [
-        [f"{hour:02d}:00", *(f"{np.nanmean(scores[way][:, hour]):.1f}" for way in (BEFORE, AFTER, REJECTION, SCALED))]
-        for hour in range(HOURS)
-    ]
-    return "CRPS by hour:\n" + text_table(["hour", "before", "condition()", "rejection", "scaled"], rows)
+    ways = (BEFORE, AFTER, REJECTION, SCALED)
+    there = np.isfinite(scores[REJECTION]).all(1)
+    rows = [[f"{hour:02d}:00", *(f"{scores[way][there, hour].mean():.1f}" for way in ways)] for hour in range(HOURS)]
+    title = f"CRPS by hour, {there.sum()} days on which rejection accepts a sample:"
+    return f"{title}\n" + text_table(["hour", *(_WORDS[way] for way in ways)], rows)
 
 
 def _figures(
@@ -608,6 +623,7 @@ def _figures(
             f"crps_{way}_minus_{other}": difference.value,
             f"crps_{way}_minus_{other}_half_width": difference.half_width(),
         }
+    found |= {f"crps_{way}_without_worst": value for way, value in _without_worst(scores)[1].items()}
     for way in (BEFORE, AFTER):
         found |= {f"crps_{way}_h{hour:02d}": float(np.nanmean(scores[way][:, hour])) for hour in range(HOURS)}
     for way, suffix in ((AFTER, ""), (REJECTION, "_rejection"), (NORMAL_AFTER, "_normal"), (NORMAL_EXACT, "_exact")):
