@@ -588,8 +588,8 @@ def _rms(values: Float[np.ndarray, " n"]) -> float:
 def _worst_note(ahead: DayAhead, scores: dict[str, np.ndarray]) -> str:
     """What the worst day does to the means: the file holds days of a third of the usual load."""
     day, without = _without_worst(scores)
-    there = ", ".join(f"{_WORDS[way]} {scores[way][day].mean():.1f}" for way in without)
-    rest = ", ".join(f"{_WORDS[way]} {value:.1f}" for way, value in without.items())
+    there = "; ".join(f"{_WORDS[way]} {scores[way][day].mean():.1f}" for way in without)
+    rest = "; ".join(f"{_WORDS[way]} {value:.1f}" for way, value in without.items())
     return f"CRPS of the worst day, {ahead.dates[day]:%Y-%m-%d}: {there}. Without it: {rest}."
 
 
