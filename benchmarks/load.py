@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -465,7 +465,7 @@ def run(quick: bool) -> BenchResult:
     ahead = day_ahead(days, asked, file.read_bytes())
     known, peaks = [], []
     for k in track(range(len(asked)), "days", console=Console(stderr=True), transient=True):
-        draws, seconds = timed(lambda k=k: copula_draws(ahead.day(k), SAMPLES, [k]))
+        draws, seconds = timed(partial(copula_draws, ahead.day(k), SAMPLES, [k]))
         known.append(what_if(ahead, k, draws, seconds))
         peaks.append(draws.max(1))
     risks = [risk(days, ahead, percentile, np.stack(peaks)) for percentile in RISKS]
