@@ -29,7 +29,7 @@ from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
 
 NUM_DRAWS = 64
-_MOST_STEPS, _RISE_STEPS = 10, 2  # towards a design point
+_MOST_STEPS, _RISE_STEPS = 10, 5  # towards a design point
 _LONGEST_STEP, _SHORTEST_STEP = 2.0, 0.1  # of a search for a design point, in standard deviations
 _CORRELATION_DRAWS = 512
 _SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
@@ -174,13 +174,7 @@ class _Ahead:
         sign: float,
     ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
         """Mean and standard deviation of sign * (T(z_later) - T(z_earlier))."""
-        scale = torch.stack([covariance[0].sqrt(), covariance[2].sqrt()]).clamp_min(1e-12)
-        unit = torch.stack([torch.ones_like(scale[0]), covariance[1] / scale.prod(0), torch.ones_like(scale[0])])
-        start = centre.detach()
-        z = torch.zeros_like(start[:, :1])
-        for _ in range(_MOST_STEPS):  # as if nothing were known of the scores
-            z = self._towards(rise, torch.zeros_like(z), unit, z, bound, sign)[0]
-        z = z.expand_as(start)
+        start = z = centre.detach()
         for _ in range(_RISE_STEPS):
             z, middle, slopes, variance = self._towards(rise, start, covariance, z, bound, sign)
         return middle + (slopes * (centre - start)).sum(0), variance.sqrt()
