@@ -31,7 +31,7 @@ from benchmarks.posterior.rare_events import (
     truth_of,
 )
 from sadt_ray.api import sample
-from sadt_ray.conditioning import Prior, condition
+from sadt_ray.conditioning.condition import Prior, condition
 from sadt_ray.conditions.reward import ConditionReward
 from sadt_ray.data.etth1 import cache_directory, load_etth1
 from sadt_ray.forecasts.forecast import Forecast

@@ -25,7 +25,7 @@ from rich.progress import track
 from scipy import special, stats
 
 from benchmarks import BenchResult
-from sadt_ray.conditioning import condition
+from sadt_ray.conditioning.condition import condition
 from sadt_ray.data.etth1 import DataNotFound, cache_directory, data_directories
 from sadt_ray.forecasts import correlation
 from sadt_ray.forecasts.correlation import Correlation

@@ -28,12 +28,12 @@ from jobs.execution import Execution, choose_executor, close_executor
 from jobs.help import asks_for_help, print_help
 from jobs.refusal import NOTHING_SATISFIES, Refused, refusing
 from jobs.tables import print_table
-from sadt_ray.conditioning import condition
+from sadt_ray.conditioning.condition import condition
+from sadt_ray.conditioning.scenarios import ConditionedForecasts
 from sadt_ray.conditions.parse import parse_condition
 from sadt_ray.conditions.words import describe
 from sadt_ray.forecasts.forecast import Forecast
 from sadt_ray.forecasts.read import read_forecast
-from sadt_ray.scenarios import ConditionedForecasts
 from sadt_ray.tree.warm_up import compile_kernels
 
 HOME = Path("runs/condition")

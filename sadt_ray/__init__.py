@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sadt_ray.api import LearnedFlow, compare, learn, resume, sample, search
     from sadt_ray.comparison import Comparison
-    from sadt_ray.conditioning import condition
+    from sadt_ray.conditioning.condition import condition
+    from sadt_ray.conditioning.scenarios import ConditionedForecast, ConditionedForecasts
     from sadt_ray.conditions.parse import ParsedCondition, parse_condition
     from sadt_ray.conditions.reward import ConditionReward
     from sadt_ray.conditions.syntax import ConditionError
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from sadt_ray.rewards.spectral import SpectralReward
     from sadt_ray.runs.read import Run, read_run, read_runs
     from sadt_ray.runs.results import ProblemSamples, SampleResult
-    from sadt_ray.scenarios import ConditionedForecast, ConditionedForecasts
     from sadt_ray.session import Session, SessionFactory, serial_session
     from sadt_ray.smc.config import Scheme, SMCConfig, TwistFactory
     from sadt_ray.training.fit import FlowFit, learn_flow
@@ -74,8 +74,8 @@ _HOME = {
     "Comparison": "sadt_ray.comparison",
     "ConditionError": "sadt_ray.conditions.syntax",
     "ConditionReward": "sadt_ray.conditions.reward",
-    "ConditionedForecast": "sadt_ray.scenarios",
-    "ConditionedForecasts": "sadt_ray.scenarios",
+    "ConditionedForecast": "sadt_ray.conditioning.scenarios",
+    "ConditionedForecasts": "sadt_ray.conditioning.scenarios",
     "CopulaReward": "sadt_ray.rewards.copula",
     "Flow": "sadt_ray.flow.flow",
     "FlowFit": "sadt_ray.training.fit",
@@ -119,7 +119,7 @@ _HOME = {
     "WideningRule": "sadt_ray.config",
     "best_of_n": "sadt_ray.methods",
     "compare": "sadt_ray.api",
-    "condition": "sadt_ray.conditioning",
+    "condition": "sadt_ray.conditioning.condition",
     "default_reward": "sadt_ray.forecasting",
     "dps": "sadt_ray.methods",
     "dts": "sadt_ray.methods",

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import norm, truncnorm
 
 from sadt_ray import ConditionError, Forecast, ParsedCondition, condition, parse_condition, read_forecast, snis
+from sadt_ray.conditioning.pilot import Trial, best_of, method_of, systems_of
+from sadt_ray.conditioning.scenarios import ConditionedForecast
 from sadt_ray.conditions.marks import marks_of
 from sadt_ray.interfaces import Scale
 from sadt_ray.metrics.probability import binomial_interval, bound_without_hits, log_normal_interval
-from sadt_ray.pilot import Trial, best_of, method_of, systems_of
 from sadt_ray.processes.diffusion import DiffusionProcess
-from sadt_ray.scenarios import ConditionedForecast
 
 STEPS, MEAN, SD = 6, 1000.0, 50.0
 

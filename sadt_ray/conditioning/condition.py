@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from sadt_ray import pilot
 from sadt_ray.api import sample
 from sadt_ray.budget import fit_to_budget
+from sadt_ray.conditioning import pilot
+from sadt_ray.conditioning.scenarios import ConditionedForecast, ConditionedForecasts
 from sadt_ray.conditions.marks import marks_of
 from sadt_ray.conditions.parse import ParsedCondition, parse_condition
 from sadt_ray.conditions.reward import ConditionReward, ConditionScorer
@@ -35,7 +36,6 @@ from sadt_ray.numerics.logspace import effective_sample_size
 from sadt_ray.numerics.rng import derive_seeds
 from sadt_ray.processes.sampling import run_down, sample_prior
 from sadt_ray.runs.results import ProblemSamples
-from sadt_ray.scenarios import ConditionedForecast, ConditionedForecasts
 from sadt_ray.session import SessionFactory
 from sadt_ray.tree.errors import log_mean_se
 
@@ -73,7 +73,7 @@ def condition(
             and its problems, such as ``(load_pretrained("diff-k", "ETTh1"), [problem])``.
         given: the condition, such as ``"max[day 1] > 1500"``, in the units and dates of the file.
         num_scenarios: that ``scenarios`` gives unless told otherwise.
-        method: ``auto`` chooses by measured weights (``sadt_ray.pilot``). Else ``snis`` (prior sampling), ``sadt``,
+        method: ``auto`` chooses by measured weights (``conditioning.pilot``). Else ``snis`` (prior sampling), ``sadt``,
             ``tempered``, ``surrogate``, or a ``Method`` whose tickets all start at the root.
         n_rollouts: budget of the method in rollouts per item: 256 if none is given, 4,096 prior samples of a forecast.
             Prior samples and pilots of ``auto`` come on top, and are counted in ``evaluations``.
@@ -184,7 +184,7 @@ class _Task:
         return self._by_measurement(drawn, max(most, self._num_prior()), budget)
 
     def _by_measurement(self, drawn: list[_Drawn], most: int, budget: _Budget) -> list[ConditionedForecast]:
-        """``auto``, see ``sadt_ray.pilot``."""
+        """``auto``, see ``sadt_ray.conditioning.pilot``."""
         enough = max(ENOUGH, self.num_scenarios)
         found: dict[int, _Found] = {}
         why: dict[int, str] = {}

@@ -1,0 +1,1 @@
+"""Scenarios in which a condition holds, and the probability that it does."""
