@@ -76,23 +76,42 @@ def events() -> Iterator[Event]:
     hours = range(HORIZON)
     for rarity, u in _BOUNDS["mean"]:
         ways = partial(design_directions, weights=mean[None, None], bounds=np.array([u]))
-        yield _event("mean", rarity, f"mean[day 4] > {u}", lambda x, u=u: x[:, LAST_DAY].mean(1) > u, ways)
+        yield _event("mean", rarity, f"mean[day 4] > {u}", partial(_mean_above, u=u), ways)
     for rarity, u in _BOUNDS["max"]:
         ways = partial(single_directions, level=u, steps=hours)
-        yield _event("max", rarity, f"max > {u}", lambda x, u=u: x.max(1) > u, ways)
+        yield _event("max", rarity, f"max > {u}", partial(_max_above, u=u), ways)
     for rarity, u in _BOUNDS["ramp"]:
         ways = partial(design_directions, weights=_rises()[None], bounds=np.array([u]))
-        yield _event("ramp", rarity, f"ramp > {u}", lambda x, u=u: np.abs(np.diff(x)).max(1) > u, ways)
+        yield _event("ramp", rarity, f"ramp > {u}", partial(_ramp_above, u=u), ways)
     for rarity, u in _BOUNDS["count"]:
         yield Event("count above", rarity, f"count(> {u}) >= {COUNT}", partial(_count_truth, u))
     for rarity, u, v in _BOUNDS["two"]:
         given = f"max[day 1] > {u} and mean[day 4] > {v}"
         ways = partial(design_directions, weights=_two(mean), bounds=np.array([u, v]))
-        both = lambda x, u=u, v=v: (x[:, FIRST_DAY].max(1) > u) & (x[:, LAST_DAY].mean(1) > v)  # noqa: E731
-        yield _event("two at once", rarity, given, both, ways)
+        yield _event("two at once", rarity, given, partial(_both, u=u, v=v), ways)
     for rarity, u, v in _BOUNDS["or"]:
-        either = lambda x, u=u, v=v: (x.max(1) > u) | (x.min(1) < v)  # noqa: E731
-        yield _event("either", rarity, f"max > {u} or min < {v}", either, partial(_two_sided, high=u, low=v))
+        ways = partial(_two_sided, high=u, low=v)
+        yield _event("either", rarity, f"max > {u} or min < {v}", partial(_either, u=u, v=v), ways)
+
+
+def _mean_above(x: np.ndarray, u: float) -> np.ndarray:
+    return np.asarray(x[:, LAST_DAY].mean(1) > u)
+
+
+def _max_above(x: np.ndarray, u: float) -> np.ndarray:
+    return np.asarray(x.max(1) > u)
+
+
+def _ramp_above(x: np.ndarray, u: float) -> np.ndarray:
+    return np.asarray(np.abs(np.diff(x)).max(1) > u)
+
+
+def _both(x: np.ndarray, u: float, v: float) -> np.ndarray:
+    return np.asarray((x[:, FIRST_DAY].max(1) > u) & (x[:, LAST_DAY].mean(1) > v))
+
+
+def _either(x: np.ndarray, u: float, v: float) -> np.ndarray:
+    return np.asarray((x.max(1) > u) | (x.min(1) < v))
 
 
 def _event(

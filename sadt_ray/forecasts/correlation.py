@@ -33,7 +33,7 @@ class Correlation:
         how: where it comes from, for people to read.
     """
 
-    matrix: Float[np.ndarray, "*N n n"]
+    matrix: Float[np.ndarray, "... n n"]
     how: str
 
     @property

@@ -31,7 +31,7 @@ Dates: TypeAlias = "str | pd.Timestamp | pd.DatetimeIndex | Sequence[Any]"
 class Details(TypedDict, total=False):
     """What is known of a forecast beside its laws.
 
-    Keys:
+    Attributes:
         start: the first time step, a date or its text; or the dates of all steps; or a list of either, one per item.
         step: from one time step to the next, an offset alias of pandas: ``"h"``, ``"30min"``, ``"D"``, ``"MS"``. Needed
             with a single date.
