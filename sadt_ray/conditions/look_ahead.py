@@ -29,7 +29,7 @@ from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
 
 NUM_DRAWS = 64
-_MOST_STEPS, _RISE_STEPS = 10, 5  # towards a design point
+_MOST_STEPS, _RISE_STEPS = 10, 4  # towards a design point
 _LONGEST_STEP, _SHORTEST_STEP = 2.0, 0.1  # of a search for a design point, in standard deviations
 _CORRELATION_DRAWS = 512
 _SMALLEST = 1e-6  # of a standard deviation, relative to the size of the bound
@@ -194,8 +194,7 @@ class _Ahead:
         shared = torch.stack([a[0] * covariance[0] + a[1] * covariance[1], a[1] * covariance[2] + a[0] * covariance[1]])
         variance = (a * shared).sum(0).clamp_min(1e-30)
         middle = sign * (values[1] - values[0]) + (a * (centre - z)).sum(0)
-        step = centre + shared * ((bound - middle).clamp_min(0.0) / variance) - z
-        return z + step.clamp(-_LONGEST_STEP, _LONGEST_STEP), middle, a, variance
+        return centre + shared * ((bound - middle).clamp_min(0.0) / variance), middle, a, variance
 
     def _at_places(
         self, rise: tuple[int, Sequence[int], Sequence[int]], z: Float[Tensor, "2 B M"]
