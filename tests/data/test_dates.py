@@ -58,3 +58,9 @@ def test_the_usual_cycle_of_a_step():
     steps = ("h", "30min", "D", "B", "MS", "QS", "7D", "W", "YS")
     assert [season_of(step) for step in steps] == [24, 48, 7, 5, 12, 4, 52, 52, 1]
     assert np.isscalar(season_of("h"))
+
+
+def test_dates_that_are_all_the_same_are_no_axis():
+    assert axis_of_texts(["2026-01-01 00:00"] * 5) is None
+    with pytest.raises(IrregularDates, match="sort them"):
+        time_axis(pd.DatetimeIndex(["2026-01-02", "2026-01-01", "2025-12-31", "2026-01-05"]))

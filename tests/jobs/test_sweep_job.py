@@ -25,11 +25,13 @@ def moody(samples, problem):
 """
 SEARCHES = ("--num-windows", "1", "--channels", "channel_6", "--no-report", "--reward")
 
+pytestmark = pytest.mark.timeout(900)  # a guard: a sweep starts several processes
+
 
 def sweep(folder, *arguments):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "jobs.sweep", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
 
 
 def trials(folder):

@@ -8,7 +8,7 @@ which needs no density of the chain.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Population(NamedTuple):
         return Population(*chosen)
 
 
+@runtime_checkable
 class FromNoise(Protocol):
     """Samples with their rewards as a function of ``num_noises`` standard normal vectors of length ``width``."""
 
