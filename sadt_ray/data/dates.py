@@ -106,8 +106,8 @@ def _text(date: pd.Timestamp) -> str:
 def _gap(dates: pd.DatetimeIndex, distances: pd.TimedeltaIndex) -> str:
     usual = distances.value_counts().index[0]
     if usual <= pd.Timedelta(0):
-        first = f"after {dates[0]} comes {dates[1]}"
-        return f"{first}: most dates do not come after the one before them; sort them, and keep one of each"
+        example = f"after {dates[0]} comes {dates[1]}"
+        return f"{example}: most dates do not come after the one before them; sort them, and keep one of each"
     first = int(np.flatnonzero(distances != usual)[0])
     return (
         f"after {dates[first]} comes {dates[first + 1]}: {distances[first]} on, where most steps take {usual}; "
