@@ -5,7 +5,7 @@ import os
 from hypothesis import settings
 
 # Ray runs its workers at niceness 15: beside a busy process they would get a thirtieth of a core.
-os.environ.setdefault("RAY_worker_niceness", "0")  # noqa: SIM112
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
