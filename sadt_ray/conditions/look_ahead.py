@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadt_ray.conditions.terms import All, Comparison, Condition, Extreme, General, Linear, Not, log_not
+from sadt_ray.conditions.terms import All, Comparison, Condition, Extreme, General, Linear, Not, log_not, log_union
 from sadt_ray.conditions.units import Units
 from sadt_ray.numerics.clean_law import CleanLaw
 from sadt_ray.numerics.normal import log_between, log_ndtr, score_of
@@ -278,7 +278,7 @@ class _Ahead:
 
 def log_any(log_p: Sequence[Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
     """log P of a union of events, as if they were independent: at most the sum of their probabilities."""
-    return log_not(torch.stack([log_not(each) for each in log_p]).sum(0))
+    return log_union([(each, log_not(each)) for each in log_p])
 
 
 def log_all(log_p: Sequence[Float[Tensor, " B"]], correlation: Float[Tensor, "parts parts"]) -> Float[Tensor, " B"]:

@@ -209,7 +209,7 @@ class All:
 
     def log_complement(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
         """log(1 - L)."""
-        return _log_any([(part.log_complement(x), part.log_likelihood(x)) for part in self.parts])
+        return log_union([(part.log_complement(x), part.log_likelihood(x)) for part in self.parts])
 
     def holds(self, x: Float[Tensor, "*n C T"]) -> Bool[Tensor, " *n"]:
         """The hard reading."""
@@ -227,7 +227,7 @@ class Any:
     parts: Sequence[Condition]
 
     def log_likelihood(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
-        return _log_any([(part.log_likelihood(x), part.log_complement(x)) for part in self.parts])
+        return log_union([(part.log_likelihood(x), part.log_complement(x)) for part in self.parts])
 
     def log_complement(self, x: Float[Tensor, "*n C T"]) -> Float[Tensor, " *n"]:
         """log(1 - L)."""
@@ -297,7 +297,7 @@ def _missed(condition: Condition, x: Tensor, negated: bool, number: int) -> Miss
     return Missed(amounts.gather(0, chosen[None])[0], numbers.gather(0, chosen[None])[0])
 
 
-def _log_any(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def log_union(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """log(1 - prod (1 - L_k)) = log sum_k L_k prod_{j<k} (1 - L_j), from pairs log L_k and log(1 - L_k)."""
     firsts, none_before = [], torch.zeros_like(parts[0][0])
     for log_l, log_c in parts:

@@ -124,6 +124,14 @@ def test_independent_events_multiply_and_unite():
     np.testing.assert_allclose(log_any(log_p), np.log(0.6), atol=1e-6)
 
 
+def test_a_union_of_events_that_are_out_of_reach_keeps_its_tail_and_its_gradient():
+    log_p = [torch.tensor([-200.0], requires_grad=True), torch.tensor([-201.0], requires_grad=True)]
+    found = log_any(log_p)
+    found.sum().backward()
+    assert float(found.detach()) == pytest.approx(np.logaddexp(-200, -201), abs=1e-4)
+    assert float(log_p[0].grad + log_p[1].grad) == pytest.approx(1.0, abs=1e-5)
+
+
 @given(st.floats(-30, 30), st.floats(1e-3, 50))
 def test_an_interval_has_its_probability_far_out_too(lower, width):
     found = float(log_between(torch.tensor(lower, dtype=torch.double), torch.tensor(lower + width, dtype=torch.double)))
